@@ -1,0 +1,1 @@
+"""Active-learning rounds on a real image-labeling project."""

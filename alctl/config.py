@@ -1,0 +1,103 @@
+"""`alctl.toml` as frozen dataclasses: every hyper-parameter, its default and where the default comes from.
+
+A field's ``doc`` is the help text of its command-line option and its comment in a new project's `alctl.toml`.
+"""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+from alctl.errors import AlctlError
+
+Count = Annotated[int, Ge(1)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+
+STRICT = {"extra": "forbid"}
+
+
+def option(default: Any, doc: str) -> Any:
+    """Return a dataclass field with its one-line explanation."""
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How the target model and the loss prediction module are trained; defaults are the paper's for CIFAR-10."""
+
+    __pydantic_config__ = STRICT
+
+    model: str = option("auto", "resnet18-cifar, or any torchvision classification model; auto: by image size")
+    weights: str = option("auto", "pretrained, none, or a .safetensors/.pt file; auto: pretrained if it can be had")
+    taps: str = option("", "layers the loss prediction module reads, comma separated; empty: last of each stage")
+    width: Count = option(64, "channels of resnet18-cifar's first stage; 64 is the paper's network")
+    image_size: Annotated[int, Ge(0)] = option(0, "side of the network's input in pixels; 0: the images' own up to 64, else 224")
+    epochs: Count = option(200, "passes over the labeled images")
+    batch_size: Count = option(128, "images per step")
+    lr: Positive = option(0.1, "learning rate of SGD")
+    momentum: Share = option(0.9, "momentum of SGD")
+    weight_decay: NotNegative = option(5e-4, "weight decay of SGD")
+    lr_drop: Share = option(0.8, "share of the epochs after which the learning rate is divided by 10")
+    loss_weight: NotNegative = option(1.0, "λ: weight of the ranking loss; 0 trains without the loss prediction module")
+    margin: NotNegative = option(1.0, "ξ: margin of the ranking loss")
+    grad_stop: Share = option(0.6, "share of the epochs after which the ranking loss stops reaching the target model")
+    rank_loss: Literal["hinge", "mse", "bce", "kl"] = option("hinge", "hinge (the paper), mse, bce (learning loss v2) or kl (LearningLoss++)")
+    pairing: Literal["half", "flip", "all"] = option("half", "pairs within a batch: half (i, i+B/2), flip (i, B-1-i) or all")
+    embedding: Count = option(128, "width of the loss prediction module")
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", "fp32 or bf16; auto: bf16 on CUDA, else fp32")
+    device: str = option("auto", "cpu, cuda, cuda:1 or mps; auto: the best there is")
+    checkpoint_every: Count = option(5, "epochs between checkpoints; a killed run goes on from the last one")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectConfig:
+    """How images are chosen for annotation."""
+
+    __pydantic_config__ = STRICT
+
+    strategy: str = option("learning-loss", "the query strategy, once a model is trained")
+    subset: Annotated[int, Ge(0)] = option(10_000, "random unlabeled images that are scored; 0: the whole pool")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """What is kept on disk."""
+
+    __pydantic_config__ = STRICT
+
+    cache_gb: NotNegative = option(20.0, "most disk space for decoded, resized images; they are made again when needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole of `alctl.toml`."""
+
+    __pydantic_config__ = STRICT
+
+    train: TrainConfig = TrainConfig()
+    select: SelectConfig = SelectConfig()
+    storage: StorageConfig = StorageConfig()
+
+
+def read_config(path: Path) -> Config:
+    """Read `alctl.toml`; one AlctlError names every bad key and value at once."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AlctlError(f"{path} is not valid TOML: {error}") from error
+    return check_config(values, str(path))
+
+
+def check_config(values: dict[str, Any], source: str) -> Config:
+    """Turn nested values into a Config; ``source`` names where they came from in the error."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Config).validate_python(values)
+    except ValidationError as error:
+        problems = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise AlctlError("\n".join([f"{source} has bad settings:", *problems])) from error

@@ -1,0 +1,165 @@
+"""The target model with its taps, the loss prediction module, and the losses that train it.
+
+Source: Yoo & Kweon, Learning Loss for Active Learning, CVPR 2019 (LL4AL); sections and equations are its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alctl.errors import AlctlError
+
+
+class Output(NamedTuple):
+    """One forward pass of a target model over B images."""
+
+    raw: Tensor
+    """What the task's loss reads: (B, C) logits for classification."""
+    features: list[Tensor]
+    """The tapped feature maps, (B, C_m, H_m, W_m) each, live in the autograd graph."""
+    embedding: Tensor
+    """(B, D): the input of the last linear layer."""
+
+
+class TargetModel(nn.Module):
+    """Any network plus the names of the layers that the loss prediction module reads.
+
+    The layers stay where they are and are read through forward hooks, so the state dict is the network's own.
+    """
+
+    def __init__(self, network: nn.Module, taps: Sequence[str], head: str, image_size: int) -> None:
+        """Tap ``network``; ``head`` names the last linear layer, whose input is the embedding."""
+        super().__init__()
+        self.network = network
+        self.taps = tuple(taps)
+        self.image_size = image_size
+        self._seen: dict[str, Tensor] = {}
+        modules = dict(network.named_modules())
+        if missing := [name for name in (*taps, head) if name not in modules]:
+            raise AlctlError(f"the model has no layer {missing[0]!r}; its layers are: {', '.join(modules)[:600]}")
+        for name in taps:
+            modules[name].register_forward_hook(self._remember(name))
+        modules[head].register_forward_pre_hook(self._remember_input)
+        self.channels = self._probe()
+
+    def forward(self, images: Tensor) -> Output:
+        """Run the network over (B, 3, H, W) normalised images."""
+        raw = self.network(images)
+        seen, self._seen = self._seen, {}
+        return Output(raw, [seen[name] for name in self.taps], seen["embedding"])
+
+    def _remember(self, name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            self._seen[name] = output
+
+        return hook
+
+    def _remember_input(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._seen["embedding"] = inputs[0]
+
+    def _probe(self) -> list[int]:
+        """Return the channels of each tap, from one blank image."""
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            features = self(torch.zeros(1, 3, self.image_size, self.image_size)).features
+        self.train(was_training)
+        for name, feature in zip(self.taps, features, strict=True):
+            if feature.dim() != 4:
+                raise AlctlError(f"layer {name!r} gives {tuple(feature.shape)}; a tap must give (B, C, H, W)")
+        return [feature.shape[1] for feature in features]
+
+
+class _GlobalAveragePool(torch.autograd.Function):
+    """(B, C, H, W) → (B, C), with a gradient that is dense in the layout of the input.
+
+    The plain mean's gradient is a broadcast view, which makes every following layer of the backward pass slow:
+    10 % of a bf16 channels-last training step, against 1 % here (benchmarks/loss_prediction_module.py).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.shape = features.shape
+        ctx.channels_last = features.is_contiguous(memory_format=torch.channels_last)
+        return F.avg_pool2d(features, features.shape[2:]).flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        height, width = ctx.shape[2:]
+        dense = (grads[0] / (height * width))[:, :, None, None].expand(ctx.shape)
+        layout = torch.channels_last if ctx.channels_last else torch.contiguous_format
+        return dense.contiguous(memory_format=layout)
+
+
+class LossPredictionModule(nn.Module):
+    """Per tap: global average pool → linear → ReLU; concatenated → linear → one predicted loss (LL4AL, figure 2).
+
+    The linear layers run in float32 whatever autocast says: in bfloat16, 2,000 predicted losses collapse to about
+    800 distinct values, and the top K is cut through ties.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int = 128) -> None:
+        """Read taps of the given channels; ``width`` is 128 in the paper."""
+        super().__init__()
+        self.compress = nn.ModuleList(nn.Linear(c, width) for c in channels)
+        self.predict = nn.Linear(width * len(channels), 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the predicted loss of each image, shape (B,), float32; it may be negative."""
+        pooled: list[Tensor] = [_GlobalAveragePool.apply(feature) for feature in features]
+        with torch.autocast(features[0].device.type, enabled=False):
+            hidden = [
+                F.relu(layer(pool.float())) for layer, pool in zip(self.compress, pooled, strict=True)
+            ]
+            out: Tensor = self.predict(torch.cat(hidden, dim=1)).squeeze(1)
+        return out
+
+
+def pairs(n: int, pairing: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Return the two index vectors of the pairs among ``n`` images; an odd image out is left out.
+
+    ``half`` is (i, i + n//2), disjoint as in section 3.3; ``flip`` is (i, n-1-i); ``all`` is every unordered pair.
+    """
+    if pairing == "all":
+        both = torch.triu_indices(n, n, offset=1, device=device)
+        return both[0], both[1]
+    half = n // 2
+    first = torch.arange(half, device=device)
+    return first, (first + half if pairing == "half" else 2 * half - 1 - first)
+
+
+def rank_loss(
+    predicted: Tensor, target: Tensor, *, kind: str = "hinge", pairing: str = "half", margin: float = 1.0
+) -> Tensor:
+    """Return the loss of the loss prediction module over a batch, a scalar: the mean over its pairs.
+
+    ``hinge`` is LL4AL eq. 2 (a tie counts as −1); ``mse`` its baseline over single images; ``bce`` the ranker of
+    TA-VAAL ("learning loss v2"); ``kl`` LearningLoss++ (Shukla & Ahmed 2021). The target loss is detached here:
+    it is the ground truth. Both must be (B,): (B, 1) against (B,) would broadcast to B × B without a word.
+    """
+    if predicted.dim() != 1 or predicted.shape != target.shape:
+        raise ValueError(f"per-image losses of shape (B,) wanted, not {(*predicted.shape,)} and {(*target.shape,)}")
+    predicted, target = predicted.float(), target.detach().float()
+    if kind == "mse":
+        return F.mse_loss(predicted, target)
+    first, second = pairs(len(predicted), pairing, predicted.device)
+    if len(first) == 0:
+        return predicted.sum() * 0.0
+    difference = predicted[first] - predicted[second]
+    higher = target[first] > target[second]
+    if kind == "hinge":
+        sign = torch.where(higher, 1.0, -1.0)
+        return F.relu(margin - sign * difference).mean()
+    if kind == "bce":
+        return F.binary_cross_entropy_with_logits(difference, higher.to(difference.dtype))
+    return _kl(difference, target[first], target[second])
+
+
+def _kl(difference: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return the mean KL(p‖q): p the pair's shares of its true loss, q the softmax of its predicted losses."""
+    share = first / (first + second).clamp_min(torch.finfo(first.dtype).tiny)
+    log_q = torch.stack([F.logsigmoid(difference), F.logsigmoid(-difference)], dim=1)
+    return F.kl_div(log_q, torch.stack([share, 1 - share], dim=1), reduction="batchmean")

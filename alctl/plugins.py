@@ -1,0 +1,63 @@
+"""A plugin is one file with one class; its name is the file's name, with hyphens."""
+
+import inspect
+import pkgutil
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from typing import Generic, TypeVar
+
+from alctl.errors import AlctlError
+
+T = TypeVar("T")
+
+
+class Plugins(Generic[T]):
+    """The classes of one contract: every file of ``package``, and entry points of the same group elsewhere."""
+
+    def __init__(self, package: str, base: type[T]) -> None:
+        self.package = package
+        self.base = base
+
+    def names(self) -> list[str]:
+        """Every name, sorted, without importing any plugin."""
+        return sorted({*self._files(), *self._entry_points()})
+
+    def load(self, name: str) -> type[T]:
+        """Return the class called ``name``; an unknown name raises AlctlError listing the choices."""
+        if name in self._files():
+            return self._class_in(f"{self.package}.{name.replace('-', '_')}")
+        if name in (others := self._entry_points()):
+            loaded: type[T] = others[name].load()
+            return loaded
+        raise AlctlError(unknown(name, self.names(), self.package.rpartition(".")[2]))
+
+    def _files(self) -> list[str]:
+        spec = find_spec(self.package)
+        folders = spec.submodule_search_locations if spec else None
+        return [module.name.replace("_", "-") for module in pkgutil.iter_modules(folders or [])]
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.package)}
+
+    def _class_in(self, module_name: str) -> type[T]:
+        module = import_module(module_name)
+        classes = [
+            found
+            for _, found in inspect.getmembers(module, inspect.isclass)
+            if issubclass(found, self.base)
+            and found.__module__ == module_name
+            and not inspect.isabstract(found)
+        ]
+        if len(classes) != 1:
+            raise AlctlError(f"{module_name} must hold exactly one {self.base.__name__}, not {len(classes)}")
+        return classes[0]
+
+
+def unknown(name: str, choices: Sequence[str], what: str) -> str:
+    """Return the sentence for a name that is none of ``choices``, with the nearest one."""
+    near = get_close_matches(name, choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{name!r} is none of the {what}: {', '.join(choices)}{hint}"
