@@ -1,0 +1,146 @@
+"""Open a database, bring it up to date, back it up, check it. SQLite by default, PostgreSQL by URL."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from alctl.errors import AlctlError
+
+BUSY_SECONDS = 5
+"""How long a second writer waits before it is told who holds the database."""
+
+
+def connect(url: str) -> Engine:
+    """Return an engine whose readers never block and whose writers begin at once (see `reading`, `writing`)."""
+    try:
+        engine = create_engine(url)
+    except ModuleNotFoundError as error:
+        raise AlctlError(f"{url.split(':')[0]} needs a driver: pip install 'alctl[postgresql]'") from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    """Full durability: a label is somebody's paid work, and bulk speed does not depend on it."""
+    connection.isolation_level = None  # the driver must not begin by itself; `_begin` does
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin(connection: Connection) -> None:
+    """Take the write lock at the start, so that a transaction cannot fail half way for want of it."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection that sees one consistent state and changes nothing."""
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Give a connection whose changes exist all together at the end, or not at all."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+def migrations_folder() -> Path:
+    """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    return next(f for f in (here / "migrations", here.parent / "migrations") if (f / "env.py").is_file())
+
+
+def revisions() -> list[str]:
+    """Return every revision this alctl knows, oldest first; a migration's file name starts with its revision."""
+    return sorted(
+        file.name.partition("_")[0] for file in (migrations_folder() / "versions").glob("[0-9]*_*.py")
+    )
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the database's revision, None when it has none yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to the newest revision; one of a newer alctl is refused, a used SQLite file copied first."""
+    known = revisions()
+    try:
+        with reading(engine) as connection:
+            current = revision_of(connection)
+    except OperationalError as error:
+        raise AlctlError(f"cannot open the database {engine.url}: {error.orig}") from error
+    except DatabaseError as error:
+        raise AlctlError(
+            f"{engine.url.database} is not a database that alctl can read: {error.orig}"
+        ) from error
+    if current == known[-1]:
+        return
+    if current is not None and current not in known:
+        raise AlctlError(
+            f"the project was written by a newer alctl (database revision {current}, this alctl knows {known[-1]}); "
+            "upgrade alctl: pip install --upgrade alctl"
+        )
+    if current is not None and engine.dialect.name == "sqlite":
+        file = Path(str(engine.url.database))
+        backup(engine, file.with_suffix(f".before-{known[-1]}.db"))
+    _migrate(engine)
+
+
+def _migrate(engine: Engine) -> None:
+    """Run the migrations in one transaction, without foreign keys: a rebuilt table would delete its children."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    with engine.connect().execution_options(writes=True) as connection:
+        sqlite = engine.dialect.name == "sqlite"
+        if sqlite:
+            _driver(connection).execute("PRAGMA foreign_keys = OFF")
+        with connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            if sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()):
+                raise AlctlError(f"the migration would break {len(broken)} references; nothing was changed")
+        if sqlite:
+            _driver(connection).execute("PRAGMA foreign_keys = ON")
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
+def backup(engine: Engine, target: Path) -> Path:
+    """Copy a live SQLite database to ``target``, consistent even while others write."""
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    with reading(engine) as connection:
+        _driver(connection).execute("VACUUM INTO ?", (str(partial),))
+    shutil.move(partial, target)
+    return target
+
+
+def check(engine: Engine) -> list[str]:
+    """Return what is wrong with the database file itself: damaged pages, references to nothing."""
+    if engine.dialect.name != "sqlite":
+        return []
+    with reading(engine) as connection:
+        pages = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    problems = [str(page) for page in pages if page != "ok"]
+    return problems + [f"{row[0]} row {row[1]} refers to a {row[2]} that is not there" for row in broken]

@@ -1,0 +1,165 @@
+"""The tables. What can be derived (labeled, out with annotators, unlabeled) is never stored.
+
+Items are append-only and their ids run from 1 to the number of items without a gap, so that a random subset of
+10 million can be drawn by id and their number is the highest id. What sets a few items apart (reserved for
+validation or test, unusable) has a small table of its own, so that no question about the pool reads all of it.
+"""
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+project = Table(
+    "project",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="one"), primary_key=True, autoincrement=False),
+    Column("root", Text, nullable=False),  # absolute folder that item.path is relative to
+    Column("task", String(40), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
+category = Table(
+    "category",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # frozen; the model's output index + 1
+    Column("name", Text, nullable=False, unique=True),
+)
+
+item = Table(
+    "item",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("path", Text, nullable=False, unique=True),
+    Column("digest", LargeBinary(32), unique=True),  # SHA-256 of the file; null while it cannot be read
+    Column("width", Integer),  # pixels, upright (EXIF orientation applied)
+    Column("height", Integer),
+)
+
+duplicate = Table(
+    "duplicate",
+    metadata,
+    Column("path", Text, primary_key=True),  # a file with the same bytes as the item's
+    Column("item_id", ForeignKey("item.id"), nullable=False),
+)
+
+reserved = Table(
+    "reserved",
+    metadata,
+    Column("item_id", ForeignKey("item.id"), primary_key=True, autoincrement=False),
+    Column(
+        "split", String(10), CheckConstraint("split IN ('validation', 'test')", name="split"), nullable=False
+    ),
+)
+
+unusable = Table(
+    "unusable",
+    metadata,
+    Column("item_id", ForeignKey("item.id"), primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+)
+
+import_batch = Table(
+    "import_batch",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("file", Text, nullable=False),
+    Column("digest", String(64), nullable=False),  # SHA-256 of the file, hexadecimal
+    Column("format", String(40), nullable=False),
+    Column("counts", JSON, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("undone_at", String(32)),  # an undone import keeps its labels, but they are no longer in force
+)
+
+label = Table(
+    "label",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # rises with time
+    Column("item_id", ForeignKey("item.id"), nullable=False),
+    Column("import_id", ForeignKey("import_batch.id"), nullable=False),
+    Column("annotator", Text, nullable=False),
+    Column(
+        "status",
+        String(10),
+        CheckConstraint("status IN ('labeled', 'skip', 'unusable')", name="status"),
+        nullable=False,
+    ),
+    Column("category_id", ForeignKey("category.id")),  # the whole-image class
+    Column("annotations", Text),  # objects with geometry, canonical JSON
+    Column("seconds", Float),
+    Column("created_at", String(32), nullable=False),
+    Index(None, "item_id", "annotator", "id"),
+    Index(None, "import_id"),
+)
+
+training_run = Table(
+    "training_run",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column(
+        "fingerprint", String(64), nullable=False
+    ),  # of labels, settings and seed: what the weights follow from
+    Column("seed", Integer, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("categories", JSON, nullable=False),
+    Column("labeled", Integer, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("environment", JSON, nullable=False),
+    Column("file", Text, nullable=False),  # of the weights, relative to the project
+    Column("digest", String(64), nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
+training_item = Table(
+    "training_item",
+    metadata,
+    Column("run_id", ForeignKey("training_run.id"), primary_key=True),
+    Column("item_id", ForeignKey("item.id"), primary_key=True),
+)
+
+round_ = Table(
+    "round",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("strategy", String(40), nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("requested", Integer, nullable=False),
+    Column("candidates", Integer, nullable=False),  # how many unlabeled items were in the subset
+    Column("run_id", ForeignKey("training_run.id")),
+    Column("created_at", String(32), nullable=False),
+)
+
+selection = Table(
+    "selection",
+    metadata,
+    Column("round_id", ForeignKey("round.id"), primary_key=True),
+    Column("item_id", ForeignKey("item.id"), primary_key=True),
+    Column("rank", Integer),  # 1 is best; null for the reserved items that go out with the first round
+    Column("score", Float),
+    Column("why", Text, nullable=False),
+    Index(None, "item_id"),
+    Index("uq_selection_round_id_rank", "round_id", "rank", unique=True),
+)
