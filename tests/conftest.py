@@ -1,0 +1,23 @@
+"""What all tests share."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.postgres import empty_database, postgres_server
+
+os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here or in a command that a test starts
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[str]:
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(_postgres: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    with empty_database(_postgres) as url:
+        yield url
