@@ -31,22 +31,38 @@ class TrainConfig:
 
     __pydantic_config__ = STRICT
 
-    model: str = option("auto", "resnet18-cifar, or any torchvision classification model; auto: by image size")
-    weights: str = option("auto", "pretrained, none, or a .safetensors/.pt file; auto: pretrained if it can be had")
-    taps: str = option("", "layers the loss prediction module reads, comma separated; empty: last of each stage")
+    model: str = option(
+        "auto", "resnet18-cifar, or any torchvision classification model; auto: by image size"
+    )
+    weights: str = option(
+        "auto", "pretrained, none, or a .safetensors/.pt file; auto: pretrained if it can be had"
+    )
+    taps: str = option(
+        "", "layers the loss prediction module reads, comma separated; empty: last of each stage"
+    )
     width: Count = option(64, "channels of resnet18-cifar's first stage; 64 is the paper's network")
-    image_size: Annotated[int, Ge(0)] = option(0, "side of the network's input in pixels; 0: the images' own up to 64, else 224")
+    image_size: Annotated[int, Ge(0)] = option(
+        0, "side of the network's input in pixels; 0: the images' own up to 64, else 224"
+    )
     epochs: Count = option(200, "passes over the labeled images")
     batch_size: Count = option(128, "images per step")
     lr: Positive = option(0.1, "learning rate of SGD")
     momentum: Share = option(0.9, "momentum of SGD")
     weight_decay: NotNegative = option(5e-4, "weight decay of SGD")
     lr_drop: Share = option(0.8, "share of the epochs after which the learning rate is divided by 10")
-    loss_weight: NotNegative = option(1.0, "λ: weight of the ranking loss; 0 trains without the loss prediction module")
+    loss_weight: NotNegative = option(
+        1.0, "λ: weight of the ranking loss; 0 trains without the loss prediction module"
+    )
     margin: NotNegative = option(1.0, "ξ: margin of the ranking loss")
-    grad_stop: Share = option(0.6, "share of the epochs after which the ranking loss stops reaching the target model")
-    rank_loss: Literal["hinge", "mse", "bce", "kl"] = option("hinge", "hinge (the paper), mse, bce (learning loss v2) or kl (LearningLoss++)")
-    pairing: Literal["half", "flip", "all"] = option("half", "pairs within a batch: half (i, i+B/2), flip (i, B-1-i) or all")
+    grad_stop: Share = option(
+        0.6, "share of the epochs after which the ranking loss stops reaching the target model"
+    )
+    rank_loss: Literal["hinge", "mse", "bce", "kl"] = option(
+        "hinge", "hinge (the paper), mse, bce (learning loss v2) or kl (LearningLoss++)"
+    )
+    pairing: Literal["half", "flip", "all"] = option(
+        "half", "pairs within a batch: half (i, i+B/2), flip (i, B-1-i) or all"
+    )
     embedding: Count = option(128, "width of the loss prediction module")
     precision: Literal["auto", "fp32", "bf16"] = option("auto", "fp32 or bf16; auto: bf16 on CUDA, else fp32")
     device: str = option("auto", "cpu, cuda, cuda:1 or mps; auto: the best there is")
@@ -60,7 +76,9 @@ class SelectConfig:
     __pydantic_config__ = STRICT
 
     strategy: str = option("learning-loss", "the query strategy, once a model is trained")
-    subset: Annotated[int, Ge(0)] = option(10_000, "random unlabeled images that are scored; 0: the whole pool")
+    subset: Annotated[int, Ge(0)] = option(
+        10_000, "random unlabeled images that are scored; 0: the whole pool"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +87,9 @@ class StorageConfig:
 
     __pydantic_config__ = STRICT
 
-    cache_gb: NotNegative = option(20.0, "most disk space for decoded, resized images; they are made again when needed")
+    cache_gb: NotNegative = option(
+        20.0, "most disk space for decoded, resized images; they are made again when needed"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Every SQL statement, as functions of a connection; none of them commits."""

@@ -1,0 +1,290 @@
+"""Items: staging what a scan found, merging it into the pool, reserving, quarantining, re-linking."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, select
+
+from alctl.annotation import Split
+from alctl.chance import stream
+from alctl.pool.bulk import fresh_table, insert_rows, mappings, run, scalar
+from alctl.pool.ids import Ids, RandomOrder, as_rows, chunks
+from alctl.schema import category, item, project, reserved, unusable
+
+staged = Table(
+    "staged_item",
+    MetaData(),
+    Column("position", Integer, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("digest", LargeBinary(32)),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("problem", Text),
+    Column("split", Text, nullable=False),
+    Column("category", Text),
+    Column("fate", Text),  # new, known, duplicate, broken, repaired or changed
+    prefixes=["TEMPORARY"],
+)
+
+
+class Item(NamedTuple):
+    """One image of the pool; ``path`` is relative to the dataset root."""
+
+    id: int
+    path: str
+    digest: bytes | None
+    width: int | None
+    height: int | None
+
+
+class StagedItem(NamedTuple):
+    """One file that a scan found, on its way into the pool."""
+
+    position: int
+    path: str
+    digest: bytes | None
+    width: int | None
+    height: int | None
+    problem: str | None
+    split: Split
+    category: str | None
+    fate: str | None = None
+
+
+def create_project(connection: Connection, *, root: str, task: str, seed: int, now: str) -> None:
+    """Write the one row that makes this database a project."""
+    connection.execute(insert(project).values(id=1, root=root, task=task, seed=seed, created_at=now))
+
+
+def project_row(connection: Connection) -> Mapping[str, Any] | None:
+    """Return the project's root, task, seed and creation time; None where `init` never finished."""
+    row = connection.execute(select(project)).mappings().first()
+    return dict(row) if row else None
+
+
+def categories(connection: Connection) -> list[str]:
+    """Return the class list in its frozen order."""
+    return list(connection.execute(select(category.c.name).order_by(category.c.id)).scalars())
+
+
+def add_categories(connection: Connection, names: Iterable[str]) -> list[str]:
+    """Append the names that are not classes yet, in the given order, and return them."""
+    known = categories(connection)
+    new = [name for name in dict.fromkeys(names) if name not in known]
+    insert_rows(connection, category, list(enumerate(new, start=len(known) + 1)))
+    return new
+
+
+def size(connection: Connection) -> int:
+    """Return the number of items: the highest id, because ids have no gaps."""
+    return int(scalar(connection, "SELECT coalesce(max(id), 0) FROM item"))
+
+
+def stage(connection: Connection, rows: Iterable[StagedItem]) -> None:
+    """Put found files into a fresh temporary table."""
+    fresh_table(connection, staged)
+    insert_rows(connection, staged, rows)
+
+
+def decide_fates(connection: Connection) -> dict[str, int]:
+    """Decide for every staged file what it is to the pool; return the count of each fate.
+
+    Of several files with the same bytes one becomes an item: a test image before a validation image before a pool
+    image, so that nothing that is trained on is ever a test image too, then the first path.
+    """
+    run(
+        connection,
+        """UPDATE staged_item SET fate = CASE
+             WHEN i.digest = staged_item.digest THEN 'known'
+             WHEN i.digest IS NULL AND staged_item.problem IS NOT NULL THEN 'known'
+             WHEN i.digest IS NULL AND staged_item.digest NOT IN (SELECT digest FROM item WHERE digest IS NOT NULL)
+               THEN 'repaired'
+             ELSE 'changed' END
+           FROM item AS i WHERE i.path = staged_item.path""",
+    )
+    run(
+        connection,
+        """UPDATE staged_item SET fate = CASE WHEN i.digest = staged_item.digest THEN 'known' ELSE 'changed' END
+           FROM duplicate AS d JOIN item AS i ON i.id = d.item_id
+           WHERE d.path = staged_item.path AND staged_item.fate IS NULL""",
+    )
+    run(connection, "UPDATE staged_item SET fate = 'broken' WHERE fate IS NULL AND problem IS NOT NULL")
+    run(
+        connection,
+        """UPDATE staged_item SET fate = 'duplicate'
+           FROM item AS i WHERE i.digest = staged_item.digest AND staged_item.fate IS NULL""",
+    )
+    run(
+        connection,
+        """UPDATE staged_item SET fate = CASE ranked.place WHEN 1 THEN 'new' ELSE 'duplicate' END
+           FROM (SELECT position, row_number() OVER (PARTITION BY digest ORDER BY
+                   CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END, position) AS place
+                 FROM staged_item WHERE fate IS NULL) AS ranked
+           WHERE ranked.position = staged_item.position""",
+    )
+    counts = run(connection, "SELECT fate, count(*) FROM staged_item GROUP BY fate")
+    return dict(counts)
+
+
+def merge(connection: Connection) -> None:
+    """Make items of the staged files whose fate is new, broken or repaired; note the duplicates."""
+    run(
+        connection,
+        """INSERT INTO item (id, path, digest, width, height)
+           SELECT :base + row_number() OVER (ORDER BY position), path, digest, width, height
+           FROM staged_item WHERE fate IN ('new', 'broken')""",
+        base=size(connection),
+    )
+    run(
+        connection,
+        """UPDATE item SET digest = s.digest, width = s.width, height = s.height
+           FROM staged_item AS s WHERE s.path = item.path AND s.fate = 'repaired'""",
+    )
+    run(
+        connection,
+        """DELETE FROM unusable WHERE item_id IN
+           (SELECT i.id FROM item AS i JOIN staged_item AS s ON s.path = i.path WHERE s.fate = 'repaired')""",
+    )
+    run(
+        connection,
+        """INSERT INTO unusable (item_id, reason)
+           SELECT i.id, s.problem FROM staged_item AS s JOIN item AS i ON i.path = s.path WHERE s.fate = 'broken'""",
+    )
+    run(
+        connection,
+        """INSERT INTO duplicate (path, item_id)
+           SELECT s.path, i.id FROM staged_item AS s JOIN item AS i ON i.digest = s.digest
+           WHERE s.fate = 'duplicate'""",
+    )
+    run(
+        connection,
+        """INSERT INTO reserved (item_id, split)
+           SELECT i.id, s.split FROM staged_item AS s JOIN item AS i ON i.path = s.path
+           WHERE s.fate = 'new' AND s.split <> 'pool'""",
+    )
+
+
+def staged_files(connection: Connection, *fates: str) -> list[Mapping[str, Any]]:
+    """Return path, problem and, for a duplicate, the path of its item, for the staged files of these fates."""
+    return mappings(
+        connection,
+        f"""SELECT s.path, s.problem, s.fate, i.path AS same_as
+            FROM staged_item AS s LEFT JOIN item AS i ON i.digest = s.digest AND s.fate = 'duplicate'
+            WHERE s.fate IN ({", ".join(f"'{fate}'" for fate in fates)}) ORDER BY s.position""",
+    )
+
+
+def staged_categories(connection: Connection) -> list[str]:
+    """Return the distinct classes that the staged files name, sorted."""
+    rows = run(
+        connection, "SELECT DISTINCT category FROM staged_item WHERE category IS NOT NULL ORDER BY category"
+    )
+    return [row[0] for row in rows]
+
+
+def contradictions(connection: Connection) -> list[Mapping[str, Any]]:
+    """Return path and class of staged files whose bytes are the same but whose classes are not."""
+    return mappings(
+        connection,
+        """SELECT path, category FROM staged_item WHERE category IS NOT NULL AND digest IN
+             (SELECT digest FROM staged_item WHERE category IS NOT NULL AND digest IS NOT NULL
+              GROUP BY digest HAVING count(DISTINCT category) > 1)
+           ORDER BY digest, position""",
+    )
+
+
+def reserve(connection: Connection, split: Split, n: int, seed: int) -> int:
+    """Reserve ``n`` random usable items of the pool for ever; return how many there were."""
+    total = size(connection)
+    order = RandomOrder(total, stream(seed, "reserve", split))
+    found: list[int] = []
+    for start in range(0, total, 10_000):
+        if len(found) >= n:
+            break
+        found += _usable_pool(connection, order.ids(start, start + 10_000))
+    insert_rows(connection, reserved, [(i, split) for i in sorted(found[:n])])
+    return len(found[:n])
+
+
+def _usable_pool(connection: Connection, ids: Ids) -> list[int]:
+    """Return those of ``ids``, in their order, that are neither reserved nor unusable."""
+    rows, bound = as_rows(connection, ids)
+    taken = run(
+        connection,
+        f"""SELECT value FROM {rows} AS r WHERE value IN (SELECT item_id FROM reserved)
+              OR value IN (SELECT item_id FROM unusable)""",
+        ids=bound,
+    )
+    out = {row[0] for row in taken}
+    return [int(i) for i in ids if int(i) not in out]
+
+
+def fetch(connection: Connection, ids: Ids) -> list[Item]:
+    """Return the items with these ids, in the order of the ids."""
+    found: dict[int, Item] = {}
+    for part in chunks(ids):
+        rows, bound = as_rows(connection, part)
+        query = f"SELECT id, path, digest, width, height FROM {rows} AS r JOIN item ON id = value"
+        for row in run(connection, query, ids=bound):
+            found[row.id] = Item(*row)
+    return [found[int(i)] for i in ids]
+
+
+def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
+    """Mark items as unusable, each with its reason."""
+    insert_rows(connection, unusable, sorted(reasons.items()))
+
+
+def unusable_items(connection: Connection, limit: int = 1_000) -> list[Mapping[str, Any]]:
+    """Return id, path and reason of the unusable items."""
+    return mappings(
+        connection,
+        """SELECT i.id, i.path, u.reason FROM unusable AS u JOIN item AS i ON i.id = u.item_id
+           ORDER BY i.id LIMIT :limit""",
+        limit=limit,
+    )
+
+
+def relink(connection: Connection, root: str, rebase: Callable[[str], str]) -> tuple[int, list[str]]:
+    """Point items at the staged files with the same bytes, below a new root.
+
+    The paths of the items that were not found go through ``rebase``, so that they still name the old place relative
+    to the new root. Return how many items were found and the new paths of those that were not.
+    """
+    run(connection, "UPDATE project SET root = :root", root=root)
+    run(connection, "DELETE FROM duplicate")
+    rows = run(
+        connection,
+        """SELECT id, path FROM item
+           WHERE digest IS NULL OR digest NOT IN (SELECT digest FROM staged_item WHERE digest IS NOT NULL)""",
+    ).all()
+    run(connection, "UPDATE item SET path = ':relink:' || id")  # no new path may meet an old one
+    run(
+        connection,
+        """UPDATE item SET path = s.path
+           FROM (SELECT digest, min(path) AS path FROM staged_item WHERE digest IS NOT NULL GROUP BY digest) AS s
+           WHERE s.digest = item.digest""",
+    )
+    run(
+        connection,
+        """INSERT INTO duplicate (path, item_id) SELECT s.path, i.id
+           FROM staged_item AS s JOIN item AS i ON i.digest = s.digest WHERE i.path <> s.path""",
+    )
+    taken = {row[0] for row in run(connection, "SELECT path FROM staged_item")} if rows else set()
+    lost = [(rebase(path), id_) for id_, path in rows]
+    new = [(f"{path} (item {id_})" if path in taken else path, id_) for path, id_ in lost]
+    for path, id_ in new:
+        run(connection, "UPDATE item SET path = :path WHERE id = :id", path=path, id=id_)
+    return size(connection) - len(rows), [path for path, _ in new]
+
+
+def paths(connection: Connection) -> Iterator[tuple[int, str]]:
+    """Stream the id and path of every item."""
+    for row in connection.execution_options(yield_per=10_000).execute(select(item.c.id, item.c.path)):
+        yield row.id, row.path
+
+
+def sizes(connection: Connection) -> tuple[int, int]:
+    """Return the largest width and height of any item, in pixels; 0, 0 for an empty pool."""
+    row = run(connection, "SELECT coalesce(max(width), 0), coalesce(max(height), 0) FROM item").one()
+    return int(row[0]), int(row[1])
