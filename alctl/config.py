@@ -87,6 +87,7 @@ class StorageConfig:
 
     __pydantic_config__ = STRICT
 
+    database: str = option("", "PostgreSQL URL of the state; empty: SQLite in the project folder")
     cache_gb: NotNegative = option(
         20.0, "most disk space for decoded, resized images; they are made again when needed"
     )

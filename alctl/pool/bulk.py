@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Table, text
+from sqlalchemy import Connection, Table, text
 
 
 def insert_rows(
@@ -26,7 +26,7 @@ def fresh_table(connection: Connection, table: Table) -> None:
     table.create(connection)
 
 
-def run(connection: Connection, sql: str, **values: Any) -> CursorResult[Any]:
+def run(connection: Connection, sql: str, **values: Any) -> Any:  # SQLAlchemy types a row by its columns, which text does not know
     """Execute one statement with named values."""
     return connection.execute(text(sql), values)
 
@@ -39,3 +39,9 @@ def scalar(connection: Connection, sql: str, **values: Any) -> Any:
 def mappings(connection: Connection, sql: str, **values: Any) -> list[Mapping[str, Any]]:
     """Execute one statement and return its rows by column name."""
     return [dict(row) for row in connection.execute(text(sql), values).mappings()]
+
+
+def discard(connection: Connection) -> None:
+    """Take back everything this transaction has done: the end of a dry run."""
+    if transaction := connection.get_transaction():
+        transaction.rollback()

@@ -123,7 +123,7 @@ def decide_fates(connection: Connection) -> dict[str, int]:
            WHERE ranked.position = staged_item.position""",
     )
     counts = run(connection, "SELECT fate, count(*) FROM staged_item GROUP BY fate")
-    return dict(counts)
+    return {fate: count for fate, count in counts.all()}
 
 
 def merge(connection: Connection) -> None:
@@ -206,6 +206,14 @@ def reserve(connection: Connection, split: Split, n: int, seed: int) -> int:
     return len(found[:n])
 
 
+def has_split(connection: Connection, split: str) -> bool:
+    """Tell whether any item is reserved for the split."""
+    return (
+        run(connection, "SELECT 1 FROM reserved WHERE split = :split LIMIT 1", split=split).first()
+        is not None
+    )
+
+
 def _usable_pool(connection: Connection, ids: Ids) -> list[int]:
     """Return those of ``ids``, in their order, that are neither reserved nor unusable."""
     rows, bound = as_rows(connection, ids)
@@ -226,7 +234,7 @@ def fetch(connection: Connection, ids: Ids) -> list[Item]:
         rows, bound = as_rows(connection, part)
         query = f"SELECT id, path, digest, width, height FROM {rows} AS r JOIN item ON id = value"
         for row in run(connection, query, ids=bound):
-            found[row.id] = Item(*row)
+            found[row.id] = Item._make(row)
     return [found[int(i)] for i in ids]
 
 

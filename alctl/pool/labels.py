@@ -185,7 +185,7 @@ def decide_fates(connection: Connection) -> dict[str, int]:
              AND staged_label.fate IS NULL""",
     )
     run(connection, "UPDATE staged_label SET fate = 'added' WHERE fate IS NULL")
-    return dict(run(connection, "SELECT fate, count(*) FROM staged_label GROUP BY fate").tuples().all())
+    return dict(run(connection, "SELECT fate, count(*) FROM staged_label GROUP BY fate").all())
 
 
 def write_batch(

@@ -1,0 +1,161 @@
+"""A project: its folder, settings, database, and who is writing to it right now."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine
+
+from alctl import db
+from alctl.config import Config, read_config
+from alctl.errors import AlctlError
+from alctl.pool import items
+
+CONFIG = "alctl.toml"
+DEFAULT_FOLDER = "alctl-project"
+ENVIRONMENT = "ALCTL_PROJECT"
+
+
+@dataclass(frozen=True)
+class Project:
+    """One labeling project on disk. All its paths hang below ``folder``; the images stay where they are."""
+
+    folder: Path
+    config: Config
+    engine: Engine
+
+    @property
+    def rounds(self) -> Path:
+        """The exports for annotators, one folder a round."""
+        return self.folder / "rounds"
+
+    @property
+    def models(self) -> Path:
+        """The weights of finished training runs, and checkpoints of an unfinished one."""
+        return self.folder / "models"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded, resized images; may be deleted at any time."""
+        return self.folder / "cache"
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection to one consistent state."""
+        with db.reading(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, command: str) -> Iterator[Connection]:
+        """Give a connection whose changes exist all together or not at all; wait briefly for another writer."""
+        with self.held(command, "alctl.lock"), db.writing(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def held(self, command: str, name: str) -> Iterator[None]:
+        """Hold one of the project's locks; after a short wait AlctlError says who has it.
+
+        The operating system lets go of the lock when its holder dies, however it dies.
+        """
+        lock = FileLock(self.folder / name)
+        holder = self.folder / f"{name}.holder"
+        try:
+            lock.acquire(timeout=db.BUSY_SECONDS)
+        except Timeout:
+            raise AlctlError(
+                f"the project {self.folder} is held by {_describe(holder)}; try again later"
+            ) from None
+        try:
+            holder.write_text(json.dumps({
+                "command": f"alctl {command}", "process": os.getpid(), "host": socket.gethostname(), "since": now(),
+            }))  # fmt: skip
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def state(self) -> dict[str, Any]:
+        """Return the project's row: root, task, seed, created_at."""
+        with self.reading() as connection:
+            return required_state(connection, self.folder)
+
+
+def required_state(connection: Connection, folder: Path) -> dict[str, Any]:
+    """Return the project's row, or say that its `init` never finished."""
+    row = items.project_row(connection)
+    if row is None:
+        raise AlctlError(f"`alctl init` did not finish in {folder}; run it again")
+    return dict(row)
+
+
+def _describe(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text())
+        return f"`{who['command']}` (process {who['process']} on {who['host']}, since {who['since']})"
+    except (OSError, ValueError, KeyError):
+        return "another alctl process"
+
+
+def now() -> str:
+    """Return the time as it is recorded everywhere: UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def find_project(given: Path | None) -> Path:
+    """Return the project folder: the one given, $ALCTL_PROJECT, or the nearest one from here upwards."""
+    named = given or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
+    if named is not None:
+        if not (named / CONFIG).is_file():
+            raise AlctlError(f"{named} is not an alctl project (no {CONFIG} in it)")
+        return named.resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        for candidate in (folder, folder / DEFAULT_FOLDER):
+            if (candidate / CONFIG).is_file():
+                return candidate
+    raise AlctlError(f"no alctl project in {here} or above; make one with `alctl init DATASET`")
+
+
+def open_project(given: Path | None = None) -> Project:
+    """Open a project and bring its database up to date; AlctlError where there is none."""
+    folder = find_project(given)
+    project = connect(folder)
+    project.state()
+    return project
+
+
+def connect(folder: Path) -> Project:
+    """Open the settings and the database of ``folder``, whether or not its `init` finished."""
+    config = read_config(folder / CONFIG)
+    url = os.environ.get("ALCTL_DATABASE") or config.storage.database or f"sqlite:///{folder / 'alctl.db'}"
+    engine = db.connect(url)
+    db.upgrade(engine)
+    return Project(folder, config, engine)
+
+
+def config_text(database: str = "") -> str:
+    """Return a new project's `alctl.toml`: every setting at its default, commented out, with its explanation."""
+    given = {"database": database} if database else {}
+    lines = [
+        "# Settings of this alctl project. Uncomment to change; every one is also an option of its command.",
+        "",
+    ]
+    for section in fields(Config):
+        lines.append(f"[{section.name}]")
+        for setting in fields(section.default):
+            value = json.dumps(getattr(section.default, setting.name))
+            line = (
+                f"{setting.name} = {json.dumps(given[setting.name])}"
+                if setting.name in given
+                else f"# {setting.name} = {value}"
+            )
+            lines += [f"# {setting.metadata['doc']}", line]
+        lines.append("")
+    return "\n".join(lines)
