@@ -4,12 +4,14 @@ Source: Yoo & Kweon, Learning Loss for Active Learning, CVPR 2019 (LL4AL); secti
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 
 
@@ -30,35 +32,34 @@ class TargetModel(nn.Module):
     The layers stay where they are and are read through forward hooks, so the state dict is the network's own.
     """
 
-    def __init__(self, network: nn.Module, taps: Sequence[str], head: str, image_size: int) -> None:
-        """Tap ``network``; ``head`` names the last linear layer, whose input is the embedding."""
+    def __init__(
+        self, network: nn.Module, taps: Sequence[str], head: str, image_size: int, weights: str = "none"
+    ) -> None:
+        """Tap ``network``; ``head`` names the last linear layer; ``weights`` says what it started from."""
         super().__init__()
         self.network = network
         self.taps = tuple(taps)
         self.image_size = image_size
+        self.weights = weights
         self._seen: dict[str, Tensor] = {}
         modules = dict(network.named_modules())
         if missing := [name for name in (*taps, head) if name not in modules]:
-            raise AlctlError(f"the model has no layer {missing[0]!r}; its layers are: {', '.join(modules)[:600]}")
+            raise AlctlError(
+                f"the model has no layer {missing[0]!r}; its layers are: {', '.join(modules)[:600]}"
+            )
         for name in taps:
-            modules[name].register_forward_hook(self._remember(name))
-        modules[head].register_forward_pre_hook(self._remember_input)
+            modules[name].register_forward_hook(partial(_remember, self._seen, name))
+        modules[head].register_forward_pre_hook(partial(_remember_input, self._seen))
         self.channels = self._probe()
 
     def forward(self, images: Tensor) -> Output:
         """Run the network over (B, 3, H, W) normalised images."""
-        raw = self.network(images)
-        seen, self._seen = self._seen, {}
+        try:
+            raw = self.network(images)
+            seen = dict(self._seen)
+        finally:
+            self._seen.clear()  # after a failure too: what is kept here would outlive it in memory
         return Output(raw, [seen[name] for name in self.taps], seen["embedding"])
-
-    def _remember(self, name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            self._seen[name] = output
-
-        return hook
-
-    def _remember_input(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._seen["embedding"] = inputs[0]
 
     def _probe(self) -> list[int]:
         """Return the channels of each tap, from one blank image."""
@@ -73,6 +74,17 @@ class TargetModel(nn.Module):
         return [feature.shape[1] for feature in features]
 
 
+def _remember(
+    seen: dict[str, Tensor], name: str, _module: nn.Module, _inputs: object, output: Tensor
+) -> None:
+    """Keep a layer's output; a partial of this, unlike a closure, follows its model into a deep copy."""
+    seen[name] = output
+
+
+def _remember_input(seen: dict[str, Tensor], _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    seen["embedding"] = inputs[0]
+
+
 class _GlobalAveragePool(torch.autograd.Function):
     """(B, C, H, W) → (B, C), with a gradient that is dense in the layout of the input.
 
@@ -84,12 +96,13 @@ class _GlobalAveragePool(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor) -> Tensor:
         ctx.shape = features.shape
         ctx.channels_last = features.is_contiguous(memory_format=torch.channels_last)
-        return F.avg_pool2d(features, features.shape[2:]).flatten(1)
+        pooled: Tensor = F.avg_pool2d(features, features.shape[2:]).flatten(1)
+        return pooled
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         height, width = ctx.shape[2:]
-        dense = (grads[0] / (height * width))[:, :, None, None].expand(ctx.shape)
+        dense: Tensor = (grads[0] / (height * width))[:, :, None, None].expand(ctx.shape)
         layout = torch.channels_last if ctx.channels_last else torch.contiguous_format
         return dense.contiguous(memory_format=layout)
 
@@ -111,11 +124,53 @@ class LossPredictionModule(nn.Module):
         """Return the predicted loss of each image, shape (B,), float32; it may be negative."""
         pooled: list[Tensor] = [_GlobalAveragePool.apply(feature) for feature in features]
         with torch.autocast(features[0].device.type, enabled=False):
-            hidden = [
-                F.relu(layer(pool.float())) for layer, pool in zip(self.compress, pooled, strict=True)
-            ]
+            hidden = [F.relu(layer(pool.float())) for layer, pool in zip(self.compress, pooled, strict=True)]
             out: Tensor = self.predict(torch.cat(hidden, dim=1)).squeeze(1)
         return out
+
+
+class Trained(nn.Module):
+    """A target model with its loss prediction module and the normalisation of the images they were trained on."""
+
+    mean: Tensor
+    """(3,) in pixel values, 0 to 255."""
+    std: Tensor
+    """(3,) in pixel values, 0 to 255."""
+
+    def __init__(
+        self,
+        model: TargetModel,
+        module: LossPredictionModule | None,
+        mean: Tensor,
+        std: Tensor,
+        config: TrainConfig,
+    ) -> None:
+        """Join the parts; ``module`` is None when ``config.loss_weight`` is 0."""
+        super().__init__()
+        self.model = model
+        self.module = module
+        self.config = config
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images must be."""
+        device: torch.device = self.mean.device
+        return device
+
+    def forward(self, images: Tensor, *, detach: bool = False) -> tuple[Output, Tensor | None]:
+        """Run (B, 3, H, W) uint8 images; return the output in float32 and the predicted losses (B,).
+
+        With ``detach`` the loss prediction module learns from features that pass no gradient back (section 3.3).
+        """
+        bf16 = self.config.precision == "bf16"
+        normal = (images.float() - self.mean[:, None, None]) / self.std[:, None, None]
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bf16):
+            output = self.model(normal.contiguous(memory_format=torch.channels_last))
+            features = [feature.detach() for feature in output.features] if detach else output.features
+            predicted = None if self.module is None else self.module(features)
+        return Output(output.raw.float(), features, output.embedding.float()), predicted
 
 
 def pairs(n: int, pairing: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -141,7 +196,9 @@ def rank_loss(
     it is the ground truth. Both must be (B,): (B, 1) against (B,) would broadcast to B × B without a word.
     """
     if predicted.dim() != 1 or predicted.shape != target.shape:
-        raise ValueError(f"per-image losses of shape (B,) wanted, not {(*predicted.shape,)} and {(*target.shape,)}")
+        raise ValueError(
+            f"per-image losses of shape (B,) wanted, not {(*predicted.shape,)} and {(*target.shape,)}"
+        )
     predicted, target = predicted.float(), target.detach().float()
     if kind == "mse":
         return F.mse_loss(predicted, target)
