@@ -272,7 +272,7 @@ def _staged(dataset: Dataset, total: int, *, verify: bool, progress: Progress) -
     for position, ((_, probe), entry) in enumerate(zip(probes, again, strict=True)):
         if position % 64 == 0 or position + 1 == total:
             progress("reading images", position + 1, total)
-            yield StagedItem(position, entry.path, *probe, entry.split, entry.category)
+        yield StagedItem(position, entry.path, *probe, entry.split, entry.category)
 
 
 def _reserve(connection: Connection, options: Options, report: Ingested) -> None:

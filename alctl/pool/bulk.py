@@ -26,7 +26,9 @@ def fresh_table(connection: Connection, table: Table) -> None:
     table.create(connection)
 
 
-def run(connection: Connection, sql: str, **values: Any) -> Any:  # SQLAlchemy types a row by its columns, which text does not know
+def run(
+    connection: Connection, sql: str, **values: Any
+) -> Any:  # SQLAlchemy types a row by its columns, which text does not know
     """Execute one statement with named values."""
     return connection.execute(text(sql), values)
 

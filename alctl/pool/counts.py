@@ -11,18 +11,16 @@ from alctl.pool.labels import CONSENSUS
 
 STATES = ("labeled", "out", "unlabeled", "skipped", "unusable")
 
-_STATE = f"""SELECT t.item_id, coalesce(r.split, 'pool') AS split, CASE
-      WHEN u.item_id IS NOT NULL OR c.status = 'unusable' THEN 'unusable'
-      WHEN c.status = 'labeled' THEN 'labeled'
-      WHEN c.status = 'skip' THEN 'skipped'
-      WHEN t.sent = 1 THEN 'out' ELSE 'unlabeled' END AS state
-    FROM (SELECT item_id, max(sent) AS sent FROM (
-            SELECT item_id, 0 AS sent FROM reserved UNION ALL SELECT item_id, 0 FROM unusable
-            UNION ALL SELECT DISTINCT item_id, 0 FROM label UNION ALL SELECT item_id, 1 FROM selection
-          ) AS a GROUP BY item_id) AS t
-    LEFT JOIN reserved AS r ON r.item_id = t.item_id
-    LEFT JOIN unusable AS u ON u.item_id = t.item_id
-    LEFT JOIN {CONSENSUS} AS c ON c.item_id = t.item_id"""
+_STATE = f"""SELECT item_id, coalesce(max(split), 'pool') AS split, CASE
+      WHEN max(broken) = 1 OR max(answer) = 'unusable' THEN 'unusable'
+      WHEN max(answer) = 'labeled' THEN 'labeled'
+      WHEN max(answer) = 'skip' THEN 'skipped'
+      WHEN max(sent) = 1 THEN 'out' ELSE 'unlabeled' END AS state
+    FROM (SELECT item_id, split, NULL AS answer, 0 AS broken, 0 AS sent FROM reserved
+          UNION ALL SELECT item_id, NULL, NULL, 1, 0 FROM unusable
+          UNION ALL SELECT item_id, NULL, status, 0, 0 FROM {CONSENSUS} AS c
+          UNION ALL SELECT item_id, NULL, NULL, 0, 1 FROM selection) AS known
+    GROUP BY item_id"""
 """One state for every item that anything is known of; all the others are unlabeled items of the pool."""
 
 
