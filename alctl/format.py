@@ -28,3 +28,16 @@ class LabelFormat(ABC):
 
 
 FORMATS = Plugins("alctl.formats", LabelFormat)  # type: ignore[type-abstract]
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def safe_cell(value: object) -> object:
+    """Return a CSV cell that no spreadsheet runs as a formula: such text gets an apostrophe in front."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def plain_cell(text: str) -> str:
+    """Undo `safe_cell`."""
+    return text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULA) else text

@@ -1,18 +1,25 @@
 """CSV of whole-image classes: one row an answer, columns by name, in whatever dialect a spreadsheet saved it."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from alctl.annotation import Annotation, LabeledImage, Refusal, Status
 from alctl.errors import AlctlError
-from alctl.format import LabelFormat
+from alctl.format import LabelFormat, plain_cell, safe_cell
 from alctl.plugins import unknown
 
+_ITEM = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 COLUMNS = ("item", "path", "label", "annotator", "status", "seconds")
-STATUSES: dict[str, Status] = {"labeled": "labeled", "labelled": "labeled", "skip": "skip", "unusable": "unusable"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+STATUSES: dict[str, Status] = {
+    "labeled": "labeled",
+    "labelled": "labeled",
+    "skip": "skip",
+    "unusable": "unusable",
+}
 
 
 class Csv(LabelFormat):
@@ -25,9 +32,14 @@ class Csv(LabelFormat):
         try:
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 rows = csv.reader(stream, delimiter=_delimiter(stream), strict=True)
-                columns = _columns(path, next(rows, []))
+                header = next(rows, [])
+                columns = _columns(path, header)
                 for cells in rows:
-                    if any(cells) and (answer := _answer(columns, cells, rows.line_num)) is not None:
+                    if len(cells) > len(header):
+                        yield Refusal(
+                            rows.line_num, f"{len(cells)} cells under {len(header)} columns; quote commas"
+                        )
+                    elif any(cells) and (answer := _answer(columns, cells, rows.line_num)) is not None:
                         yield answer
         except UnicodeDecodeError as error:
             raise AlctlError(
@@ -49,16 +61,6 @@ class Csv(LabelFormat):
                 writer.writerow([safe_cell(cell) for cell in cells])
 
 
-def safe_cell(value: object) -> object:
-    """Return a cell that no spreadsheet runs as a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def plain_cell(text: str) -> str:
-    """Undo `safe_cell`."""
-    return text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULA) else text
-
-
 def _delimiter(stream: TextIO) -> str:
     """Return the separator of the header line."""
     header = stream.readline()
@@ -76,7 +78,9 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     if doubled := sorted({name for name in columns if names.count(name) > 1}):
         raise AlctlError(f"{path} has the column {doubled[0]!r} twice")
     if "item" not in columns and "path" not in columns:
-        raise AlctlError(f"{path} has neither a column 'item' nor 'path'; its columns are: {', '.join(header) or 'none'}")
+        raise AlctlError(
+            f"{path} has neither a column 'item' nor 'path'; its columns are: {', '.join(header) or 'none'}"
+        )
     if "label" not in columns and "status" not in columns:
         raise AlctlError(f"{path} has no column 'label'; its columns are: {', '.join(header)}")
     return columns
@@ -84,29 +88,34 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 def _answer(columns: dict[str, int], cells: Sequence[str], line: int) -> LabeledImage | Refusal | None:
     """Turn one row into an answer, a refusal, or None when nobody has answered it yet."""
-
-    def cell(name: str) -> str:
-        position = columns.get(name, len(cells))
-        return plain_cell(cells[position].strip()) if position < len(cells) else ""
-
-    label, status = cell("label"), cell("status").lower()
-    if not label and not status:
+    values = {name: plain_cell(cells[at].strip()) for name, at in columns.items() if at < len(cells)}
+    label, given = values.get("label", ""), values.get("status", "").lower()
+    if not label and not given:
         return None
+    if problem := _problem(values, label, given):
+        return Refusal(line, problem)
+    item, seconds = values.get("item", ""), values.get("seconds", "")
+    return LabeledImage(
+        path=values.get("path", ""),
+        annotations=(Annotation(label),) if label else (),
+        item=int(item) if item else None,
+        annotator=values.get("annotator", ""),
+        status=STATUSES[given or "labeled"],
+        line=line,
+        seconds=float(seconds) if seconds else None,
+    )
+
+
+def _problem(values: Mapping[str, str], label: str, status: str) -> str:
+    """Return what is wrong with a row in itself, or an empty string."""
+    item = values.get("item", "")
     if status and status not in STATUSES:
-        return Refusal(line, unknown(status, ["labeled", "skip", "unusable"], "statuses"))
-    known = STATUSES.get(status, "labeled")
-    if known == "labeled" and not label:
-        return Refusal(line, "status is 'labeled' but there is no label")
-    if known != "labeled" and label:
-        return Refusal(line, f"status is {known!r} but there is a label, {label!r}; which is it?")
-    item, path = cell("item"), cell("path")
-    if not item and not path:
-        return Refusal(line, "neither an item nor a path")
-    if item and not (item.isascii() and item.isdigit() and len(item) < 10):
-        return Refusal(line, f"item {item!r} is not a number that alctl gave out")
-    try:
-        seconds = float(cell("seconds")) if cell("seconds") else None
-    except ValueError:
-        return Refusal(line, f"seconds {cell('seconds')!r} is not a number")
-    annotations = (Annotation(label),) if label else ()
-    return LabeledImage(path, annotations, int(item) if item else None, cell("annotator"), known, line, seconds)
+        return unknown(status, ["labeled", "skip", "unusable"], "statuses")
+    if (STATUSES[status or "labeled"] == "labeled") != bool(label):
+        return f"status is {status!r} but the label is {label!r}; which is it?"
+    if not item and not values.get("path"):
+        return "neither an item nor a path"
+    if item and not _ITEM.fullmatch(item):
+        return f"item {item!r} is not a number that alctl gave out"
+    seconds = values.get("seconds", "")
+    return "" if not seconds or _SECONDS.fullmatch(seconds) else f"seconds {seconds!r} is not a number"

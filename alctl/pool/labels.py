@@ -282,3 +282,13 @@ def labeled_items(connection: Connection, split: str) -> list[tuple[int, int | N
         **({} if split == "pool" else {"split": split}),
     )
     return [(int(row[0]), row[1], row[2]) for row in rows]
+
+
+def staged_categories(connection: Connection) -> list[str]:
+    """Return the distinct classes of the staged answers, in the order of the file."""
+    rows = run(
+        connection,
+        """SELECT category FROM staged_label WHERE category IS NOT NULL
+           GROUP BY category ORDER BY min(position)""",
+    )
+    return [row[0] for row in rows]

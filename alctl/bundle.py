@@ -1,0 +1,210 @@
+"""What annotators get of a round: `rounds/0003/` with items.csv, the images, a contact sheet and a manifest.
+
+It follows from the database and the image files alone, so it can be made again, byte for byte.
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from PIL import Image, ImageDraw
+
+from alctl.errors import AlctlError
+from alctl.format import safe_cell
+from alctl.images import BrokenImages, Progress, Source, read_image
+from alctl.pool import items, rounds
+from alctl.project import Project, required_state
+
+Images = Literal["link", "symlink", "copy", "none"]
+COLUMNS = ("item", "path", "image", "label", "annotator", "status", "seconds", "rank", "score", "why")
+SHEET = 200
+"""Images on the contact sheet."""
+_TILE, _CAPTION, _ACROSS = 128, 28, 10
+
+
+def folder_of(project: Project, number: int) -> Path:
+    """Return the export folder of a round."""
+    return project.rounds / f"{number:04}"
+
+
+def export(
+    project: Project, number: int, progress: Progress, *, images: Images = "link", target: Path | None = None
+) -> Path:
+    """Write a round's folder, whole or not at all; a filled-in items.csv is never overwritten."""
+    with project.reading() as connection:
+        row = rounds.round_row(connection, number)
+        if row is None:
+            last = rounds.next_round(connection) - 1
+            raise AlctlError(
+                f"there is no round {number}; "
+                + (f"the last one is {last}" if last else "none was selected yet")
+            )
+        picks = rounds.picks(connection, number)
+        root = required_state(connection, project.folder)["root"]
+        categories = items.categories(connection)
+    folder = target or folder_of(project, number)
+    table = _table(picks)
+    _refuse_to_lose(folder, table)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        partial.chmod(0o755)
+        (partial / "items.csv").write_text(table, encoding="utf-8", newline="")
+        (partial / "manifest.json").write_text(_manifest(row, picks, categories), encoding="utf-8")
+        sources = [
+            Source(pick["item_id"], os.path.join(root, pick["path"]), pick["digest"]) for pick in picks
+        ]  # noqa: PTH118
+        _place(partial / "images", picks, sources, images)
+        ranked = [pick for pick in picks if pick["rank"] is not None][:SHEET] or picks[:SHEET]
+        thumbnails = list(thumbs(sources[: len(ranked)], progress))
+        contact_sheet(ranked, thumbnails).save(partial / "contact_sheet.jpg", quality=85)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _refuse_to_lose(folder: Path, table: str) -> None:
+    """Stop if the folder holds an items.csv that somebody has filled in, or things that are not an export."""
+    if not folder.exists():
+        return
+    existing = folder / "items.csv"
+    if not existing.is_file():
+        raise AlctlError(f"{folder} exists and is not an export of alctl; choose another folder with --to")
+    if existing.read_bytes() != table.encode():
+        raise AlctlError(
+            f"{existing} has been filled in or changed; import it first, or export to another folder with --to"
+        )
+
+
+def file_name(pick: Mapping[str, Any]) -> str:
+    """Return the name of an image in an export: unique, and traceable to its item without the table."""
+    return f"{pick['item_id']:07}_{PurePosixPath(pick['path']).name}"
+
+
+def _table(picks: Sequence[Mapping[str, Any]]) -> str:
+    """Return items.csv, ready to be filled in."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for pick in picks:
+        rank = "" if pick["rank"] is None else pick["rank"]
+        score = "" if pick["score"] is None else f"{pick['score']:.6g}"
+        row = (
+            pick["item_id"],
+            pick["path"],
+            f"images/{file_name(pick)}",
+            "",
+            "",
+            "",
+            "",
+            rank,
+            score,
+            pick["why"],
+        )
+        writer.writerow(
+            [safe_cell(cell) if isinstance(cell, str) and cell is not score else cell for cell in row]
+        )
+    return text.getvalue()
+
+
+def _manifest(row: Mapping[str, Any], picks: Sequence[Mapping[str, Any]], categories: Sequence[str]) -> str:
+    """Return how the round came about, as JSON."""
+    entries = [
+        {
+            "item": pick["item_id"],
+            "path": pick["path"],
+            "image": f"images/{file_name(pick)}",
+            "sha256": pick["digest"].hex(),
+            "rank": pick["rank"],
+            "score": pick["score"],
+            "why": pick["why"],
+        }
+        for pick in picks
+    ]
+    about = {key if key != "id" else "round": value for key, value in row.items()}
+    return json.dumps({**about, "categories": list(categories), "items": entries}, indent=1) + "\n"
+
+
+def _place(folder: Path, picks: Sequence[Mapping[str, Any]], sources: Sequence[Source], how: Images) -> None:
+    """Put the images in ``folder``: hard links cost no space; where they are impossible, copies."""
+    if how == "none":
+        return
+    folder.mkdir()
+    for pick, source in zip(picks, sources, strict=True):
+        target = folder / file_name(pick)
+        real = os.path.realpath(source.path)
+        try:
+            if how == "link":
+                _link_or_copy(real, target)
+            elif how == "symlink":
+                target.symlink_to(real)
+            else:
+                shutil.copyfile(real, target)
+        except OSError as error:
+            raise AlctlError(f"cannot export {source.path} to {target}: {error.strerror}") from error
+
+
+def _link_or_copy(source: str, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def thumbs(sources: Sequence[Source], progress: Progress, keep: int = SHEET) -> Iterator[Image.Image | None]:
+    """Decode images for looking at, in order; past the first ``keep`` only to see that they decode.
+
+    At the end `BrokenImages` names those that do not.
+    """
+    reasons: dict[int, str] = {}
+
+    def small(position: int) -> Image.Image | None:
+        try:
+            image = read_image(sources[position], _TILE)
+        except BrokenImages as error:
+            reasons.update(error.reasons)
+            return None
+        image.thumbnail((_TILE, _TILE))
+        return image if position < keep else None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(sources), 1_000):
+            part = range(start, min(start + 1_000, len(sources)))
+            for position, image in zip(part, pool.map(small, part), strict=True):
+                yield image
+                progress("looking at images", position + 1, len(sources))
+    if reasons:
+        raise BrokenImages(reasons)
+
+
+def contact_sheet(
+    picks: Sequence[Mapping[str, Any]], thumbnails: Sequence[Image.Image | None]
+) -> Image.Image:
+    """Draw the thumbnails in rank order, each with its rank, item and score."""
+    rows = -(-len(picks) // _ACROSS)
+    pitch = _TILE + 8
+    sheet = Image.new("RGB", (_ACROSS * pitch + 8, rows * (pitch + _CAPTION) + 8), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (pick, image) in enumerate(zip(picks, thumbnails, strict=True)):
+        x, y = 8 + i % _ACROSS * pitch, 8 + i // _ACROSS * (pitch + _CAPTION)
+        if image is not None:
+            larger = _TILE // max(image.size)
+            shown = image.resize((image.width * larger, image.height * larger)) if larger > 1 else image
+            sheet.paste(shown, (x + (_TILE - shown.width) // 2, y + (_TILE - shown.height) // 2))
+        place = f"#{pick['rank']}" if pick["rank"] else pick["why"]
+        score = f"  {pick['score']:.3g}" if pick["rank"] and pick["score"] else ""
+        draw.text((x, y + _TILE + 2), f"{place}{score}", fill="black")
+        draw.text((x, y + _TILE + 13), f"item {pick['item_id']}", fill="#666666")
+    return sheet

@@ -1,0 +1,289 @@
+"""Label files in: every problem of the whole file is found first; then it is taken whole, or not at all."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from alctl.annotation import Annotation, LabeledImage, Refusal
+from alctl.errors import AlctlError
+from alctl.format import FORMATS
+from alctl.pool import items, labels, rounds
+from alctl.pool.bulk import discard
+from alctl.pool.labels import StagedLabel
+from alctl.project import Project, now
+
+ANONYMOUS = "anonymous"
+SHOWN = 20
+"""Problems in an error message; --json and the rejected file hold all of them."""
+
+
+class Problem(NamedTuple):
+    """One row that cannot be taken."""
+
+    line: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How a file of labels is taken."""
+
+    format: str = "csv"
+    annotator: str = ""
+    """Whose labels they are where the file does not say."""
+    round: int | None = None
+    """Take only items of this round; others are counted and left."""
+    add_classes: bool = False
+    skip_bad: bool = False
+    dry_run: bool = False
+
+
+@dataclass
+class Imported:
+    """What an import did."""
+
+    file: str
+    batch: int | None = None
+    """The number that `undo-import` takes; None if nothing changed."""
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    outside: int = 0
+    """Rows of items that are not in the round asked for."""
+    new_classes: list[str] = field(default_factory=list)
+    rejected: list[Problem] = field(default_factory=list)
+    rejected_file: str | None = None
+    earlier: int | None = None
+    """The earlier import of a file with the same bytes."""
+
+
+class BadRowsError(AlctlError):
+    """The file has problems and nothing was taken; ``problems`` holds all of them."""
+
+    def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
+        self.problems = list(problems)
+        lines = [f"  line {line}: {problem}" for line, problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"  … and {len(self.problems) - SHOWN:,} more (--json lists all)")
+        count = f"{len(self.problems):,} problem{'s' if len(self.problems) > 1 else ''}"
+        advice = "mend them, or take the good rows with --skip-bad"
+        super().__init__("\n".join([f"{file} has {count}; nothing was imported", *lines, advice]))
+
+
+def import_labels(project: Project, file: Path, options: ImportOptions) -> Imported:
+    """Take the labels of a file, all or nothing; BadRowsError lists every problem unless ``skip_bad``."""
+    digest = _digest(file)
+    result = Imported(str(file))
+    with project.writing("import-labels") as connection:
+        if (earlier := labels.earlier_import(connection, digest)) and _took_all(earlier, options):
+            result.earlier = earlier["id"]
+            result.unchanged = sum(earlier["counts"].values())
+            return result
+        refusals = _stage(connection, file, options)
+        _match(connection)
+        result.new_classes = _match_classes(connection, add=options.add_classes)
+        labels.find_problems(connection)
+        problems = sorted([*refusals, *_explain(connection)])
+        if problems and not options.skip_bad:
+            raise BadRowsError(file, problems)
+        result.rejected = problems
+        if options.round is not None:
+            _keep_to_round(connection, options.round)
+        counts = labels.decide_fates(connection)
+        taken = {fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside")}
+        result.added, result.changed, result.unchanged, result.outside = taken.values()
+        if result.added or result.changed:
+            recorded = {**taken, "rejected": len(problems)}
+            result.batch = labels.write_batch(
+                connection, file=str(file), digest=digest, kind=options.format, counts=recorded, now=now()
+            )
+        if options.dry_run:
+            discard(connection)
+            result.batch = None
+    if problems and not options.dry_run:
+        result.rejected_file = str(_write_rejected(file, problems))
+    return result
+
+
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise AlctlError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _took_all(earlier: Mapping[str, Any], options: ImportOptions) -> bool:
+    """Tell whether an earlier import of the same bytes left nothing over that this one could take."""
+    counts = earlier["counts"]
+    return not counts.get("rejected") and (not counts.get("outside") or options.round is not None)
+
+
+def _stage(connection: Connection, file: Path, options: ImportOptions) -> list[Problem]:
+    """Read the file into a temporary table; return the rows that could not even be read."""
+    refusals: list[Problem] = []
+
+    def rows() -> Iterator[StagedLabel]:
+        reader = FORMATS.load(options.format)()
+        for position, answer in enumerate(reader.read(file)):
+            if isinstance(answer, Refusal):
+                refusals.append(Problem(*answer))
+            else:
+                yield _staged(position, answer, options.annotator)
+
+    labels.stage(connection, rows())
+    return refusals
+
+
+def _staged(position: int, answer: LabeledImage, annotator: str) -> StagedLabel:
+    category, annotations = _stored(answer)
+    path = answer.path.replace("\\", "/") if "\\" in answer.path else answer.path
+    return StagedLabel(
+        position,
+        answer.line,
+        answer.item,
+        path.removeprefix("./"),
+        answer.annotator or annotator or ANONYMOUS,
+        answer.status,
+        category,
+        annotations,
+        answer.seconds,
+    )
+
+
+def _stored(answer: LabeledImage) -> tuple[str | None, str | None]:
+    """Return the whole-image class, or else the objects as canonical JSON."""
+    if answer.status != "labeled":
+        return None, None
+    if len(answer.annotations) == 1 and answer.annotations[0].bbox is None:
+        return answer.annotations[0].category, None
+    return None, json.dumps(
+        [annotation_json(a) for a in answer.annotations], separators=(",", ":"), sort_keys=True
+    )
+
+
+def annotation_json(annotation: Annotation) -> dict[str, Any]:
+    """Return an annotation as the label table keeps it: only what it has."""
+    return {key: value for key, value in asdict(annotation).items() if value}
+
+
+def _match(connection: Connection) -> None:
+    """Find the item of every staged answer: by id, exact path, longest known end of the path, then unique name."""
+    labels.match_exactly(connection)
+    unmatched = labels.unmatched_paths(connection)
+    if not unmatched:
+        return
+    ends = {path: list(_ends(path)) for path in unmatched}
+    known = labels.ids_of_paths(connection, {end for some in ends.values() for end in some})
+    found = {path: next((known[end] for end in some if end in known), None) for path, some in ends.items()}
+    labels.match_paths(connection, {path: id_ for path, id_ in found.items() if id_ is not None})
+    rest = [path for path, id_ in found.items() if id_ is None]
+    if rest:
+        labels.match_paths(connection, _by_name(connection, rest))
+
+
+def _ends(path: str) -> Iterator[str]:
+    """Yield the ends of a path at its folders, longest first: a file may name its images from another root."""
+    parts = PurePosixPath(path).parts
+    for start in range(1 if path.startswith("/") else 0, len(parts)):
+        yield "/".join(parts[start:])
+
+
+def _by_name(connection: Connection, rest: Sequence[str]) -> dict[str, int]:
+    """Match by file name alone, where exactly one item has it; several are an error, never a guess."""
+    wanted = {PurePosixPath(path).name: path for path in rest}
+    found: dict[str, list[tuple[int, str]]] = {}
+    for id_, path in items.paths(connection):
+        name = PurePosixPath(path).name
+        if name in wanted:
+            found.setdefault(wanted[name], []).append((id_, path))
+    for path, hits in found.items():
+        if len(hits) > 1:
+            raise AlctlError(
+                f"{path!r} may be {hits[0][1]!r} or {hits[1][1]!r}: the same file name in two folders; "
+                "give the folder too, or the item id"
+            )
+    return {path: hits[0][0] for path, hits in found.items()}
+
+
+def _match_classes(connection: Connection, *, add: bool) -> list[str]:
+    """Find the class of every staged answer; with ``add`` make the ones that are new."""
+    new = items.add_categories(connection, labels.staged_categories(connection)) if add else []
+    labels.match_categories(connection)
+    return new
+
+
+def _keep_to_round(connection: Connection, number: int) -> None:
+    if rounds.round_row(connection, number) is None:
+        raise AlctlError(f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}")
+    labels.keep_to_round(connection, number)
+
+
+def _explain(connection: Connection) -> Iterator[Problem]:
+    """Turn each staged problem into a sentence."""
+    rows = labels.problems(connection)
+    classes = items.categories(connection) if rows else []
+    for row in rows:
+        yield Problem(row["line"], _sentence(row, classes))
+
+
+def _sentence(row: Mapping[str, Any], classes: Sequence[str]) -> str:
+    fate, name = row["fate"], row["path"] or row["item_path"]
+    if fate == "unknown item":
+        return f"item {row['item']} is not in the pool" if row["item"] else f"{name!r} is not in the pool"
+    if fate == "other path":
+        return f"item {row['item']} is {row['item_path']!r}, not {row['path']!r}: is the file of another project?"
+    if fate == "unknown class":
+        return unknown_class(row["category"], classes)
+    whose = f"{name!r} by {row['annotator']}"
+    if fate == "contradiction":
+        return f"{whose} has another label in line {row['other_line']}"
+    return f"{whose} stands in line {row['other_line']} already"
+
+
+def unknown_class(name: str, classes: Sequence[str]) -> str:
+    """Return the sentence for a class that is not in the class list, with the nearest one."""
+    if not classes:
+        return f"class {name!r}: the project has no classes yet; --add-classes takes them from this file"
+    near = get_close_matches(name.lower(), [c.lower() for c in classes], n=1)
+    hint = next((c for c in classes if near and c.lower() == near[0]), None)
+    meant = f"did you mean {hint!r}? " if hint else ""
+    return f"class {name!r} is not in the class list; {meant}(--add-classes makes it one)"
+
+
+def _write_rejected(file: Path, problems: Sequence[Problem]) -> Path:
+    """Write the rejected lines of a text file, each with its problem, ready to be mended and imported."""
+    target = file.with_name(f"{file.name}.rejected.csv")
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        lines = stream.read().splitlines()
+    with target.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        delimiter = max(",;\t", key=lines[0].count) if lines else ","
+        writer.writerow([*next(csv.reader(lines[:1], delimiter=delimiter), []), "line", "problem"])
+        for line, problem in problems:
+            cells = next(csv.reader(lines[line - 1 : line], delimiter=delimiter), [])
+            writer.writerow([*cells, line, problem])
+    return target
+
+
+def undo_import(project: Project, batch: int, *, dry_run: bool = False) -> int:
+    """Take one import out of force; its labels stay in the history. Return how many there were."""
+    with project.writing("undo-import") as connection:
+        found = {row["id"]: row for row in labels.imports(connection)}
+        if batch not in found:
+            raise AlctlError(
+                f"there is no import {batch}; the imports are: {', '.join(map(str, found)) or 'none yet'}"
+            )
+        if found[batch]["undone_at"]:
+            raise AlctlError(f"import {batch} was undone already, {found[batch]['undone_at']}")
+        count = labels.undo(connection, batch, now())
+        if dry_run:
+            discard(connection)
+    return count
