@@ -26,6 +26,7 @@ Images = Literal["link", "symlink", "copy", "none"]
 COLUMNS = ("item", "path", "image", "label", "annotator", "status", "seconds", "rank", "score", "why")
 SHEET = 200
 """Images on the contact sheet."""
+_OURS = frozenset({"items.csv", "manifest.json", "contact_sheet.jpg", "images"})
 _TILE, _CAPTION, _ACROSS = 128, 28, 10
 
 
@@ -80,6 +81,10 @@ def _refuse_to_lose(folder: Path, table: str) -> None:
     existing = folder / "items.csv"
     if not existing.is_file():
         raise AlctlError(f"{folder} exists and is not an export of alctl; choose another folder with --to")
+    if strange := sorted({entry.name for entry in folder.iterdir()} - _OURS):
+        raise AlctlError(
+            f"{folder} holds {strange[0]!r}, which is not alctl's; move it away, or export with --to"
+        )
     if existing.read_bytes() != table.encode():
         raise AlctlError(
             f"{existing} has been filled in or changed; import it first, or export to another folder with --to"

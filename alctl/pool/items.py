@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, select
 
 from alctl.annotation import Split
@@ -236,6 +238,18 @@ def fetch(connection: Connection, ids: Ids) -> list[Item]:
         for row in run(connection, query, ids=bound):
             found[row.id] = Item._make(row)
     return [found[int(i)] for i in ids]
+
+
+def usable(connection: Connection, split: str) -> Ids:
+    """Return the ids of the usable items of a split: "pool", "validation", "test" or "all"."""
+    splits = {"pool": "NOT IN (SELECT item_id FROM reserved)", "all": "IS NOT NULL"}
+    condition = splits.get(split, "IN (SELECT item_id FROM reserved WHERE split = :split)")
+    rows = run(
+        connection,
+        f"SELECT id FROM item WHERE id NOT IN (SELECT item_id FROM unusable) AND id {condition} ORDER BY id",
+        **({} if split in splits else {"split": split}),
+    )
+    return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
 
 def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:

@@ -27,7 +27,7 @@ def subset(connection: Connection, n: int, seed: int, round_id: int, *, resend: 
     order = RandomOrder(size(connection), stream(seed, "subset", round_id))
     found: list[Ids] = []
     for start in range(0, min(order.n, _PATIENCE * _BLOCK) if n else 0, _BLOCK):
-        found.append(_free_of(connection, order.ids(start, start + _BLOCK), resend=resend))
+        found.append(free_of(connection, order.ids(start, start + _BLOCK), resend=resend))
         if sum(map(len, found)) >= n:
             return np.sort(np.concatenate(found)[:n])
     free = _all_free(connection, resend=resend)
@@ -45,7 +45,7 @@ def _taken(*, resend: bool) -> list[tuple[str, str]]:
     return [*reasons, (answered, "undone_at IS NULL"), ("selection", "")]
 
 
-def _free_of(connection: Connection, ids: Ids, *, resend: bool) -> Ids:
+def free_of(connection: Connection, ids: Ids, *, resend: bool) -> Ids:
     """Return those of ``ids``, in their order, that may be selected."""
     rows, bound = as_rows(connection, ids)
     tests = [
@@ -119,12 +119,15 @@ def picks(connection: Connection, number: int) -> list[Mapping[str, Any]]:
     )
 
 
-def write_run(connection: Connection, values: Mapping[str, Any], items: Sequence[int]) -> int:
-    """Write a finished training run and the items it learned from; return its number."""
-    number = int(scalar(connection, "SELECT coalesce(max(id), 0) + 1 FROM training_run"))
+def next_run(connection: Connection) -> int:
+    """Return the number of the training run that comes next, from 1."""
+    return int(scalar(connection, "SELECT coalesce(max(id), 0) + 1 FROM training_run"))
+
+
+def write_run(connection: Connection, number: int, values: Mapping[str, Any], items: Sequence[int]) -> None:
+    """Write a finished training run and the items it learned from."""
     connection.execute(insert(training_run).values(id=number, **values))
     insert_rows(connection, training_item, [(number, item_id) for item_id in items])
-    return number
 
 
 def last_run(connection: Connection, fingerprint: str | None = None) -> Mapping[str, Any] | None:

@@ -1,0 +1,290 @@
+"""Selecting a round. Strategies speak in positions, the pool in ids, and here they meet, once."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sqlalchemy import Connection
+from torch import Tensor
+
+from alctl import bundle
+from alctl.chance import stream
+from alctl.errors import AlctlError
+from alctl.format import safe_cell
+from alctl.images import BrokenImages, Progress, Source
+from alctl.pool import items, labels, rounds
+from alctl.pool.bulk import discard
+from alctl.pool.ids import Ids
+from alctl.project import Project, now, required_state
+from alctl.runs import Model, cache_of, last_model, quarantine, source_of
+from alctl.score import Scorer
+from alctl.strategy import STRATEGIES, Candidates, Prediction, QueryStrategy
+
+UNTRAINED = "random"
+"""The strategy of a round before anything is trained."""
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """How a round is selected."""
+
+    k: int
+    strategy: str = ""
+    """Empty: the project's setting once a model is trained, before that random."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    subset: int | None = None
+    seed: int | None = None
+    resend: bool = False
+    device: str = "auto"
+    dry_run: bool = False
+
+
+@dataclass
+class Selected:
+    """What a selection came to."""
+
+    round: int
+    strategy: str
+    requested: int
+    candidates: int = 0
+    left: int = 0
+    """Unlabeled items that were there before this round."""
+    run: int | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    picks: list[dict[str, Any]] = field(default_factory=list)
+    reserved: int = 0
+    """Validation and test images that go out with this round."""
+    quarantined: dict[int, str] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    """Classes that the model has never seen, because they were added after it was trained."""
+
+
+class Unscored:
+    """The `Candidates` of a project without a trained model: it has images, but nothing to say of them."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return self.n
+
+    def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
+        """Refuse: there is no model."""
+        raise AlctlError(
+            "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
+        )
+
+    def images(self) -> Iterator[Tensor]:
+        """Refuse: without a model there is no input size to read images at."""
+        raise AlctlError(
+            "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
+        )
+
+
+def select(project: Project, options: SelectOptions, progress: Progress) -> Selected:
+    """Choose up to ``k`` items for annotators and record the round in one transaction; nothing else moves.
+
+    Images that turn out not to decode are quarantined, and the next ones of the random order take their place.
+    """
+    model = None if options.strategy == UNTRAINED else last_model(project, options.device)
+    name = options.strategy or (project.config.select.strategy if model else UNTRAINED)
+    strategy = make_strategy(name, options.params)
+    quarantined: dict[int, str] = {}
+    with project.held("select", "select.lock"):
+        while True:
+            situation = _look(project, options, model)
+            try:
+                selected = _choose(project, options, strategy, model, situation, progress)
+            except BrokenImages as broken:
+                quarantine(project, broken)
+                quarantined |= broken.reasons
+                continue
+            selected.strategy, selected.quarantined = name, quarantined
+            with project.writing("select") as connection:
+                if not _still_free(connection, selected, options):
+                    continue  # labels of some of them were imported meanwhile
+                if selected.picks:
+                    _record(connection, selected, situation)
+                if options.dry_run:
+                    discard(connection)
+            return selected
+
+
+def make_strategy(name: str, params: Mapping[str, Any]) -> QueryStrategy:
+    """Build a strategy; a parameter that it does not have, or of the wrong kind, raises AlctlError."""
+    kind: Any = STRATEGIES.load(name)
+    known = {parameter.name: parameter for parameter in fields(kind)}
+    if strange := sorted(set(params) - set(known)):
+        raise AlctlError(
+            f"strategy {name!r} has no parameter {strange[0]!r}; it has: {', '.join(known) or 'none'}"
+        )
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        strategy: QueryStrategy = TypeAdapter(kind).validate_python(dict(params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise AlctlError(f"strategy {name!r}: {first['loc'][0]}: {first['msg']}") from error
+    return strategy
+
+
+@dataclass(frozen=True)
+class _Situation:
+    """What the database says before a selection."""
+
+    number: int
+    seed: int
+    left: int
+    subset: list[Source]
+    labeled: list[Source]
+    reserved: list[tuple[Source, str]]
+    categories: list[str]
+
+
+def _look(project: Project, options: SelectOptions, model: Model | None) -> _Situation:
+    """Read the state of the pool and draw the random subset."""
+    size = project.config.select.subset if options.subset is None else options.subset
+    with project.reading() as connection:
+        state = required_state(connection, project.folder)
+        number = rounds.next_round(connection)
+        seed = state["seed"] if options.seed is None else options.seed
+        wanted = max(size, options.k) if size else 0
+        subset = rounds.subset(connection, wanted, seed, number, resend=options.resend)
+        labeled = [row[0] for row in labels.labeled_items(connection, "pool")] if model else []
+        reserved = rounds.unsent_reserved(connection) if number == 1 else []
+
+        def sources(ids: Ids | list[int]) -> list[Source]:
+            found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
+            return [source_of(state["root"], item) for item in found]
+
+        return _Situation(
+            number,
+            seed,
+            rounds.unlabeled(connection, resend=options.resend),
+            sources(subset),
+            sources(labeled),
+            list(zip(sources([i for i, _ in reserved]), [split for _, split in reserved], strict=True)),
+            items.categories(connection),
+        )
+
+
+def _choose(
+    project: Project,
+    options: SelectOptions,
+    strategy: QueryStrategy,
+    model: Model | None,
+    now_: _Situation,
+    progress: Progress,
+) -> Selected:
+    """Ask the strategy, and turn its positions into items."""
+    selected = Selected(
+        now_.number,
+        "",
+        options.k,
+        len(now_.subset),
+        now_.left,
+        params=asdict(strategy),
+        reserved=len(now_.reserved),
+    )
+    chosen: list[Source] = []
+    scores: list[float] = []
+    if now_.subset:
+        unlabeled = _candidates(project, model, now_.subset, progress)
+        labeled = _candidates(project, model, now_.labeled, progress)
+        rng = torch.Generator().manual_seed(stream(now_.seed, "strategy", now_.number))
+        answer = strategy.query(unlabeled, labeled, options.k, rng)
+        chosen = [now_.subset[position] for position in answer.positions.tolist()]
+        scores = answer.scores.tolist()
+    for _ in bundle.thumbs([*chosen, *(source for source, _ in now_.reserved)], progress, keep=0):
+        pass  # to see that they decode, before anybody is asked to label them
+    if model is not None:
+        selected.run = model.run["id"]
+        selected.stale = [name for name in now_.categories if name not in model.task.categories]
+    selected.picks = [
+        {"item": source.id, "rank": rank, "score": value, "why": "picked"}
+        for rank, (source, value) in enumerate(zip(chosen, scores, strict=True), start=1)
+    ]
+    selected.picks += [
+        {"item": source.id, "rank": None, "score": None, "why": split} for source, split in now_.reserved
+    ]
+    return selected
+
+
+def _candidates(
+    project: Project, model: Model | None, sources: list[Source], progress: Progress
+) -> Candidates:
+    """Return what a strategy may ask of these images."""
+    if model is None:
+        return Unscored(len(sources))
+    cache = cache_of(project, model.task, model.trained.config.image_size)
+    return Scorer(model.trained, model.task, partial(cache.batches, sources, progress), len(sources))
+
+
+def _still_free(connection: Connection, selected: Selected, options: SelectOptions) -> bool:
+    """Tell whether none of the picks was answered or sent since the subset was drawn."""
+    ids = np.array([pick["item"] for pick in selected.picks if pick["rank"]], dtype=np.int64)
+    return len(rounds.free_of(connection, ids, resend=options.resend)) == len(ids)
+
+
+def _record(connection: Connection, selected: Selected, situation: _Situation) -> None:
+    """Write the round, every item's rank and score with it."""
+    values = {
+        "id": selected.round,
+        "strategy": selected.strategy,
+        "params": selected.params,
+        "seed": situation.seed,
+        "requested": selected.requested,
+        "candidates": selected.candidates,
+        "run_id": selected.run,
+        "created_at": now(),
+    }
+    rows = [(selected.round, p["item"], p["rank"], p["score"], p["why"]) for p in selected.picks]
+    rounds.write_round(connection, values, rows)
+
+
+def predict(project: Project, model: Model, out: Path, split: str, progress: Progress) -> int:
+    """Write class, probability and predicted loss of every usable image of a split to a CSV; return how many.
+
+    One image at a time passes through memory, however many there are. Images that cannot be decoded are quarantined
+    and left out.
+    """
+    with project.reading() as connection:
+        root = required_state(connection, project.folder)["root"]
+        found = [source_of(root, item) for item in items.fetch(connection, items.usable(connection, split))]
+        paths = {item.id: item.path for item in items.fetch(connection, items.usable(connection, split))}
+    cache = cache_of(project, model.task, model.trained.config.image_size)
+    while True:
+        scorer = Scorer(model.trained, model.task, partial(cache.batches, found, progress), len(found))
+        try:
+            answer = scorer.map(_class_and_loss).cpu().tolist()
+            break
+        except BrokenImages as broken:
+            quarantine(project, broken)
+            found = [source for source in found if source.id not in broken.reasons]
+    _write_predictions(out, model, [(source.id, paths[source.id]) for source in found], answer)
+    return len(found)
+
+
+def _class_and_loss(prediction: Prediction) -> Tensor:
+    """Return (B, 3): the most probable class, its probability, the predicted loss."""
+    probability, category = prediction.probabilities.mean(1).max(1)
+    return torch.stack([category.double(), probability.double(), prediction.predicted_loss.double()], dim=1)
+
+
+def _write_predictions(
+    out: Path, model: Model, found: list[tuple[int, str]], answer: list[list[float]]
+) -> None:
+    partial_file = out.with_name(out.name + ".partial")
+    with partial_file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("item", "path", "predicted", "probability", "predicted_loss"))
+        for (item_id, path), (category, probability, loss) in zip(found, answer, strict=True):
+            name = safe_cell(model.task.categories[int(category)])
+            writer.writerow((item_id, safe_cell(path), name, f"{probability:.6f}", f"{loss:.6g}"))
+    partial_file.replace(out)

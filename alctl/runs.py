@@ -1,0 +1,303 @@
+"""Training runs of the real project: what there is to learn from, training, recording, and the model afterwards."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from sqlalchemy import Connection
+from torch import Tensor
+
+from alctl import checkpoint, score
+from alctl.annotation import Annotation
+from alctl.config import TrainConfig
+from alctl.errors import AlctlError
+from alctl.images import BrokenImages, ImageCache, Progress, Source
+from alctl.models import Trained
+from alctl.pool import items, labels, rounds
+from alctl.project import Project, now, required_state
+from alctl.task import TASKS, Task
+from alctl.train import Epoch, new_model, train
+
+SMALL = 64
+"""Images up to this size keep their size and get the network made for them."""
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Labeled items of one split, with what they take to train on."""
+
+    sources: list[Source]
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training run before it starts: what it learns from, and what follows from that."""
+
+    task: Task
+    config: TrainConfig
+    seed: int
+    splits: Mapping[str, Labeled]
+    fingerprint: str
+    finished: Mapping[str, Any] | None
+    """The recorded run of the same fingerprint, if there is one: training again would give the same weights."""
+
+
+@dataclass
+class Progressed:
+    """What a training run has come to; filled in as it goes."""
+
+    weights: str = ""
+    """Where the initial weights came from."""
+    device: str = ""
+    resumed: int = 0
+    quarantined: dict[int, str] = field(default_factory=dict)
+    run: Mapping[str, Any] | None = None
+
+
+def task_of(name: str, categories: Sequence[str]) -> Task:
+    """Return the project's task for its class list."""
+    return TASKS.load(name)(categories)
+
+
+def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
+    """Read what there is to learn from; AlctlError where it is too little."""
+    with project.reading() as connection:
+        state = required_state(connection, project.folder)
+        categories = items.categories(connection)
+        task = task_of(state["task"], categories)
+        splits = {
+            split: _labeled(connection, state["root"], task, split)
+            for split in ("pool", "validation", "test")
+        }
+        config = resolve(config, items.sizes(connection))
+        _check_enough(splits["pool"], categories)
+        seed = state["seed"] if seed is None else seed
+        fingerprint = _fingerprint(task, config, seed, splits["pool"])
+        finished = rounds.last_run(connection, fingerprint)
+    return Plan(task, config, seed, splits, fingerprint, finished)
+
+
+def _labeled(connection: Connection, root: str, task: Task, split: str) -> Labeled:
+    """Return the labeled items of a split, with targets for the task's class list."""
+    rows = labels.labeled_items(connection, split)
+    found = items.fetch(connection, np.array([row[0] for row in rows], dtype=np.int64))
+    targets = [task.encode_target(_annotations(row, task.categories)) for row in rows]
+    return Labeled(
+        [source_of(root, item) for item in found],
+        torch.stack(targets) if targets else torch.empty(0, dtype=torch.long),
+    )
+
+
+def _annotations(
+    row: tuple[int, int | None, str | None], categories: Sequence[str]
+) -> tuple[Annotation, ...]:
+    """Return the annotations of a labeled item as the label table holds them."""
+    _, category_id, objects = row
+    if category_id is not None:
+        return (Annotation(categories[category_id - 1]),)
+    return tuple(Annotation(**entry) for entry in json.loads(objects or "[]"))
+
+
+def source_of(root: str, item: items.Item) -> Source:
+    """Return where the pixels of an item are."""
+    return Source(item.id, f"{root}/{item.path}", item.digest)
+
+
+def resolve(config: TrainConfig, largest: tuple[int, int]) -> TrainConfig:
+    """Replace every "auto" by what it means for images of this size on this machine."""
+    side = max(largest)
+    size = config.image_size or (side if side <= SMALL else 224)
+    device = config.device if config.device != "auto" else best_device()
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if device.startswith("cuda") else "fp32"
+    model = config.model if config.model != "auto" else ("resnet18-cifar" if size <= SMALL else "resnet18")
+    return replace(config, image_size=size, device=device, precision=precision, model=model)
+
+
+def best_device() -> str:
+    """Return cuda, mps or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_enough(pool: Labeled, categories: Sequence[str]) -> None:
+    if len(pool.sources) < 2:
+        raise AlctlError(
+            f"{len(pool.sources)} labeled images are too few to train on; label a round first: "
+            "`alctl select --k 100`, then `alctl import-labels FILE`"
+        )
+    if pool.targets.dim() == 1 and len(classes := pool.targets.unique()) < 2:
+        only = categories[int(classes[0])]
+        raise AlctlError(
+            f"all {len(pool.sources)} labeled images are {only!r}; training needs at least two classes"
+        )
+
+
+def _fingerprint(task: Task, config: TrainConfig, seed: int, pool: Labeled) -> str:
+    """Return the digest of all that the weights follow from."""
+    learned = [
+        (s.id, (s.digest or b"").hex(), t.tolist()) for s, t in zip(pool.sources, pool.targets, strict=True)
+    ]
+    settings = {k: v for k, v in asdict(config).items() if k != "checkpoint_every"}
+    text = json.dumps([task.categories, settings, seed, learned])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cache_of(project: Project, task: Task, size: int) -> ImageCache:
+    """Return the cache of images as the task's network of this input size sees them."""
+    limit = project.config.storage.cache_gb
+    return ImageCache(project.cache, size, lambda image: task.encode_image(image, size), limit)
+
+
+def run_training(project: Project, plan: Plan, state: Progressed, progress: Progress) -> Iterator[Epoch]:
+    """Train as planned and record the run, whole or not at all; a killed run goes on from its last checkpoint.
+
+    An image that cannot be decoded is quarantined, named in ``state``, and left out.
+    """
+    with project.held("train", "train.lock"):
+        cache = cache_of(project, plan.task, plan.config.image_size)
+        learned, images = _load(project, cache, plan.splits["pool"], state, progress)
+        held = {s: _load(project, cache, plan.splits[s], state, progress) for s in ("validation", "test")}
+        trained = new_model(plan.task, images, plan.config, seed=plan.seed)
+        started = time.perf_counter()
+        file = project.models / f"{plan.fingerprint[:12]}.checkpoint.safetensors"
+        validation = (
+            (held["validation"][1], held["validation"][0].targets) if held["validation"][0].sources else None
+        )
+        ids = [source.id for source in learned.sources]
+        state.device, state.weights = str(trained.device), trained.model.weights
+        epochs = train(
+            trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=validation,
+            checkpoint=file, fingerprint=plan.fingerprint,
+        )  # fmt: skip
+        for epoch in epochs:
+            state.resumed = state.resumed or epoch.epoch - 1
+            state.weights = trained.model.weights
+            yield epoch
+        metrics = {
+            split: score.evaluate(trained, plan.task, pixels, some.targets)
+            for split, (some, pixels) in held.items()
+            if some.sources
+        }
+        state.run = _record(project, plan, trained, ids, metrics, time.perf_counter() - started)
+        file.unlink(missing_ok=True)
+
+
+def _load(
+    project: Project, cache: ImageCache, some: Labeled, state: Progressed, progress: Progress
+) -> tuple[Labeled, Any]:
+    """Return the images that can be decoded, and their pixels; the others are quarantined."""
+    try:
+        return some, cache.load(some.sources, progress)
+    except BrokenImages as broken:
+        quarantine(project, broken)
+        state.quarantined |= broken.reasons
+        keep = [i for i, source in enumerate(some.sources) if source.id not in broken.reasons]
+        rest = Labeled([some.sources[i] for i in keep], some.targets[keep])
+        return rest, cache.load(rest.sources, progress)
+
+
+def quarantine(project: Project, broken: BrokenImages) -> None:
+    """Mark images as unusable, for good."""
+    with project.writing("quarantine") as connection:
+        items.quarantine(connection, broken.reasons)
+
+
+def _record(
+    project: Project, plan: Plan, trained: Trained, ids: list[int], metrics: Mapping[str, Any], seconds: float
+) -> Mapping[str, Any]:
+    """Write the weights, then the run that names them."""
+    info = {"task": _task_name(project), "categories": plan.task.categories, "fingerprint": plan.fingerprint}
+    with project.writing("train") as connection:
+        number = rounds.next_run(connection)
+        file = project.models / f"run-{number:04}.safetensors"
+        checkpoint.save_model(file, trained, info)
+        values = {
+            "fingerprint": plan.fingerprint,
+            "seed": plan.seed,
+            "config": asdict(plan.config),
+            "categories": list(plan.task.categories),
+            "labeled": len(ids),
+            "metrics": metrics,
+            "environment": environment(plan.config.device) | {"weights": trained.model.weights},
+            "file": file.relative_to(project.folder).as_posix(),
+            "digest": file_digest(file),
+            "seconds": seconds,
+            "created_at": now(),
+        }
+        rounds.write_run(connection, number, values, ids)
+    return {"id": number, **values}
+
+
+def _task_name(project: Project) -> str:
+    return str(project.state()["task"])
+
+
+def environment(device: str) -> dict[str, str]:
+    """Return the versions and the hardware that a result depends on."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
+    return {
+        "device": device,
+        "hardware": name or platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A finished training run, ready to score."""
+
+    run: Mapping[str, Any]
+    trained: Trained
+    task: Task
+
+
+def last_model(project: Project, device: str = "auto") -> Model | None:
+    """Load the newest trained model; None before the first training run."""
+    with project.reading() as connection:
+        run = rounds.last_run(connection)
+    if run is None:
+        return None
+    file = project.folder / run["file"]
+    if not file.is_file():
+        raise AlctlError(f"the weights of training run {run['id']} are gone: {file}; run `alctl train` again")
+    if file_digest(file) != run["digest"]:
+        raise AlctlError(
+            f"{file} is not the file that training run {run['id']} wrote; run `alctl train` again"
+        )
+    trained, info = checkpoint.load_model(file, lambda info: task_of(info["task"], info["categories"]))
+    config = resolve(replace(trained.config, device=device, precision="auto"), (0, 0))
+    trained.config = replace(trained.config, device=config.device, precision=config.precision)
+    trained.to(config.device)
+    return Model(run, trained, task_of(info["task"], info["categories"]))
+
+
+def evaluate(project: Project, model: Model, split: str, progress: Progress) -> dict[str, float | None]:
+    """Return the metrics of the model on the labeled images of a split, "validation" or "test"."""
+    with project.reading() as connection:
+        root = required_state(connection, project.folder)["root"]
+        some = _labeled(connection, root, model.task, split)
+    if not some.sources:
+        raise AlctlError(f"no {split} image is labeled; the reserved images go out with the first round")
+    cache = cache_of(project, model.task, model.trained.config.image_size)
+    some, pixels = _load(project, cache, some, Progressed(), progress)
+    return score.evaluate(model.trained, model.task, pixels, some.targets)
