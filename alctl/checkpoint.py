@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,19 +24,17 @@ KEY = "alctl"
 def write(path: Path, named: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
     """Write tensors and JSON to ``path``; what stood there before stays until the new file is safe on the disk."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(plain, temporary, metadata={KEY: json.dumps(info)})
         _sync(temporary)
         temporary.replace(path)
-    except OSError as error:
+        _sync(path.parent)
+    except (OSError, SafetensorError) as error:
         raise AlctlError(f"{path} cannot be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(path.parent)
 
 
 def _sync(path: Path) -> None:
@@ -97,13 +94,13 @@ class State(NamedTuple):
 
     epochs: int
     """How many are finished."""
-    parts: int
-    """Micro-batches per step."""
+    micro_batch: int
+    """Images that fitted into memory at once; 0 if nobody tried yet."""
     tensors: dict[str, Tensor]
     """Weights, and momenta under names that begin with ``momentum:``."""
 
 
-def tensors(trained: Trained, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+def snapshot(trained: Trained, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
     """Return copies of the weights and momenta, on their device."""
     copies = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     for name, parameter in trained.named_parameters():
@@ -114,7 +111,7 @@ def tensors(trained: Trained, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
 
 
 def restore(trained: Trained, optimizer: torch.optim.SGD, copies: dict[str, Tensor]) -> None:
-    """Set weights and momenta to what `tensors` returned."""
+    """Set weights and momenta to what `snapshot` returned."""
     trained.load_state_dict({k: v for k, v in copies.items() if not k.startswith("momentum:")})
     optimizer.state.clear()
     for name, parameter in trained.named_parameters():
@@ -128,7 +125,7 @@ def save_state(path: Path, fingerprint: str, trained: Trained, state: State) -> 
     info = {
         "fingerprint": fingerprint,
         "epochs": state.epochs,
-        "parts": state.parts,
+        "micro_batch": state.micro_batch,
         "weights": trained.model.weights,
     }
     write(path, state.tensors, info)
@@ -140,10 +137,10 @@ def resume(path: Path | None, fingerprint: str, trained: Trained, optimizer: tor
         try:
             copies, info = read(path)
             if info["fingerprint"] == fingerprint:
-                state = State(int(info["epochs"]), int(info["parts"]), copies)
+                state = State(int(info["epochs"]), int(info["micro_batch"]), copies)
                 restore(trained, optimizer, copies)
                 trained.model.weights = str(info["weights"])
                 return state
         except (AlctlError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise AlctlError(f"{path} cannot be gone on from; delete it to start again ({error})") from error
-    return State(0, 1, tensors(trained, optimizer))
+    return State(0, 0, snapshot(trained, optimizer))

@@ -20,7 +20,9 @@ def connect(url: str) -> Engine:
     try:
         engine = create_engine(url)
     except ModuleNotFoundError as error:
-        raise AlctlError(f"{url.split(':')[0]} needs a driver: pip install 'alctl[postgresql]'") from error
+        raise AlctlError(
+            f"{url.partition(':')[0]} needs a driver: pip install 'alctl[postgresql]'"
+        ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)

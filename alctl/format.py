@@ -27,7 +27,7 @@ class LabelFormat(ABC):
         """Write the records so that `read` gives them back."""
 
 
-FORMATS = Plugins("alctl.formats", LabelFormat)  # type: ignore[type-abstract]
+FORMATS = Plugins("alctl.formats", LabelFormat)
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -136,6 +136,8 @@ class _Cover:
         self.centres = torch.cat([centres, centres.new_zeros(more, centres.shape[1])])
         self.centre_norms = self.centres.square().sum(1)
         self.count = len(centres)
+        self.prunes = points.device.type == "cpu"  # a GPU reads all points in the time that looking takes
+        self.copied = torch.empty_like(points[: len(points) // 2 * self.prunes])
         self.rest = 0
 
     def add(self, pick: int) -> None:
@@ -147,10 +149,8 @@ class _Cover:
             self.owner.masked_fill_(found < self.distance, self.count)
             torch.minimum(self.distance, found, out=self.distance)
         else:
-            # index_select, because indexing with a tensor copies rows three times as slowly
-            found = _squared_to(
-                self.points.index_select(0, rows), self.norms.index_select(0, rows), centre, norm
-            )
+            some = torch.index_select(self.points, 0, rows, out=self.copied[: len(rows)])
+            found = _squared_to(some, self.norms.index_select(0, rows), centre, norm)
             closer = found < self.distance.index_select(0, rows)
             rows = rows[closer]
             self.owner.index_fill_(0, rows, self.count)
@@ -166,7 +166,7 @@ class _Cover:
         By the triangle inequality a point keeps its centre when that is twice as far from the new one as from the
         point; the factor above 4 keeps rounding from dropping a tie.
         """
-        if self.points.device.type != "cpu" or 2 * self.count > len(self.points):
+        if not self.prunes or 2 * self.count > len(self.points):
             return None
         if self.rest:
             self.rest -= 1

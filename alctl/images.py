@@ -197,7 +197,9 @@ class _Store:
         self._open()
         if self.writes and self.used + self.wanted > self.cache.capacity and self.used:
             (folder / "slots.npy").unlink(missing_ok=True)
-            (folder / "pixels.u8").unlink(missing_ok=True)  # whoever reads the old file keeps it until they close it
+            (folder / "pixels.u8").unlink(
+                missing_ok=True
+            )  # whoever reads the old file keeps it until they close it
             self.file.close()
             self._open()
         return self
@@ -209,7 +211,9 @@ class _Store:
         self.slots = np.full(max(self.highest + 1, len(known)), -1, np.int64)
         self.slots[: len(known)] = known
         self.used = int(self.slots.max(initial=-1)) + 1
-        self.file = (folder / "pixels.u8").open("r+b" if (folder / "pixels.u8").exists() else "w+b", buffering=0)
+        self.file = (folder / "pixels.u8").open(
+            "r+b" if (folder / "pixels.u8").exists() else "w+b", buffering=0
+        )
 
     def has(self, item_id: int) -> bool:
         """Tell whether the item's row was stored before this pass."""

@@ -135,6 +135,16 @@ def manifest_dataset(file: Path) -> Dataset:
     return Dataset(root, entries)
 
 
+def without_pool_labels(dataset: Dataset) -> Dataset:
+    """Keep only the labels of validation and test images: the pool's are for the annotators to find out."""
+
+    def entries() -> Iterator[Entry]:
+        for entry in dataset.entries():
+            yield entry._replace(category=None) if entry.split == "pool" else entry
+
+    return Dataset(dataset.root, entries, dataset.skipped)
+
+
 def _relative(path: str, root: Path) -> str:
     """Return a path relative to ``root``, with forward slashes, whether it was absolute or not."""
     clean = path.replace("\\", "/") if os.sep == "/" and "\\" in path and "/" not in path else path

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +109,7 @@ def _pretrained(name: str) -> tuple[nn.Module, str]:
     try:
         with _impatient():
             network = torchvision.models.get_model(name, weights=best, progress=False)
-    except OSError as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise AlctlError(f"the pretrained weights of {name} could not be downloaded: {error}") from error
     return network, f"torchvision {best.name}"
 

@@ -149,7 +149,7 @@ def config_text(database: str = "") -> str:
     ]
     for section in fields(Config):
         lines.append(f"[{section.name}]")
-        for setting in fields(section.default):
+        for setting in fields(type(section.default)):
             value = json.dumps(getattr(section.default, setting.name))
             line = (
                 f"{setting.name} = {json.dumps(given[setting.name])}"

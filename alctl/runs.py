@@ -301,3 +301,11 @@ def evaluate(project: Project, model: Model, split: str, progress: Progress) -> 
     cache = cache_of(project, model.task, model.trained.config.image_size)
     some, pixels = _load(project, cache, some, Progressed(), progress)
     return score.evaluate(model.trained, model.task, pixels, some.targets)
+
+
+def required_model(project: Project, device: str = "auto") -> Model:
+    """Load the newest trained model; AlctlError before the first training run."""
+    model = last_model(project, device)
+    if model is None:
+        raise AlctlError("nothing is trained yet; run `alctl train` first")
+    return model

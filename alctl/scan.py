@@ -16,8 +16,6 @@ from PIL import Image, UnidentifiedImageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 PROJECT_MARK = "alctl.toml"
-MAX_PIXELS = 1_000_000_000
-"""A larger image is refused before it is decoded: such sizes come from broken or hostile headers."""
 
 _CHUNK = 256
 _WORTH_PROCESSES = 4_000
@@ -70,13 +68,23 @@ def walk(root: Path, skipped: list[Skipped] | None = None) -> Iterator[str]:
                 continue
             if not _is_utf8(entry.name):
                 notes.append(Skipped(os.fsencode(path).decode("utf-8", "replace"), "name is not valid UTF-8"))
-            elif entry.is_dir():
+            elif (kind := _kind(entry)) == "folder":
                 folders.append(path)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - per file, and 10x faster
+            elif os.path.splitext(entry.name)[1].lower() not in SUFFIXES:  # noqa: PTH122 - per file, and 10x faster
+                notes.append(Skipped(path, "not an image file"))
+            elif kind == "file":
                 yield path
             else:
-                notes.append(Skipped(path, "not an image file"))
+                notes.append(Skipped(path, "a link to nothing, or not a regular file"))
         stack.extend(reversed(folders))
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return what an entry, or what it links to, is; reading a pipe or a device would never end."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+    except OSError:  # a link to itself
+        return "other"
 
 
 def _is_utf8(name: str) -> bool:
@@ -102,8 +110,6 @@ def probe(path: str, *, verify: bool = False) -> Probe:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
-                if width * height > MAX_PIXELS:
-                    return Probe(None, None, None, f"{width}×{height} pixels is beyond {MAX_PIXELS:,}")
                 if verify or not ends_whole(image.format, data):
                     image.load()
                 if image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS:

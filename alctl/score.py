@@ -73,7 +73,13 @@ class Scorer:
                 done += len(batch)
         if done != self.n:
             raise RuntimeError(f"{self.n} images were promised and {done} came")
-        return torch.cat(results) if results else torch.empty(0, device=device)
+        result = torch.cat(results) if results else torch.empty(0, device=device)
+        if self.trained.module is None and bool(torch.isnan(result).any()):
+            raise AlctlError(
+                "this model predicts no losses, because it was trained with loss_weight 0: "
+                "train it again with a loss_weight, or choose another strategy"
+            )
+        return result
 
     def _known(self, output: Output, predicted: Tensor | None) -> Tensor:
         """Return the predicted losses; without a module NaN, which no ranking accepts."""

@@ -6,6 +6,7 @@ A strategy speaks in positions (row i of what it was given) and never learns ids
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -57,6 +58,7 @@ class Selection(NamedTuple):
     """(n,) float64: the utility of each pick; higher was wanted more."""
 
 
+@dataclass(frozen=True)
 class QueryStrategy(ABC):
     """Choose images to label. A subclass is a frozen dataclass: its fields are its hyper-parameters."""
 
@@ -81,4 +83,4 @@ def top_k(scores: Tensor, n: int) -> Selection:
     return Selection(order, scores[order])
 
 
-STRATEGIES = Plugins("alctl.strategies", QueryStrategy)  # type: ignore[type-abstract]
+STRATEGIES = Plugins("alctl.strategies", QueryStrategy)

@@ -24,7 +24,9 @@ class Task(ABC):
         self.categories = tuple(categories)
 
     @abstractmethod
-    def model(self, name: str, weights: str, *, image_size: int, width: int, taps: Sequence[str]) -> TargetModel:
+    def model(
+        self, name: str, weights: str, *, image_size: int, width: int, taps: Sequence[str]
+    ) -> TargetModel:
         """Build the target model; ``weights`` is "auto", "pretrained", "none" or a file."""
 
     @abstractmethod
@@ -56,4 +58,4 @@ class Task(ABC):
         """Return the task's metrics over (N, M, C) probabilities and N targets; `metric` is among them."""
 
 
-TASKS = Plugins("alctl.tasks", Task)  # type: ignore[type-abstract]
+TASKS = Plugins("alctl.tasks", Task)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from alctl.chance import stream
-from alctl.checkpoint import State, restore, resume, save_state, tensors
+from alctl.checkpoint import State, restore, resume, save_state, snapshot
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.models import LossPredictionModule, Trained, pairs, rank_loss
@@ -126,21 +126,21 @@ def train(
     data = _Data(task, _gatherer(images, trained.device), targets.to(trained.device))
     optimizer = _optimizer(trained)
     state = resume(checkpoint, fingerprint, trained, optimizer)
-    saved, parts = state.epochs, state.parts
+    saved, micro_batch = state.epochs, state.micro_batch or min(config.batch_size, len(images))
     try:
         while state.epochs < config.epochs:
             started = time.perf_counter()
             try:
-                steps = _one_epoch(trained, optimizer, data, state.epochs, parts, seed)
+                steps = _one_epoch(trained, optimizer, data, state.epochs, micro_batch, seed)
             except torch.OutOfMemoryError:
                 steps = None
             if steps is None:  # outside of `except`, whose traceback would keep the memory in use
-                parts = _more_parts(parts, config)
+                micro_batch = _halve(micro_batch)
                 restore(trained, optimizer, state.tensors)
                 continue
             losses = _read_losses(steps, ids, state.epochs + 1, config)
             seconds = time.perf_counter() - started
-            state = State(state.epochs + 1, parts, tensors(trained, optimizer))
+            state = State(state.epochs + 1, micro_batch, snapshot(trained, optimizer))
             pause = state.epochs % config.checkpoint_every == 0 or state.epochs == config.epochs
             if checkpoint is not None and pause:
                 save_state(checkpoint, fingerprint, trained, state)
@@ -153,9 +153,9 @@ def train(
                 ranking_accuracy=losses.accuracy,
                 validation=_validate(trained, task, validation) if validation and pause else None,
                 images_per_second=len(images) / seconds,
-                lr=learning_rate(config, state.epochs - 1),
+                lr=optimizer.param_groups[0]["lr"],
                 seconds=seconds,
-                micro_batch=math.ceil(config.batch_size / parts),
+                micro_batch=micro_batch,
             )
     finally:
         if checkpoint is not None and saved < state.epochs:
@@ -173,9 +173,9 @@ def detaches(config: TrainConfig, epoch: int) -> bool:
 
 
 def _one_epoch(
-    trained: Trained, optimizer: torch.optim.SGD, data: "_Data", epoch: int, parts: int, seed: int
+    trained: Trained, optimizer: torch.optim.SGD, data: "_Data", epoch: int, micro_batch: int, seed: int
 ) -> list[_Step]:
-    """Go through all images once, in steps of at most ``batch_size`` images in ``parts`` micro-batches."""
+    """Go through all images once, in steps of ``batch_size`` images; leave the model in eval mode."""
     config, device = trained.config, trained.device
     detach = detaches(config, epoch)
     for group in optimizer.param_groups:
@@ -190,8 +190,9 @@ def _one_epoch(
             items = batch.to(device, non_blocking=True)
             images, targets = data.task.augment(data.gather(items), data.targets[items], rng)
             optimizer.zero_grad()
-            steps += _backward(trained, data.task, (items, images, targets), parts, detach=detach)
+            steps += _backward(trained, data.task, (items, images, targets), micro_batch, detach=detach)
             optimizer.step()
+    trained.eval()
     return steps
 
 
@@ -207,11 +208,15 @@ def batches(n: int, size: int, rng: torch.Generator) -> list[Tensor]:
 
 
 def _backward(
-    trained: Trained, task: Task, batch: tuple[Tensor, Tensor, Tensor], parts: int, *, detach: bool
+    trained: Trained, task: Task, batch: tuple[Tensor, Tensor, Tensor], micro_batch: int, *, detach: bool
 ) -> list[_Step]:
-    """Add up the gradient of mean(l) + λ · mean ranking loss over the micro-batches of (items, images, targets)."""
+    """Add up the gradient of mean(l) + λ · mean ranking loss of a batch of (items, images, targets).
+
+    Micro-batches hold one image more rather than one image alone, and pairs are made within them.
+    """
     config, n = trained.config, len(batch[0])
-    cut = [part for part in zip(*(t.tensor_split(parts) for t in batch), strict=True) if len(part[0])]
+    count = max(1, math.ceil((n - 1) / micro_batch))
+    cut = list(zip(*(tensor.tensor_split(count) for tensor in batch), strict=True))
     every = max(1, sum(_terms(len(items), config) for items, _, _ in cut))
     steps = []
     for items, images, targets in cut:
@@ -309,14 +314,13 @@ def _memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _more_parts(parts: int, config: TrainConfig) -> int:
-    """Return twice the number of micro-batches; of fewer than 2 images no pair could be made."""
-    if config.batch_size // (2 * parts) < 2:
+def _halve(micro_batch: int) -> int:
+    """Return half of a micro-batch that did not fit into memory; a single image would have no pair."""
+    if micro_batch < 4:
         raise AlctlError(
-            f"out of memory even with {math.ceil(config.batch_size / parts)} images at a time: "
-            "take a smaller model or image_size, or another device"
+            f"out of memory even with {micro_batch} images at a time: take a smaller model or image_size"
         )
-    return 2 * parts
+    return micro_batch // 2
 
 
 def _optimizer(trained: Trained) -> torch.optim.SGD:

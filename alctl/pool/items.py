@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, select
+from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, select, text
 
 from alctl.annotation import Split
 from alctl.chance import stream
@@ -24,7 +23,7 @@ staged = Table(
     Column("problem", Text),
     Column("split", Text, nullable=False),
     Column("category", Text),
-    Column("fate", Text),  # new, known, duplicate, broken, repaired or changed
+    Column("fate", Text),  # new, known, duplicate, broken, repaired, changed, or repeated: listed before
     prefixes=["TEMPORARY"],
 )
 
@@ -88,12 +87,23 @@ def stage(connection: Connection, rows: Iterable[StagedItem]) -> None:
     insert_rows(connection, staged, rows)
 
 
+_TEST_FIRST = "CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END, position"
+
+
 def decide_fates(connection: Connection) -> dict[str, int]:
     """Decide for every staged file what it is to the pool; return the count of each fate.
 
     Of several files with the same bytes one becomes an item: a test image before a validation image before a pool
-    image, so that nothing that is trained on is ever a test image too, then the first path.
+    image, so that nothing that is trained on is ever a test image too, then the first path. A file that a manifest
+    lists in several rows is decided once, by the same rule.
     """
+    run(
+        connection,
+        f"""UPDATE staged_item SET fate = 'repeated'
+           FROM (SELECT position, row_number() OVER (PARTITION BY path ORDER BY {_TEST_FIRST}) AS place
+                 FROM staged_item) AS ranked
+           WHERE ranked.position = staged_item.position AND ranked.place > 1""",
+    )
     run(
         connection,
         """UPDATE staged_item SET fate = CASE
@@ -102,7 +112,7 @@ def decide_fates(connection: Connection) -> dict[str, int]:
              WHEN i.digest IS NULL AND staged_item.digest NOT IN (SELECT digest FROM item WHERE digest IS NOT NULL)
                THEN 'repaired'
              ELSE 'changed' END
-           FROM item AS i WHERE i.path = staged_item.path""",
+           FROM item AS i WHERE i.path = staged_item.path AND staged_item.fate IS NULL""",
     )
     run(
         connection,
@@ -118,14 +128,16 @@ def decide_fates(connection: Connection) -> dict[str, int]:
     )
     run(
         connection,
-        """UPDATE staged_item SET fate = CASE ranked.place WHEN 1 THEN 'new' ELSE 'duplicate' END
+        f"""UPDATE staged_item SET fate = CASE
+             WHEN staged_item.fate IS NULL THEN CASE ranked.place WHEN 1 THEN 'new' ELSE 'duplicate' END
+             WHEN ranked.place > 1 THEN 'changed' ELSE staged_item.fate END
            FROM (SELECT position, row_number() OVER (PARTITION BY digest ORDER BY
-                   CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END, position) AS place
-                 FROM staged_item WHERE fate IS NULL) AS ranked
+                   CASE fate WHEN 'repaired' THEN 0 ELSE 1 END, {_TEST_FIRST}) AS place
+                 FROM staged_item WHERE fate IS NULL OR fate = 'repaired') AS ranked
            WHERE ranked.position = staged_item.position""",
     )
     counts = run(connection, "SELECT fate, count(*) FROM staged_item GROUP BY fate")
-    return {fate: count for fate, count in counts.all()}
+    return dict(counts.all())
 
 
 def merge(connection: Connection) -> None:
@@ -162,7 +174,7 @@ def merge(connection: Connection) -> None:
         connection,
         """INSERT INTO reserved (item_id, split)
            SELECT i.id, s.split FROM staged_item AS s JOIN item AS i ON i.path = s.path
-           WHERE s.fate = 'new' AND s.split <> 'pool'""",
+           WHERE s.fate IN ('new', 'broken') AND s.split <> 'pool'""",
     )
 
 
@@ -178,10 +190,8 @@ def staged_files(connection: Connection, *fates: str) -> list[Mapping[str, Any]]
 
 def staged_categories(connection: Connection) -> list[str]:
     """Return the distinct classes that the staged files name, sorted."""
-    rows = run(
-        connection, "SELECT DISTINCT category FROM staged_item WHERE category IS NOT NULL ORDER BY category"
-    )
-    return [row[0] for row in rows]
+    rows = run(connection, "SELECT DISTINCT category FROM staged_item WHERE category IS NOT NULL")
+    return sorted(row[0] for row in rows)  # here, because databases order text differently
 
 
 def contradictions(connection: Connection) -> list[Mapping[str, Any]]:
@@ -196,7 +206,10 @@ def contradictions(connection: Connection) -> list[Mapping[str, Any]]:
 
 
 def reserve(connection: Connection, split: Split, n: int, seed: int) -> int:
-    """Reserve ``n`` random usable items of the pool for ever; return how many there were."""
+    """Reserve ``n`` random usable items of the pool for ever; return how many there were.
+
+    One that was selected or learned from before stays what it is: it can no longer measure anything.
+    """
     total = size(connection)
     order = RandomOrder(total, stream(seed, "reserve", split))
     found: list[int] = []
@@ -217,12 +230,13 @@ def has_split(connection: Connection, split: str) -> bool:
 
 
 def _usable_pool(connection: Connection, ids: Ids) -> list[int]:
-    """Return those of ``ids``, in their order, that are neither reserved nor unusable."""
+    """Return those of ``ids``, in their order, that are neither reserved, unusable, selected nor learned from."""
     rows, bound = as_rows(connection, ids)
     taken = run(
         connection,
         f"""SELECT value FROM {rows} AS r WHERE value IN (SELECT item_id FROM reserved)
-              OR value IN (SELECT item_id FROM unusable)""",
+              OR value IN (SELECT item_id FROM unusable) OR value IN (SELECT item_id FROM selection)
+              OR value IN (SELECT item_id FROM training_item)""",
         ids=bound,
     )
     out = {row[0] for row in taken}
@@ -253,8 +267,11 @@ def usable(connection: Connection, split: str) -> Ids:
 
 
 def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
-    """Mark items as unusable, each with its reason."""
-    insert_rows(connection, unusable, sorted(reasons.items()))
+    """Mark items as unusable, each with its reason; one that is already keeps its own."""
+    rows, bound = as_rows(connection, list(reasons))
+    query = f"SELECT item_id FROM unusable WHERE item_id IN (SELECT value FROM {rows} AS r)"
+    known = {row[0] for row in run(connection, query, ids=bound)}
+    insert_rows(connection, unusable, sorted((i, why) for i, why in reasons.items() if i not in known))
 
 
 def unusable_items(connection: Connection, limit: int = 1_000) -> list[Mapping[str, Any]]:
@@ -270,15 +287,18 @@ def unusable_items(connection: Connection, limit: int = 1_000) -> list[Mapping[s
 def relink(connection: Connection, root: str, rebase: Callable[[str], str]) -> tuple[int, list[str]]:
     """Point items at the staged files with the same bytes, below a new root.
 
-    The paths of the items that were not found go through ``rebase``, so that they still name the old place relative
-    to the new root. Return how many items were found and the new paths of those that were not.
+    An item that has no digest, because its file is broken, is found where an equally broken file has its path. The
+    paths of the items that were not found go through ``rebase``, so that they still name the old place relative to
+    the new root. Return how many items were found and the new paths of those that were not.
     """
     run(connection, "UPDATE project SET root = :root", root=root)
     run(connection, "DELETE FROM duplicate")
     rows = run(
         connection,
-        """SELECT id, path FROM item
-           WHERE digest IS NULL OR digest NOT IN (SELECT digest FROM staged_item WHERE digest IS NOT NULL)""",
+        """SELECT i.id, i.path, s.path IS NOT NULL AS here
+           FROM item AS i LEFT JOIN staged_item AS s ON i.digest IS NULL AND s.digest IS NULL AND s.path = i.path
+           WHERE i.digest IS NULL
+             OR i.digest NOT IN (SELECT digest FROM staged_item WHERE digest IS NOT NULL)""",
     ).all()
     run(connection, "UPDATE item SET path = ':relink:' || id")  # no new path may meet an old one
     run(
@@ -293,11 +313,13 @@ def relink(connection: Connection, root: str, rebase: Callable[[str], str]) -> t
            FROM staged_item AS s JOIN item AS i ON i.digest = s.digest WHERE i.path <> s.path""",
     )
     taken = {row[0] for row in run(connection, "SELECT path FROM staged_item")} if rows else set()
-    lost = [(rebase(path), id_) for id_, path in rows]
-    new = [(f"{path} (item {id_})" if path in taken else path, id_) for path, id_ in lost]
-    for path, id_ in new:
-        run(connection, "UPDATE item SET path = :path WHERE id = :id", path=path, id=id_)
-    return size(connection) - len(rows), [path for path, _ in new]
+    old = {row.id: rebase(row.path) for row in rows if not row.here}
+    lost = {id_: f"{path} (item {id_})" if path in taken else path for id_, path in old.items()}
+    new = lost | {row.id: row.path for row in rows if row.here}
+    if new:
+        statement = text("UPDATE item SET path = :path WHERE id = :id")
+        connection.execute(statement, [{"id": id_, "path": path} for id_, path in new.items()])
+    return size(connection) - len(lost), list(lost.values())
 
 
 def paths(connection: Connection) -> Iterator[tuple[int, str]]:

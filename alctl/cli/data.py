@@ -1,0 +1,190 @@
+"""`init`, `add`, `relink`: images into the pool."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import DryRunOption, JsonOption, ProjectOption
+
+LabelsOption = Annotated[
+    str, typer.Option("--labels", help="none, or folders: each image's folder is its class, and its label.")
+]
+VerifyOption = Annotated[bool, typer.Option("--verify", help="Decode every image, not only its header.")]
+
+
+@app.command()
+def init(
+    dataset: Annotated[
+        str, typer.Argument(help="A folder of images, a .csv/.tsv/.jsonl manifest, or a torchvision name.")
+    ],
+    project: ProjectOption = None,
+    labels: LabelsOption = "none",
+    classes: Annotated[
+        str, typer.Option(help="Class names, comma separated, or a file with one a line.")
+    ] = "",
+    task: Annotated[str, typer.Option(help="What is labeled.")] = "classification",
+    validation: Annotated[
+        int | None,
+        typer.Option(show_default=False, help="Images reserved for validation [5 %, at most 500]."),
+    ] = None,
+    test: Annotated[
+        int | None, typer.Option(show_default=False, help="Images reserved for the test [5 %, at most 500].")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all chance in this project.")] = 0,
+    database: Annotated[str, typer.Option(help="PostgreSQL URL of the state [SQLite in the project].")] = "",
+    verify: VerifyOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Index images and make a project of them.
+
+    Validation and test images are drawn at random, reserved for ever, and go out for labeling with the first round.
+
+    [dim]Examples:[/dim]
+      alctl init ./photos --classes cat,dog
+      alctl init ./sorted --labels folders
+      alctl init cifar10
+    """
+    from alctl import ingest
+    from alctl.cli import screen
+    from alctl.project import DEFAULT_FOLDER
+
+    options = ingest.Options(task, class_names(classes), validation, test, seed, verify, dry_run, database)
+    with screen.bars() as progress:
+        source = find_dataset(dataset, labels, progress)
+        folder = project or Path(DEFAULT_FOLDER)
+        report = ingest.create(folder.absolute(), source, options, progress)
+    show_ingested(report, f"project {folder}", json=json, dry_run=dry_run)
+    if not json and not dry_run:
+        screen.next_step("alctl select --k 100", "the first round is random; or `alctl status`")
+
+
+@app.command()
+def add(
+    dataset: Annotated[str, typer.Argument(help="A folder of images or a manifest.")],
+    project: ProjectOption = None,
+    labels: LabelsOption = "none",
+    validation: Annotated[int, typer.Option(help="More images reserved for validation.")] = 0,
+    test: Annotated[int, typer.Option(help="More images reserved for the test.")] = 0,
+    verify: VerifyOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Extend the pool with new images; those it has already are left alone.
+
+    [dim]Example:[/dim]
+      alctl add ./photos/september
+    """
+    from alctl import ingest
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    opened = open_project(project)
+    seed = opened.state()["seed"]
+    options = ingest.Options(validation=validation, test=test, seed=seed, verify=verify, dry_run=dry_run)
+    with screen.bars() as progress:
+        report = ingest.add(opened, find_dataset(dataset, labels, progress), options, progress)
+    show_ingested(report, f"project {opened.folder}", json=json, dry_run=dry_run)
+    if not json:
+        screen.next_step("alctl status")
+
+
+@app.command()
+def relink(
+    folder: Annotated[Path, typer.Argument(help="Where the images are now.")],
+    project: ProjectOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Find the pool's images again after they have moved, by their content.
+
+    [dim]Example:[/dim]
+      alctl relink /mnt/new-disk/photos
+    """
+    from alctl import ingest
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    with screen.bars() as progress:
+        found, lost = ingest.relink(open_project(project), folder, progress, dry_run=dry_run)
+    if json:
+        screen.as_json({"found": found, "missing": lost, "dry_run": dry_run})
+        return
+    screen.say(f"{'would find' if dry_run else 'found'} {found:,} images below {folder}")
+    if lost:
+        screen.warn(f"{len(lost):,} images are not there:")
+        screen.listed([{"path": path} for path in lost], lambda row: str(row["path"]))
+    screen.next_step("alctl status")
+
+
+def class_names(given: str) -> list[str]:
+    """Return the class list that --classes names, from the option itself or from a file."""
+    from alctl.errors import AlctlError
+
+    file = Path(given)
+    if given and "," not in given and file.is_file():
+        names = file.read_text(encoding="utf-8-sig").splitlines()
+    else:
+        names = given.split(",")
+    names = [name.strip() for name in names if name.strip()]
+    if doubled := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise AlctlError(f"--classes names {doubled[0]!r} twice")
+    return names
+
+
+def find_dataset(given: str, labels: str, progress: Any) -> Any:
+    """Return the dataset that a person means: what is there on disk, or a name that torchvision can load."""
+    from alctl import datasets, ingest
+    from alctl.errors import AlctlError
+
+    if labels not in {"none", "folders"}:
+        raise AlctlError(f"--labels {labels!r} is neither none nor folders")
+    path = Path(given)
+    if path.suffix.lower() in ingest.MANIFESTS:
+        return ingest.manifest_dataset(path)
+    if not path.exists() and given in datasets.NAMES:
+        known = ingest.manifest_dataset(datasets.write_out(given, path, progress))
+        return known if labels == "folders" else ingest.without_pool_labels(known)
+    if not path.exists():
+        raise AlctlError(
+            f"there is no {given!r} here, and torchvision knows no dataset of that name: {', '.join(datasets.NAMES)}"
+        )
+    return ingest.folder_dataset(path, class_folders=labels == "folders")
+
+
+def show_ingested(report: Any, where: str, *, json: bool, dry_run: bool) -> None:
+    """Print what became of the files of a dataset."""
+    from alctl.cli import screen
+
+    if json:
+        screen.as_json(report)
+        return
+    counts = report.counts
+    screen.say(
+        f"{'would be in' if dry_run else ''} {where}: {report.items:,} items, {counts['new']:,} of them new".strip()
+    )
+    facts = [
+        (report.validation, "reserved for validation"), (report.test, "reserved for the test"),
+        (report.labels, "labels taken from the dataset"), (counts["known"], "known already"),
+        (counts["repaired"], "broken before, whole now"),
+    ]  # fmt: skip
+    for count, what in facts:
+        if count:
+            screen.say(f"  {count:,} {what}")
+    if report.classes:
+        screen.say(
+            f"  {len(report.classes)} classes: {', '.join(report.classes[:12])}{' …' if len(report.classes) > 12 else ''}"
+        )
+    troubles = [
+        (report.broken, "cannot be used and will never be selected", lambda row: f"{row['path']}: {row['problem']}"),
+        (report.duplicates, "have the same bytes as another and count once", lambda row: f"{row['path']} = {row['same_as']}"),
+        (report.changed, "are not the files they were when they were indexed, and were left alone", lambda row: str(row["path"])),
+        (report.contradictions, "have the same bytes but different classes; no label was taken", lambda row: f"{row['path']}: {row['category']}"),
+        (report.skipped, "are not images", lambda row: f"{row['path']}: {row['reason']}"),
+    ]  # fmt: skip
+    for rows, what, sentence in troubles:
+        if rows:
+            screen.warn(f"{len(rows):,} files {what}:")
+            screen.listed(rows, sentence)

@@ -1,0 +1,226 @@
+"""`select`, `export`, `import-labels`, `undo-import`: images out to annotators, labels back."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import (
+    DeviceOption,
+    DryRunOption,
+    JsonOption,
+    ProjectOption,
+    SeedOption,
+    complete_formats,
+    complete_strategies,
+    parameters,
+)
+
+ImagesOption = Annotated[
+    Literal["link", "symlink", "copy", "none"],
+    typer.Option("--images", help="How the images get into the export; link: hard links, or else copies."),
+]
+ToOption = Annotated[
+    Path | None,
+    typer.Option("--to", show_default=False, help="Export folder [rounds/NUMBER in the project]."),
+]
+
+
+@app.command()
+def select(
+    k: Annotated[int, typer.Option("--k", min=1, help="How many images to label in this round.")],
+    project: ProjectOption = None,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            autocompletion=complete_strategies,
+            help="Query strategy [learning-loss once a model is trained, before that random].",
+        ),
+    ] = "",
+    subset: Annotated[
+        int | None,
+        typer.Option(show_default=False, min=0, help="Random unlabeled images to score [10,000]; 0: all."),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", show_default=False, help="A parameter of the strategy."),
+    ] = None,
+    resend: Annotated[
+        bool, typer.Option("--resend", help="Also take images that are out with annotators, or were skipped.")
+    ] = False,
+    images: ImagesOption = "link",
+    to: ToOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Choose the images that are most worth labeling, and export them for annotators.
+
+    [dim]Examples:[/dim]
+      alctl select --k 1000
+      alctl select --k 500 --strategy entropy --subset 0
+    """  # fmt: skip
+    from alctl import bundle, rounds
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    opened = open_project(project)
+    options = rounds.SelectOptions(
+        k, strategy, parameters(param or []), subset, seed, resend, device, dry_run
+    )
+    folder = None
+    with screen.bars() as progress:
+        selected = rounds.select(opened, options, progress)
+        if selected.picks and not dry_run:
+            folder = bundle.export(opened, selected.round, progress, images=images, target=to)
+    show_selected(selected, folder, json=json)
+
+
+def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
+    """Print what was selected, where it is, and what was in the way."""
+    from dataclasses import asdict
+
+    from alctl.cli import screen
+
+    if json:
+        screen.as_json(asdict(selected) | {"folder": str(folder) if folder else None})
+        return
+    picked = len(selected.picks) - selected.reserved
+    for item, reason in selected.quarantined.items():
+        screen.warn(f"item {item} cannot be used and was replaced: {reason}")
+    if selected.stale:
+        screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
+    if not selected.picks:
+        screen.say("nothing is left to select: every image of the pool is labeled, out, or cannot be used")
+        screen.next_step("alctl status")
+        return
+    how = f"by {selected.strategy}" + (f" with training run {selected.run}" if selected.run else "")
+    screen.say(f"round {selected.round}: {picked:,} images {how}, from {selected.candidates:,} candidates")
+    if picked < selected.requested:
+        screen.warn(f"{selected.requested:,} were asked for, and {picked:,} were left")
+    if selected.reserved:
+        screen.say(f"  and {selected.reserved:,} reserved images, to measure the model with")
+    if folder is None:
+        screen.say("a dry run: nothing was recorded")
+        return
+    screen.say(f"  fill in {folder / 'items.csv'}  (images and contact_sheet.jpg are beside it)")
+    screen.next_step(f"alctl import-labels {folder / 'items.csv'}")
+
+
+@app.command()
+def export(
+    number: Annotated[int, typer.Argument(metavar="ROUND", help="The round's number.")],
+    project: ProjectOption = None,
+    images: ImagesOption = "link",
+    to: ToOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make the files of a round again; the same round gives the same files.
+
+    [dim]Example:[/dim]
+      alctl export 3 --to ./for-the-annotators
+    """
+    from alctl import bundle
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    with screen.bars() as progress:
+        folder = bundle.export(open_project(project), number, progress, images=images, target=to)
+    if json:
+        screen.as_json({"round": number, "folder": folder})
+        return
+    screen.say(f"round {number} is in {folder}")
+    screen.next_step(f"alctl import-labels {folder / 'items.csv'}", "when it is filled in")
+
+
+@app.command("import-labels")
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="The file with the labels.")],
+    project: ProjectOption = None,
+    format: Annotated[  # noqa: A002 - the option's natural name
+        str, typer.Option(autocompletion=complete_formats, help="The file's format.")
+    ] = "csv",
+    annotator: Annotated[str, typer.Option(help="Whose labels they are, where the file does not say.")] = "",
+    round_: Annotated[
+        int | None, typer.Option("--round", show_default=False, help="Take only images of this round.")
+    ] = None,
+    add_classes: Annotated[
+        bool, typer.Option("--add-classes", help="Make unknown classes new ones.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Take the good rows; write the others to FILE.rejected.csv.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take labels from annotators: the whole file, or with --skip-bad all its good rows.
+
+    A CSV needs the column [bold]item[/bold] or [bold]path[/bold], and [bold]label[/bold]; it may have annotator,
+    status (labeled, skip, unusable) and seconds. Rows without label and status are not answered yet.
+
+    [dim]Examples:[/dim]
+      alctl import-labels alctl-project/rounds/0001/items.csv --add-classes
+      alctl import-labels labels.csv --annotator ann --dry-run
+    """
+    from alctl import exchange
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    options = exchange.ImportOptions(format, annotator, round_, add_classes, skip_bad, dry_run)
+    result = exchange.import_labels(open_project(project), file, options)
+    if json:
+        screen.as_json(result)
+        return
+    show_imported(result, dry_run=dry_run)
+
+
+def show_imported(result: Any, *, dry_run: bool) -> None:
+    """Print what an import did, and how to take it back."""
+    from alctl.cli import screen
+
+    if result.earlier is not None:
+        screen.say(f"{result.file} was imported already, as import {result.earlier}; nothing changed")
+        screen.next_step("alctl status")
+        return
+    counts = f"{result.added:,} added, {result.changed:,} changed, {result.unchanged:,} unchanged"
+    screen.say(f"{'would import' if dry_run else 'imported'} {result.file}: {counts}")
+    if result.outside:
+        screen.say(f"  {result.outside:,} rows are of images outside the round and were left")
+    if result.new_classes:
+        screen.say(f"  new classes: {', '.join(result.new_classes)}")
+    if result.rejected:
+        where = f", written to {result.rejected_file}" if result.rejected_file else ""
+        screen.warn(f"{len(result.rejected):,} rows rejected{where}:")
+        screen.listed(
+            [row._asdict() for row in result.rejected], lambda row: f"line {row['line']}: {row['problem']}"
+        )
+    if result.batch is not None:
+        screen.say(f"  to take it back: alctl undo-import {result.batch}")
+    screen.next_step("alctl train", "or `alctl status` to see what is still out")
+
+
+@app.command("undo-import")
+def undo_import(
+    number: Annotated[int, typer.Argument(metavar="IMPORT", help="The import's number.")],
+    project: ProjectOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take one import back; its labels stay in the history, but no longer count.
+
+    [dim]Example:[/dim]
+      alctl undo-import 4
+    """
+    from alctl import exchange
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    count = exchange.undo_import(open_project(project), number, dry_run=dry_run)
+    if json:
+        screen.as_json({"import": number, "labels": count, "dry_run": dry_run})
+        return
+    screen.say(f"import {number}: {count:,} labels {'would be' if dry_run else 'are'} no longer in force")
+    screen.next_step("alctl status")

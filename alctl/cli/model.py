@@ -1,0 +1,191 @@
+"""`train`, `evaluate`, `predict`: the model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import (
+    DeviceOption,
+    JsonOption,
+    ProjectOption,
+    SeedOption,
+    settings_options,
+    train_config,
+)
+
+
+@app.command()
+@settings_options
+def train(
+    settings: dict[str, Any],
+    project: ProjectOption = None,
+    seed: SeedOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train the model on everything that is labeled, together with the module that predicts its loss.
+
+    Ctrl-C or a crash loses nothing: the same command goes on from the last checkpoint.
+
+    [dim]Examples:[/dim]
+      alctl train
+      alctl train --model resnet18 --epochs 50 --lr 0.01
+    """
+    from alctl import runs
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    opened = open_project(project)
+    plan = runs.plan_training(opened, train_config(opened.config.train, settings), seed)
+    state = runs.Progressed(run=plan.finished)
+    if plan.finished is None:
+        screen.err.print(describe(plan), markup=False)
+        with screen.bars() as progress:
+            follow(runs.run_training(opened, plan, state, progress), plan.config.epochs)
+    show_run(state, already=plan.finished is not None, json=json)
+
+
+def describe(plan: Any) -> str:
+    """Return what is about to be trained, in one line."""
+    config, pool = plan.config, plan.splits["pool"]
+    return (
+        f"training {config.model} at {config.image_size} px on {len(pool.sources):,} images, "
+        f"{len(plan.task.categories)} classes, {config.epochs} epochs, {config.device} {config.precision}"
+    )
+
+
+def follow(epochs: Iterator[Any], total: int) -> None:
+    """Show training as it goes: one bar on a terminal, a line now and then elsewhere."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from alctl.cli import screen
+
+    validation: float | None = None
+    columns = (
+        TextColumn("epoch {task.completed}/{task.total}"),
+        BarColumn(20),
+        TextColumn("{task.fields[facts]}"),
+    )
+    with Progress(
+        *columns, TimeRemainingColumn(), console=screen.err, disable=not screen.err.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=total, facts="")
+        try:
+            for epoch in epochs:
+                validation = epoch.validation if epoch.validation is not None else validation
+                facts = epoch_facts(epoch, validation)
+                bar.update(task, completed=epoch.epoch, facts=facts)
+                if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch == total):
+                    screen.err.print(f"epoch {epoch.epoch}/{total}  {facts}", markup=False)
+        except KeyboardInterrupt:
+            epochs.close()  # type: ignore[attr-defined] - a generator: it saves the last whole epoch
+            screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
+            raise typer.Exit(130) from None
+
+
+def epoch_facts(epoch: Any, validation: float | None) -> str:
+    """Return the numbers of one epoch."""
+    facts = [f"loss {epoch.target_loss:.3f}"]
+    if epoch.ranking_loss is not None:
+        facts += [
+            f"ranking loss {epoch.ranking_loss:.3f}",
+            f"ranking accuracy {epoch.ranking_accuracy or 0:.3f}",
+        ]
+    if validation is not None:
+        facts.append(f"validation {validation:.3f}")
+    facts.append(f"{epoch.images_per_second:,.0f} images/s")
+    return "  ".join(facts)
+
+
+def show_run(state: Any, *, already: bool, json: bool) -> None:
+    """Print what a training run came to."""
+    from alctl.cli import screen
+
+    run = state.run
+    if json:
+        screen.as_json(
+            {**run, "already": already, "resumed": state.resumed, "quarantined": state.quarantined}
+        )
+        return
+    for item, reason in state.quarantined.items():
+        screen.warn(f"item {item} cannot be used and was left out: {reason}")
+    if already:
+        screen.say(f"training run {run['id']} is this already: the same labels, settings and seed")
+    else:
+        resumed = f", gone on from epoch {state.resumed}" if state.resumed else ""
+        screen.say(f"training run {run['id']}: {run['labeled']:,} images in {run['seconds']:.0f} s{resumed}")
+        screen.say(f"  initial weights: {run['environment']['weights']}")
+    show_metrics(run["metrics"])
+    screen.next_step("alctl select --k 100", "the images whose loss the model expects to be highest")
+
+
+def show_metrics(metrics: dict[str, dict[str, float | None]]) -> None:
+    """Print metrics by split, the ones that people ask for first."""
+    from alctl.cli import screen
+
+    names = ("accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "spearman", "pearson")
+    if metrics:
+        rows = [[split, *(values.get(name) for name in names)] for split, values in metrics.items()]
+        screen.table("", ["", *(name.replace("_", " ") for name in names)], rows)
+    else:
+        screen.say("  no validation or test image is labeled yet, so nothing could be measured")
+
+
+@app.command()
+def evaluate(
+    project: ProjectOption = None,
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Which reserved images.")] = "test",
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Measure the trained model on the reserved images that are labeled by now.
+
+    [dim]Example:[/dim]
+      alctl evaluate --split validation
+    """
+    from alctl import runs
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    opened = open_project(project)
+    with screen.bars() as progress:
+        model = runs.required_model(opened, device)
+        metrics = runs.evaluate(opened, model, split, progress)
+    if json:
+        screen.as_json({"run": model.run["id"], "split": split, "metrics": metrics})
+        return
+    screen.say(f"training run {model.run['id']}")
+    show_metrics({split: metrics})
+    screen.next_step("alctl select --k 100")
+
+
+@app.command()
+def predict(
+    out: Annotated[Path, typer.Option("--out", help="The CSV to write.")],
+    project: ProjectOption = None,
+    split: Annotated[
+        Literal["pool", "validation", "test", "all"], typer.Option(help="Which images.")
+    ] = "pool",
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Write class, probability and predicted loss of every usable image.
+
+    [dim]Example:[/dim]
+      alctl predict --out predictions.csv
+    """
+    from alctl import rounds, runs
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    opened = open_project(project)
+    with screen.bars() as progress:
+        model = runs.required_model(opened, device)
+        count = rounds.predict(opened, model, out, split, progress)
+    if json:
+        screen.as_json({"run": model.run["id"], "file": out, "images": count})
+        return
+    screen.say(f"{count:,} predictions of training run {model.run['id']} are in {out}")
+    screen.next_step("alctl status")

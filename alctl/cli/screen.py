@@ -1,0 +1,94 @@
+"""What a person sees: tables, progress bars with rate and time left, errors; and JSON for machines."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+Progress = Callable[[str, int, int], None]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_error(message: str) -> None:
+    """Print an error to standard error."""
+    err.print(f"[bold red]error:[/] {escape(message)}")
+
+
+def say(text: str) -> None:
+    """Print a line in which [brackets] are literal."""
+    out.print(escape(text))
+
+
+def warn(text: str) -> None:
+    """Print a warning to standard error."""
+    err.print(f"[bold yellow]warning:[/] {escape(text)}")
+
+
+def next_step(command: str, why: str = "") -> None:
+    """Name the command that comes next."""
+    out.print(f"[dim]next:[/] [bold cyan]{escape(command)}[/]" + (f"  [dim]{escape(why)}[/]" if why else ""))
+
+
+def as_json(result: Any) -> None:
+    """Print a result as one JSON document."""
+    plain = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
+    sys.stdout.write(json.dumps(plain, indent=1, default=str) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a small table; the first column is text, the others are numbers."""
+    grid = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        grid.add_column(column, justify="left" if i == 0 else "right", header_style="dim")
+    for row in rows:
+        grid.add_row(*(escape(number(cell)) for cell in row))
+    out.print(grid)
+
+
+def number(value: object) -> str:
+    """Return a number as people read it: thousands separated, four digits of a fraction, a dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def listed(
+    rows: Sequence[Mapping[str, Any]], sentence: Callable[[Mapping[str, Any]], str], shown: int = 5
+) -> None:
+    """Print the first few of many, and how many more there are."""
+    for row in rows[:shown]:
+        say(f"  {sentence(row)}")
+    if len(rows) > shown:
+        say(f"  … and {len(rows) - shown:,} more (--json lists all)")
+
+
+@contextmanager
+def bars() -> Iterator[Progress]:
+    """Give a progress callback that draws one bar per stage on a terminal, and nothing elsewhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    rate = TextColumn("{task.fields[rate]}")
+    with Bars(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(),
+        console=err, transient=True, disable=not err.is_terminal,
+    ) as shown:  # fmt: skip
+        tasks: dict[str, Any] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = shown.add_task(stage, total=total, rate="")
+            speed = next((task.speed for task in shown.tasks if task.id == tasks[stage]), None)
+            shown.update(tasks[stage], completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield progress

@@ -1,0 +1,90 @@
+"""`status` and `db`: what the project has come to, and whether its state is sound."""
+
+from typing import Any
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import JsonOption, ProjectOption
+
+database = typer.Typer(no_args_is_help=True, help="Check and copy the project's state.")
+app.add_typer(database, name="db")
+
+
+@app.command()
+def status(project: ProjectOption = None, json: JsonOption = False) -> None:
+    """Show what is labeled, what is out with annotators, how good the model is, and what to do next.
+
+    [dim]Example:[/dim]
+      alctl status --json
+    """
+    from alctl.cli import screen
+    from alctl.project import open_project
+    from alctl.status import status as read_status
+
+    result = read_status(open_project(project))
+    if json:
+        screen.as_json(result)
+        return
+    show_status(result)
+
+
+def show_status(result: dict[str, Any]) -> None:
+    """Print the state of a project."""
+    from alctl.cli import screen
+
+    states = ("labeled", "out", "unlabeled", "skipped", "unusable")
+    screen.say(f"{result['project']}: {result['items']:,} images of {result['root']}, {result['task']}")
+    rows = [[split, *(counts[state] for state in states)] for split, counts in result["states"].items()]
+    screen.table("", ["", *states], [row for row in rows if any(row[1:])])
+    if result["classes"]:
+        splits = ("pool", "validation", "test")
+        shown = list(result["classes"].items())[:20]
+        screen.table("labeled per class", ["", *splits], [[n, *(c[s] for s in splits)] for n, c in shown])
+        if len(result["classes"]) > len(shown):
+            screen.say(f"… and {len(result['classes']) - len(shown)} more classes (--json lists all)")
+    if result["rounds"]:
+        facts = [
+            [f"{r['id']}  {r['strategy']}", r["items"], r["answered"], r["out"]]
+            for r in result["rounds"][-10:]
+        ]
+        screen.table("rounds", ["", "images", "answered", "out"], facts)
+    if result["run"]:
+        show_last_run(result["run"])
+    if result["unusable"]:
+        screen.warn(f"{len(result['unusable']):,} images cannot be used:")
+        screen.listed(result["unusable"], lambda row: f"{row['path']}: {row['reason']}")
+    screen.next_step(result["next"], result["why"])
+
+
+def show_last_run(run: dict[str, Any]) -> None:
+    """Print the metrics of the last training run."""
+    from alctl.cli import screen
+    from alctl.cli.model import show_metrics
+
+    screen.say(
+        f"training run {run['id']}: {run['config']['model']}, {run['labeled']:,} images, {run['created_at']}"
+    )
+    show_metrics(run["metrics"])
+
+
+@database.command()
+def check(project: ProjectOption = None, json: JsonOption = False) -> None:
+    """Check the database file and every rule that the pool keeps; exit 1 if anything is wrong.
+
+    [dim]Example:[/dim]
+      alctl db check
+    """
+    from alctl.cli import screen
+    from alctl.project import open_project
+    from alctl.status import check as check_project
+
+    problems = check_project(open_project(project))
+    if json:
+        screen.as_json({"problems": problems})
+    elif problems:
+        screen.listed([{"p": p} for p in problems], lambda row: str(row["p"]), shown=50)
+    else:
+        screen.say("the state is sound")
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,69 @@
+"""What a project has come to and what to do next, as plain data."""
+
+from typing import Any
+
+from alctl import db
+from alctl.pool import counts, items, labels, rounds
+from alctl.project import Project, required_state
+
+SHOWN = 1_000
+"""Unusable items that are listed one by one."""
+
+
+def status(project: Project) -> dict[str, Any]:
+    """Return items per split and state, per class and per round, the last training run, and the next step."""
+    with project.reading() as connection:
+        state = required_state(connection, project.folder)
+        run = rounds.last_run(connection)
+        result = {
+            "project": str(project.folder),
+            "root": state["root"],
+            "task": state["task"],
+            "items": items.size(connection),
+            "states": counts.states(connection),
+            "classes": counts.per_class(connection),
+            "rounds": [dict(row) for row in counts.per_round(connection)],
+            "imports": [dict(row) for row in labels.imports(connection)],
+            "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
+            "run": run
+            and {key: run[key] for key in ("id", "labeled", "metrics", "config", "seconds", "created_at")},
+        }
+    result["next"], result["why"] = _next_step(result)
+    return result
+
+
+def _next_step(result: dict[str, Any]) -> tuple[str, str]:
+    """Return the command that brings the project forward, and the reason."""
+    pool, run = result["states"]["pool"], result["run"]
+    out = [row for row in result["rounds"] if row["out"]]
+    if out and not any(row["answered"] for row in out if row["id"] == out[-1]["id"]):
+        return (
+            f"alctl import-labels {round_file(out[-1]['id'])}",
+            f"round {out[-1]['id']} is out with annotators",
+        )
+    if pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"]):
+        return "alctl train", f"{pool['labeled']:,} images are labeled"
+    if pool["unlabeled"]:
+        return "alctl select --k 100", f"{pool['unlabeled']:,} images are unlabeled"
+    if out:
+        return (
+            f"alctl import-labels {round_file(out[-1]['id'])}",
+            f"{pool['out']:,} images are out with annotators",
+        )
+    return "alctl evaluate", "every image is answered"
+
+
+def round_file(number: int) -> str:
+    """Return the path of a round's table, relative to the project."""
+    return f"rounds/{number:04}/items.csv"
+
+
+def check(project: Project) -> list[str]:
+    """Return what is wrong with the project's state: its database, the pool's rules, weights that are gone."""
+    problems = db.check(project.engine)
+    with project.reading() as connection:
+        problems += counts.broken_invariants(connection)
+        run = rounds.last_run(connection)
+    if run and not (project.folder / run["file"]).is_file():
+        problems.append(f"the weights of training run {run['id']} are gone: {run['file']}")
+    return problems
