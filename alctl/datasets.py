@@ -184,7 +184,10 @@ def _build(name: str, by_hand: Path, partial: Path, progress: Callable[[str, int
             try:
                 images = _open(name, keywords, root, progress)
             except Exception as error:  # whatever the libraries below torchvision raise
-                reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+                reason = (
+                    re.sub(r"<urlopen error (.*?)>", r"\1", " ".join(str(error).split()))
+                    or type(error).__name__
+                )
                 raise AlctlError(
                     f"cannot download {name} ({reason}); check the network and run the command again, or put "
                     f"{', '.join(source.files)} from {source.url} into {by_hand / source.place} yourself"
