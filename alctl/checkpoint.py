@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from alctl.config import check_config
@@ -24,17 +25,18 @@ KEY = "alctl"
 def write(path: Path, named: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
     """Write tensors and JSON to ``path``; what stood there before stays until the new file is safe on the disk."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    content = save(plain, metadata={KEY: json.dumps(info)})
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(plain, temporary, metadata={KEY: json.dumps(info)})
+        temporary.write_bytes(content)
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise AlctlError(f"{path} cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

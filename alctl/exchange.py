@@ -69,12 +69,23 @@ class BadRowsError(AlctlError):
 
     def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
-        lines = [f"  line {line}: {problem}" for line, problem in self.problems[:SHOWN]]
-        if len(self.problems) > SHOWN:
-            lines.append(f"  … and {len(self.problems) - SHOWN:,} more (--json lists all)")
+        lines: dict[str, list[int]] = {}
+        for line, problem in self.problems:
+            lines.setdefault(problem, []).append(line)
+        shown = [f"  {_lines(where)}: {problem}" for problem, where in list(lines.items())[:SHOWN]]
+        if len(lines) > SHOWN:
+            shown.append(f"  … and {len(lines) - SHOWN:,} more (--json lists all)")
         count = f"{len(self.problems):,} problem{'s' if len(self.problems) > 1 else ''}"
         advice = "mend them, or take the good rows with --skip-bad"
-        super().__init__("\n".join([f"{file} has {count}; nothing was imported", *lines, advice]))
+        super().__init__("\n".join([f"{file} has {count}; nothing was imported", *shown, advice]))
+
+
+def _lines(where: Sequence[int]) -> str:
+    """Return "line 7", or "lines 7, 8, 9 and 40 more"."""
+    if len(where) == 1:
+        return f"line {where[0]}"
+    rest = f" and {len(where) - 3:,} more" if len(where) > 3 else ""
+    return f"lines {', '.join(map(str, where[:3]))}{rest}"
 
 
 def import_labels(project: Project, file: Path, options: ImportOptions) -> Imported:
@@ -82,20 +93,20 @@ def import_labels(project: Project, file: Path, options: ImportOptions) -> Impor
     digest = _digest(file)
     result = Imported(str(file))
     with project.writing("import-labels") as connection:
-        if (earlier := labels.earlier_import(connection, digest)) and _took_all(earlier, options):
+        if (earlier := labels.earlier_import(connection, digest)) and _took_all(earlier):
             result.earlier = earlier["id"]
             result.unchanged = sum(earlier["counts"].values())
             return result
         refusals = _stage(connection, file, options)
         _match(connection)
         result.new_classes = _match_classes(connection, add=options.add_classes)
+        if options.round is not None:
+            _keep_to_round(connection, options.round)
         labels.find_problems(connection)
         problems = sorted([*refusals, *_explain(connection)])
         if problems and not options.skip_bad:
             raise BadRowsError(file, problems)
         result.rejected = problems
-        if options.round is not None:
-            _keep_to_round(connection, options.round)
         counts = labels.decide_fates(connection)
         taken = {fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside")}
         result.added, result.changed, result.unchanged, result.outside = taken.values()
@@ -120,10 +131,9 @@ def _digest(file: Path) -> str:
         raise AlctlError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _took_all(earlier: Mapping[str, Any], options: ImportOptions) -> bool:
-    """Tell whether an earlier import of the same bytes left nothing over that this one could take."""
-    counts = earlier["counts"]
-    return not counts.get("rejected") and (not counts.get("outside") or options.round is not None)
+def _took_all(earlier: Mapping[str, Any]) -> bool:
+    """Tell whether an earlier import of the same bytes left nothing over."""
+    return not earlier["counts"].get("rejected") and not earlier["counts"].get("outside")
 
 
 def _stage(connection: Connection, file: Path, options: ImportOptions) -> list[Problem]:

@@ -1,7 +1,6 @@
-"""Distances in blocks and two greedy ways of spreading picks over points; never an N×N matrix.
+"""Distances in blocks and two greedy ways of spreading picks over points, on their device; never an N×N matrix.
 
-Everything runs on the device and in the precision of the points. Squared distances come from
-‖x‖² + ‖y‖² − 2x·y, because one matrix-vector product per pick is what memory bandwidth allows.
+Squared distances come from ‖x‖² + ‖y‖² − 2x·y, because a matrix product is what memory bandwidth allows.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +12,9 @@ from torch import Tensor
 BLOCK = 4096
 """Rows and columns of a block of distances, which is then 64 MiB in float32."""
 
+ROUNDING = 1e-5
+"""Share of ‖x‖² + ‖y‖² by which ‖x‖² + ‖y‖² − 2x·y may be wrong in float32; in practice it is under 1e-6."""
+
 
 def blocks(n: int, width: int = BLOCK) -> Iterator[slice]:
     """Yield slices that cover 0 to ``n``, the last partial one too; rows of ``width`` distances fill one block."""
@@ -22,10 +24,20 @@ def blocks(n: int, width: int = BLOCK) -> Iterator[slice]:
 
 def finite(points: Tensor) -> Tensor:
     """Return ``points`` (N, d) as they are; a row that is not finite is a bug, because argmax would pick NaN."""
-    bad = ~torch.isfinite(points).all(1)
-    if bool(bad.any()):
-        raise FloatingPointError(f"the embedding at position {int(bad.nonzero()[0])} is not finite")
+    for rows in blocks(len(points)):
+        bad = ~torch.isfinite(points[rows]).all(1)
+        if bool(bad.any()):
+            position = rows.start + int(bad.nonzero()[0])
+            raise FloatingPointError(f"the embedding at position {position} is not finite")
     return points
+
+
+def squared_norms(points: Tensor) -> Tensor:
+    """Return the squared length of each row of (N, d), shape (N,)."""
+    norms = points.new_empty(len(points))
+    for rows in blocks(len(points)):
+        torch.sum(points[rows].square(), 1, out=norms[rows])
+    return norms
 
 
 def unit(points: Tensor) -> Tensor:
@@ -39,16 +51,21 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return products.add_(x.square().sum(1, keepdim=True)).clamp_(min=0)
 
 
-def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the squared distance of each row of (N, d) to its nearest of (L, d), and which one, (N,) each."""
-    closest = x.new_full((len(x),), torch.inf)
-    owner = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for rows in blocks(len(x)):
+def nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the squared distance, float64, of each row of (N, d) to its nearest of (L, d), and which that is."""
+    squared = torch.full((len(points),), torch.inf, dtype=torch.float64, device=points.device)
+    owner = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    origin = centres[:1]  # what all points have in common would cost the digits in which they differ
+    shifted = centres - origin
+    for rows in blocks(len(points)):
+        closest = points.new_full((len(points[rows]),), torch.inf)
         for columns in blocks(len(centres)):
-            found, which = squared_distances(x[rows], centres[columns]).min(1)
-            owner[rows] = torch.where(found < closest[rows], which + columns.start, owner[rows])
-            closest[rows] = torch.minimum(closest[rows], found)
-    return closest, owner
+            found, which = squared_distances(points[rows] - origin, shifted[columns]).min(1)
+            owner[rows] = torch.where(found < closest, which + columns.start, owner[rows])
+            closest = torch.minimum(closest, found)
+        if len(centres):
+            squared[rows] = _exact(points[rows], centres[owner[rows]])
+    return squared, owner
 
 
 def k_center(points: Tensor, centres: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -60,22 +77,21 @@ def k_center(points: Tensor, centres: Tensor, n: int) -> tuple[Tensor, Tensor]:
     n = min(n, len(points))
     if n == 0:
         return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
-    origin = finite(points)[:1]
-    points, centres = points - origin, finite(centres) - origin  # a common offset would cost digits
+    finite(points)
     picks: list[int] = []
     reach: list[Tensor] = []
     if not len(centres):
-        picks.append(int((points - points.mean(0)).square().sum(1).argmin()))
+        picks.append(int(nearest(points, points.mean(0, keepdim=True))[0].argmin()))
         centres = points[picks]
-    cover = _Cover(points, centres, n)
+    cover = _Cover(points, finite(centres), n)
     if picks:
-        reach.append(cover.distance.max())
-        cover.distance[picks] = -torch.inf
+        reach.append(cover.squared.max())
+        cover.squared[picks] = -torch.inf
     while len(picks) < n:
-        picks.append(int(cover.distance.argmax()))
-        reach.append(cover.distance[picks[-1]].clone())
+        picks.append(int(cover.squared.argmax()))
+        reach.append(cover.squared[picks[-1]].clone())
         cover.add(picks[-1])
-    return torch.tensor(picks, dtype=torch.int64), torch.stack(reach).double().sqrt().cpu()
+    return torch.tensor(picks, dtype=torch.int64), torch.stack(reach).sqrt().cpu()
 
 
 def spread(
@@ -127,14 +143,18 @@ def draw(weights: Tensor, rng: torch.Generator) -> int:
 
 
 class _Cover:
-    """The squared distance of each point to its nearest centre, while centres are added one by one."""
+    """The squared distance of each point to its nearest centre, while centres are added one by one.
+
+    In float32 a matrix-vector product says which points might be nearer to the new centre; only theirs, a handful, is
+    then computed in float64. The picks are those of the plain algorithm in float64, at float32's speed.
+    """
 
     def __init__(self, points: Tensor, centres: Tensor, more: int) -> None:
         self.points = points
-        self.norms = points.square().sum(1)
-        self.distance, self.owner = nearest(points, centres)
+        self.norms = squared_norms(points) * (1 - ROUNDING)
+        self.squared, self.owner = nearest(points, centres)
         self.centres = torch.cat([centres, centres.new_zeros(more, centres.shape[1])])
-        self.centre_norms = self.centres.square().sum(1)
+        self.centre_norms = squared_norms(self.centres) * (1 - ROUNDING)
         self.count = len(centres)
         self.prunes = points.device.type == "cpu"  # a GPU reads all points in the time that looking takes
         self.copied = torch.empty_like(points[: len(points) // 2 * self.prunes])
@@ -145,17 +165,17 @@ class _Cover:
         centre, norm = self.points[pick], self.norms[pick]
         rows = self._within_reach(centre, norm)
         if rows is None:
-            found = _squared_to(self.points, self.norms, centre, norm)
-            self.owner.masked_fill_(found < self.distance, self.count)
-            torch.minimum(self.distance, found, out=self.distance)
+            rows = (_at_least(self.points, self.norms, centre, norm) < self.squared).nonzero()[:, 0]
         else:
             some = torch.index_select(self.points, 0, rows, out=self.copied[: len(rows)])
-            found = _squared_to(some, self.norms.index_select(0, rows), centre, norm)
-            closer = found < self.distance.index_select(0, rows)
-            rows = rows[closer]
-            self.owner.index_fill_(0, rows, self.count)
-            self.distance.index_copy_(0, rows, found[closer])
-        self.distance[pick] = -torch.inf
+            bound = _at_least(some, self.norms.index_select(0, rows), centre, norm)
+            rows = rows[bound < self.squared.index_select(0, rows)]
+        for part in rows.split(BLOCK):
+            found = _exact(self.points[part], centre)
+            closer = found < self.squared[part]
+            self.squared[part[closer]] = found[closer]
+            self.owner[part[closer]] = self.count
+        self.squared[pick] = -torch.inf
         self.centres[self.count] = centre
         self.centre_norms[self.count] = norm
         self.count += 1
@@ -164,21 +184,29 @@ class _Cover:
         """Return the rows that a new centre might be nearest to, or None where looking at all is cheaper.
 
         By the triangle inequality a point keeps its centre when that is twice as far from the new one as from the
-        point; the factor above 4 keeps rounding from dropping a tie.
+        point.
         """
         if not self.prunes or 2 * self.count > len(self.points):
             return None
         if self.rest:
             self.rest -= 1
             return None
-        apart = _squared_to(self.centres[: self.count], self.centre_norms[: self.count], centre, norm)
-        rows = (apart.index_select(0, self.owner) <= 4.001 * self.distance).nonzero()[:, 0]
+        apart = _at_least(self.centres[: self.count], self.centre_norms[: self.count], centre, norm)
+        rows = (apart.index_select(0, self.owner) <= 4 * self.squared).nonzero()[:, 0]
         if 2 * len(rows) > len(self.points):
             self.rest = 8
             return None
         return rows
 
 
-def _squared_to(points: Tensor, norms: Tensor, centre: Tensor, norm: Tensor) -> Tensor:
-    """Return the squared distance of each row of (N, d) to one point (d,), shape (N,)."""
-    return torch.addmv(norms, points, centre, alpha=-2).add_(norm).clamp_(min=0)
+def _at_least(points: Tensor, norms: Tensor, centre: Tensor, norm: Tensor) -> Tensor:
+    """Return a lower bound, whatever the rounding, of the squared distances of (N, d) to (d,), shape (N,).
+
+    ``norms`` and ``norm`` are squared lengths less the share ROUNDING.
+    """
+    return torch.addmv(norms, points, centre, alpha=-2).add_(norm)
+
+
+def _exact(x: Tensor, y: Tensor) -> Tensor:
+    """Return the squared distance of each row of (N, d) to its own of (N, d), or to one (d,), in float64."""
+    return (x.double() - y.double()).square().sum(1)

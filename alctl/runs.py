@@ -181,9 +181,8 @@ def run_training(project: Project, plan: Plan, state: Progressed, progress: Prog
             trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=validation,
             checkpoint=file, fingerprint=plan.fingerprint,
         )  # fmt: skip
-        for epoch in epochs:
-            state.resumed = state.resumed or epoch.epoch - 1
-            state.weights = trained.model.weights
+        for done, epoch in enumerate(epochs, start=1):
+            state.resumed, state.weights = epoch.epoch - done, trained.model.weights
             yield epoch
         metrics = {
             split: score.evaluate(trained, plan.task, pixels, some.targets)

@@ -324,7 +324,9 @@ def relink(connection: Connection, root: str, rebase: Callable[[str], str]) -> t
 
 def paths(connection: Connection) -> Iterator[tuple[int, str]]:
     """Stream the id and path of every item."""
-    for row in connection.execution_options(yield_per=10_000).execute(select(item.c.id, item.c.path)):
+    # The option belongs to this statement alone: on the connection it would make every later one a PostgreSQL cursor.
+    query = select(item.c.id, item.c.path).execution_options(yield_per=10_000)
+    for row in connection.execute(query):
         yield row.id, row.path
 
 

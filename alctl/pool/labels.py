@@ -41,6 +41,14 @@ staged = Table(
     prefixes=["TEMPORARY"],
 )
 
+known_path = Table(
+    "known_path",
+    MetaData(),
+    Column("path", Text, primary_key=True),
+    Column("item_id", Integer),
+    prefixes=["TEMPORARY"],
+)
+
 
 class StagedLabel(NamedTuple):
     """One answer of a file, on its way to the label table."""
@@ -90,27 +98,25 @@ def unmatched_paths(connection: Connection) -> list[str]:
 
 def match_paths(connection: Connection, found: Mapping[str, int]) -> None:
     """Match the staged answers with these paths to these items."""
-    for path, id_ in found.items():
-        run(
-            connection,
-            "UPDATE staged_label SET item_id = :id WHERE path = :path AND item IS NULL",
-            id=id_,
-            path=path,
-        )
+    fresh_table(connection, known_path)
+    insert_rows(connection, known_path, found.items())
+    run(
+        connection,
+        """UPDATE staged_label SET item_id = k.item_id FROM known_path AS k
+           WHERE k.path = staged_label.path AND staged_label.item IS NULL""",
+    )
 
 
 def ids_of_paths(connection: Connection, names: Iterable[str]) -> dict[str, int]:
     """Return the item of each of these paths that is an item's or a duplicate's."""
+    fresh_table(connection, known_path)
+    insert_rows(connection, known_path, ((name, None) for name in sorted(set(names))))
     found: dict[str, int] = {}
-    for name in names:
-        row = run(
-            connection,
-            """SELECT id FROM item WHERE path = :path
-               UNION ALL SELECT item_id FROM duplicate WHERE path = :path LIMIT 1""",
-            path=name,
-        ).first()
-        if row:
-            found[name] = int(row[0])
+    for known in ("SELECT path, item_id AS id FROM duplicate", "SELECT path, id FROM item"):
+        rows = run(
+            connection, f"SELECT k.path, o.id FROM known_path AS k JOIN ({known}) AS o ON o.path = k.path"
+        )
+        found.update(rows.all())
     return found
 
 
@@ -124,11 +130,12 @@ def match_categories(connection: Connection) -> None:
 
 def find_problems(connection: Connection) -> None:
     """Mark staged answers that name no item or no class, or that repeat or contradict another of the same annotator."""
-    run(connection, "UPDATE staged_label SET fate = 'unknown item' WHERE item_id IS NULL")
+    run(connection, "CREATE INDEX ix_staged_label ON staged_label (item_id, annotator, line)")
+    run(connection, "UPDATE staged_label SET fate = 'unknown item' WHERE item_id IS NULL AND fate IS NULL")
     run(
         connection,
         """UPDATE staged_label SET fate = 'other path' FROM item AS i
-           WHERE i.id = staged_label.item_id AND staged_label.item IS NOT NULL AND staged_label.path <> ''
+           WHERE staged_label.fate IS NULL AND i.id = staged_label.item_id AND staged_label.item IS NOT NULL AND staged_label.path <> ''
              AND i.path <> staged_label.path
              AND substr(staged_label.path, length(staged_label.path) - length(i.path)) <> '/' || i.path
              AND substr(i.path, length(i.path) - length(staged_label.path)) <> '/' || staged_label.path
@@ -155,10 +162,10 @@ def problems(connection: Connection) -> list[Mapping[str, Any]]:
     return mappings(
         connection,
         """SELECT s.position, s.line, s.item, s.path, s.annotator, s.category, s.status, s.fate, i.path AS item_path,
-             (SELECT min(o.line) FROM staged_label AS o WHERE o.item_id = s.item_id AND o.annotator = s.annotator
-                AND o.position <> s.position) AS other_line
+             (SELECT o.line FROM staged_label AS o WHERE o.item_id = s.item_id AND o.annotator = s.annotator
+                AND o.position <> s.position ORDER BY o.line LIMIT 1) AS other_line
            FROM staged_label AS s LEFT JOIN item AS i ON i.id = s.item_id
-           WHERE s.fate IS NOT NULL ORDER BY s.position""",
+           WHERE s.fate IS NOT NULL AND s.fate <> 'outside' ORDER BY s.position""",
     )
 
 
@@ -244,21 +251,16 @@ def write_batch_row(connection: Connection, *, source: str, now: str, count: int
 
 
 def earlier_import(connection: Connection, digest: str) -> Mapping[str, Any] | None:
-    """Return the import in force of a file with these bytes, if every row of it was taken."""
-    rows = mappings(
-        connection,
-        """SELECT id, file, counts, created_at FROM import_batch
-           WHERE digest = :digest AND undone_at IS NULL ORDER BY id""",
-        digest=digest,
+    """Return the first import in force of a file with these bytes."""
+    return next(
+        (row for row in imports(connection) if row["digest"] == digest and not row["undone_at"]), None
     )
-    return rows[0] if rows else None
 
 
 def imports(connection: Connection) -> list[Mapping[str, Any]]:
     """Return every import, oldest first."""
-    return mappings(
-        connection, "SELECT id, file, format, counts, created_at, undone_at FROM import_batch ORDER BY id"
-    )
+    rows = connection.execute(import_batch.select().order_by(import_batch.c.id)).mappings()
+    return [dict(row) for row in rows]
 
 
 def undo(connection: Connection, batch: int, now: str) -> int:

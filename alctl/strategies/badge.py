@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from alctl.errors import AlctlError
-from alctl.geometry import finite, spread
+from alctl.geometry import finite, spread, squared_norms
 from alctl.strategy import Candidates, Prediction, QueryStrategy, Selection
 
 
@@ -32,8 +32,8 @@ class Badge(QueryStrategy):
             return torch.cat([residual, prediction.embedding], dim=1)
 
         both = finite(unlabeled.map(factors))
-        residual, embedding = both[:, :classes].contiguous(), both[:, classes:].contiguous()
-        norms = residual.square().sum(1) * (embedding.square().sum(1) + self.bias)
+        residual, embedding = both[:, :classes], both[:, classes:]
+        norms = squared_norms(residual) * (squared_norms(embedding) + self.bias)
 
         def squared_to(pick: int) -> Tensor:
             products = (residual @ residual[pick]) * (embedding @ embedding[pick] + self.bias)

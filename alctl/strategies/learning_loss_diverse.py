@@ -46,7 +46,7 @@ class LearningLossDiverse(QueryStrategy):
         start = torch.full_like(rank, torch.inf)
         if self.cover_labeled and len(labeled):
             first = None
-            start = nearest(points, unit(labeled.map(lambda seen: seen.embedding)))[0].double()
+            start = nearest(points, unit(labeled.map(lambda seen: seen.embedding)))[0]
         chosen, scores = spread(
             squared_to, start, n, first=first, weights=rank**self.alpha, rng=rng if self.sample else None
         )
