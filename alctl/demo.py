@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from alctl import bundle, exchange, ingest, rounds, runs
@@ -59,6 +60,7 @@ def write_digits(folder: Path) -> tuple[Path, Path]:
 
 def run(folder: Path, count: int, k: int, seed: int, progress: Progress) -> Iterator[Step | Point]:
     """Run ``count`` rounds of ``k`` images for each strategy, yielding each command and each point of the curves."""
+    torch.set_num_threads(1)  # the network is so small that a second thread would only wait for the first
     images, answers = write_digits(folder)
     for strategy in STRATEGIES:
         project = folder / strategy

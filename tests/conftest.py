@@ -7,6 +7,7 @@ import pytest
 
 from tests.postgres import empty_database, postgres_server
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: on a busy machine threads wait for each other
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here or in a command that a test starts
 
 
