@@ -9,7 +9,7 @@ finished epochs are all there is to a checkpoint.
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,7 +113,7 @@ def train(
     validation: tuple[Images, Tensor] | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
-) -> Iterator[Epoch]:
+) -> Generator[Epoch, None, None]:
     """Train ``trained`` in place, as its config says, and yield after every epoch.
 
     ``images`` are (N, 3, S, S) uint8, ``targets`` (N, …), ``ids`` the names of the N items in error messages. A

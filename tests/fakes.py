@@ -1,0 +1,153 @@
+"""Small stand-ins: pictures that can be learned in a second, tasks that misbehave, a model whose score is the id."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from alctl.config import TrainConfig
+from alctl.models import LossPredictionModule, TargetModel, Trained
+from alctl.tasks.classification import Classification
+from alctl.train import new_model, train
+
+TINY = TrainConfig(
+    model="resnet18-cifar",
+    weights="none",
+    width=4,
+    image_size=8,
+    epochs=5,
+    batch_size=8,
+    lr=0.05,
+    precision="fp32",
+    device="cpu",
+    checkpoint_every=1,
+)
+torch.set_num_threads(1)  # such small networks gain nothing from more, and lose much on a busy machine
+
+CLASSES = ("top", "upper", "lower", "bottom")
+
+
+def pictures(n: int, *, size: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return (n, 3, size, size) uint8 noise with one brighter band of rows, faint in some, and which band it is."""
+    rng = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, 4, (n,), generator=rng)
+    images = torch.randint(0, 100, (n, 3, size, size), generator=rng)
+    strength = torch.randint(0, 150, (n,), generator=rng)
+    for image, target, extra in zip(images, targets, strength, strict=True):
+        image[:, int(target) * size // 4 : (int(target) + 1) * size // 4] += extra
+    return images.to(torch.uint8), targets
+
+
+def tiny(**changes: Any) -> TrainConfig:
+    """Return the smallest useful training settings, changed."""
+    return replace(TINY, **changes)
+
+
+class Plain(Classification):
+    """Classification without augmentation, by a network without batch normalisation."""
+
+    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        return images, targets
+
+    def model(
+        self, name: str, weights: str, *, image_size: int, width: int, taps: Sequence[str]
+    ) -> TargetModel:
+        network = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(width, len(self.categories)),
+        )
+        return TargetModel(network, ("1", "3"), "6", image_size)
+
+
+class ShortOfMemory(Plain):
+    """Passes of more than ``limit`` images run out of memory."""
+
+    def __init__(self, categories: Sequence[str], limit: int) -> None:
+        super().__init__(categories)
+        self.limit = limit
+        self.largest = 0
+
+    def loss(self, raw: Tensor, targets: Tensor) -> Tensor:
+        if len(raw) > self.limit:
+            raise torch.OutOfMemoryError("out of memory, says the fake")
+        self.largest = max(self.largest, len(raw))
+        return super().loss(raw, targets)
+
+
+class NeverFinite(Plain):
+    """The loss of an image whose first pixel is 255 is not a number."""
+
+    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        return images, torch.where(images[:, 0, 0, 0] == 255, targets + 1000, targets)
+
+    def loss(self, raw: Tensor, targets: Tensor) -> Tensor:
+        return torch.where(targets >= 1000, torch.nan, super().loss(raw, targets % 1000))
+
+
+class Recorder(Plain):
+    """Keeps the targets of every training step."""
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        super().__init__(categories)
+        self.steps: list[list[int]] = []
+
+    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        self.steps.append(targets.tolist())
+        return images, targets
+
+
+class Stalls(Classification):
+    """Stops for good in the middle of the third epoch of four steps, so that a test can kill it there."""
+
+    calls = 0
+
+    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        if self.calls == 11:
+            sys.stdout.write("in the third epoch\n")
+            sys.stdout.flush()
+            time.sleep(600)
+        return super().augment(images, targets, rng)
+
+
+def train_until_killed(checkpoint: str) -> None:
+    """Train `Stalls`; the test runs this in a process of its own."""
+    images, targets = pictures(32)
+    task = Stalls(CLASSES)
+    trained = new_model(task, images, tiny(), seed=7)
+    for _ in train(
+        trained, task, images, targets, range(32), seed=7, checkpoint=Path(checkpoint), fingerprint="run"
+    ):
+        pass
+
+
+def id_reader() -> Trained:
+    """Return a model whose predicted loss is the number that `id_images` put into an image's pixels."""
+    network = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
+    module = LossPredictionModule([3], 1)
+    with torch.no_grad():
+        module.compress[0].weight.copy_(torch.tensor([[1.0, 256.0, 0.0]]))  # type: ignore[operator]
+        for zero in (module.compress[0].bias, module.predict.bias):
+            zero.zero_()  # type: ignore[operator]
+        module.predict.weight.fill_(1.0)
+    model = TargetModel(network, ("0",), "2", 4)
+    return Trained(model, module, torch.zeros(3), torch.ones(3), tiny(image_size=4)).eval()
+
+
+def id_images(ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return (len(ids), 3, 4, 4) uint8 images that carry their id, up to 65,535, in the first two channels."""
+    images = np.zeros((len(ids), 3, 4, 4), np.uint8)
+    images[:, 0] = (np.asarray(ids) % 256)[:, None, None]
+    images[:, 1] = (np.asarray(ids) // 256)[:, None, None]
+    return images

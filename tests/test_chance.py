@@ -1,0 +1,28 @@
+from alctl.chance import stream
+
+
+def test_a_stream_never_changes_between_versions():
+    assert stream(0, "order", 1) == 8677279991123922410
+
+
+def test_every_seed_purpose_and_epoch_has_its_own_stream():
+    streams = {
+        stream(seed, purpose, epoch) for seed in range(3) for purpose in ("a", "b") for epoch in range(50)
+    }
+    assert len(streams) == 300
+    assert all(0 <= value < 2**63 for value in streams)
+
+
+def test_names_do_not_run_into_each_other():
+    assert (
+        len(
+            {
+                stream(1, "ab", "c"),
+                stream(1, "a", "bc"),
+                stream(1, "abc"),
+                stream(1, "a", 1),
+                stream(1, "a", "1"),
+            }
+        )
+        == 5
+    )
