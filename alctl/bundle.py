@@ -18,8 +18,9 @@ from PIL import Image, ImageDraw
 
 from alctl.errors import AlctlError
 from alctl.format import safe_cell
-from alctl.images import BrokenImages, Progress, Source, read_image
+from alctl.images import BrokenImages, Source, read_image
 from alctl.pool import items, rounds
+from alctl.progress import Progress
 from alctl.project import Project, required_state
 
 Images = Literal["link", "symlink", "copy", "none"]

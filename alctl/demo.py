@@ -16,11 +16,11 @@ from PIL import Image
 
 from alctl import bundle, exchange, ingest, rounds, runs
 from alctl.config import Config
-from alctl.images import Progress
+from alctl.progress import Progress
 from alctl.project import Project, open_project
 
 STRATEGIES = ("learning-loss", "random")
-TRAINING = {"epochs": 30, "width": 8, "batch_size": 32, "lr": 0.05, "image_size": 16}
+TRAINING: dict[str, Any] = {"epochs": 30, "width": 8, "batch_size": 32, "lr": 0.05, "image_size": 16}
 """A small network for small images, so that all of it fits into two minutes on two CPU cores."""
 
 

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from alctl.errors import AlctlError
+from alctl.progress import Progress
 
 Pixels = NDArray[np.uint8]
 Encode = Callable[[Image.Image], Pixels]
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 BATCH = 512
 _AHEAD = 3  # batches whose images are being decoded while one is in use

@@ -18,10 +18,8 @@ from alctl.errors import AlctlError
 from alctl.pool import items, labels
 from alctl.pool.bulk import discard
 from alctl.pool.items import StagedItem
+from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text, connect, now, required_state
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 SPLITS: dict[str, Split] = {
     "": "pool", "pool": "pool", "train": "pool", "training": "pool", "unlabeled": "pool",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from http.client import HTTPException
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -109,7 +110,7 @@ def _pretrained(name: str) -> tuple[nn.Module, str]:
     try:
         with _impatient():
             network = torchvision.models.get_model(name, weights=best, progress=False)
-    except (OSError, RuntimeError, HTTPException) as error:
+    except (OSError, EOFError, RuntimeError, HTTPException, UnpicklingError) as error:
         raise AlctlError(f"the pretrained weights of {name} could not be downloaded: {error}") from error
     return network, f"torchvision {best.name}"
 

@@ -149,8 +149,9 @@ def config_text(database: str = "") -> str:
     ]
     for section in fields(Config):
         lines.append(f"[{section.name}]")
-        for setting in fields(type(section.default)):
-            value = json.dumps(getattr(section.default, setting.name))
+        defaults: Any = section.default
+        for setting in fields(defaults):
+            value = json.dumps(getattr(defaults, setting.name))
             line = (
                 f"{setting.name} = {json.dumps(given[setting.name])}"
                 if setting.name in given

@@ -16,10 +16,11 @@ from alctl import bundle
 from alctl.chance import stream
 from alctl.errors import AlctlError
 from alctl.format import safe_cell
-from alctl.images import BrokenImages, Progress, Source
+from alctl.images import BrokenImages, Source
 from alctl.pool import items, labels, rounds
 from alctl.pool.bulk import discard
 from alctl.pool.ids import Ids
+from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.runs import Model, cache_of, last_model, quarantine, source_of
 from alctl.score import Scorer

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from alctl import checkpoint, score
 from alctl.annotation import Annotation
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
-from alctl.images import BrokenImages, ImageCache, Progress, Source
+from alctl.images import BrokenImages, ImageCache, Source
 from alctl.models import Trained
 from alctl.pool import items, labels, rounds
+from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.task import TASKS, Task
 from alctl.train import Epoch, new_model, train
@@ -160,7 +161,9 @@ def cache_of(project: Project, task: Task, size: int) -> ImageCache:
     return ImageCache(project.cache, size, lambda image: task.encode_image(image, size), limit)
 
 
-def run_training(project: Project, plan: Plan, state: Progressed, progress: Progress) -> Iterator[Epoch]:
+def run_training(
+    project: Project, plan: Plan, state: Progressed, progress: Progress
+) -> Generator[Epoch, None, None]:
     """Train as planned and record the run, whole or not at all; a killed run goes on from its last checkpoint.
 
     An image that cannot be decoded is quarantined, named in ``state``, and left out.

@@ -1,6 +1,6 @@
 """`train`, `evaluate`, `predict`: the model."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,7 +56,7 @@ def describe(plan: Any) -> str:
     )
 
 
-def follow(epochs: Iterator[Any], total: int) -> None:
+def follow(epochs: Generator[Any, None, None], total: int) -> None:
     """Show training as it goes: one bar on a terminal, a line now and then elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -80,7 +80,7 @@ def follow(epochs: Iterator[Any], total: int) -> None:
                 if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch == total):
                     screen.err.print(f"epoch {epoch.epoch}/{total}  {facts}", markup=False)
         except KeyboardInterrupt:
-            epochs.close()  # type: ignore[attr-defined] - a generator: it saves the last whole epoch
+            epochs.close()  # saves the last whole epoch
             screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
             raise typer.Exit(130) from None
 

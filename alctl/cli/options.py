@@ -68,7 +68,7 @@ def _parameter(name: str, kind: Any, default: Any, doc: str) -> inspect.Paramete
         help=f"{doc} [{default if default != '' else 'found'}]",
         autocompletion=(lambda: list(choices)) if choices else None,
     )
-    annotation = Annotated[type(default) | None, option]
+    annotation: Any = Annotated[type(default) | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

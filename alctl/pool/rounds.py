@@ -36,24 +36,31 @@ def subset(connection: Connection, n: int, seed: int, round_id: int, *, resend: 
     return free
 
 
+_ANSWERED = ("label AS l CROSS JOIN import_batch AS b", "b.id = l.import_id AND b.undone_at IS NULL")
+_NOT_A_SKIP = """ AND l.status <> 'skip' AND NOT EXISTS (
+    SELECT 1 FROM label AS n JOIN import_batch AS m ON m.id = n.import_id
+    WHERE n.item_id = l.item_id AND n.annotator = l.annotator AND n.id > l.id AND m.undone_at IS NULL)"""
+"""An answer that still stands and is not a skip: no newer one of the same annotator replaced it."""
+
+
 def _taken(*, resend: bool) -> list[tuple[str, str]]:
-    """Return table and condition of every reason for which an item may not be selected."""
-    answered = "label JOIN import_batch AS b ON b.id = import_id"
-    reasons = [("reserved", ""), ("unusable", "")]
+    """Return tables and condition of every reason for which an item may not be selected."""
+    reasons = [("reserved", "1 = 1"), ("unusable", "1 = 1")]
     if resend:
-        return [*reasons, (answered, "undone_at IS NULL AND status <> 'skip'")]
-    return [*reasons, (answered, "undone_at IS NULL"), ("selection", "")]
+        return [*reasons, (_ANSWERED[0], _ANSWERED[1] + _NOT_A_SKIP)]
+    return [*reasons, _ANSWERED, ("selection", "1 = 1")]
 
 
 def free_of(connection: Connection, ids: Ids, *, resend: bool) -> Ids:
     """Return those of ``ids``, in their order, that may be selected."""
     rows, bound = as_rows(connection, ids)
-    tests = [
-        f"EXISTS (SELECT 1 FROM {table} WHERE item_id = value{' AND ' + condition if condition else ''})"
-        for table, condition in _taken(resend=resend)
-    ]
-    taken = run(connection, f"SELECT value FROM {rows} AS r WHERE {' OR '.join(tests)}", ids=bound)
-    return ids[~np.isin(ids, np.fromiter((row[0] for row in taken), dtype=np.int64))]
+    # CROSS JOIN makes SQLite go from the ids to the tables; PostgreSQL needs joins to plan well without statistics.
+    taken = " UNION ".join(
+        f"SELECT value FROM r CROSS JOIN {tables} WHERE item_id = value AND {condition}"
+        for tables, condition in _taken(resend=resend)
+    )
+    found = run(connection, f"WITH r AS MATERIALIZED (SELECT value FROM {rows} AS v) {taken}", ids=bound)
+    return ids[~np.isin(ids, np.fromiter((row[0] for row in found), dtype=np.int64))]
 
 
 def _all_free(connection: Connection, *, resend: bool) -> Ids:
@@ -66,8 +73,7 @@ def _all_free(connection: Connection, *, resend: bool) -> Ids:
 
 def _all_taken(*, resend: bool) -> str:
     return " UNION ".join(
-        f"SELECT item_id FROM {table}{' WHERE ' + condition if condition else ''}"
-        for table, condition in _taken(resend=resend)
+        f"SELECT item_id FROM {tables} WHERE {condition}" for tables, condition in _taken(resend=resend)
     )
 
 
