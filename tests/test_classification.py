@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -242,6 +243,22 @@ def test_a_download_that_hangs_is_given_up(monkeypatch, tmp_path, capfd):
         worker.start()
         worker.join(25)
         assert not worker.is_alive()
+
+
+def test_pretrained_weights_get_a_head_for_the_classes_at_hand(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    best = torchvision.models.get_model_weights("mobilenet_v3_small").DEFAULT
+    downloaded = tmp_path / "hub" / "checkpoints" / best.url.rpartition("/")[2]
+    downloaded.parent.mkdir(parents=True)
+    source = torchvision.models.mobilenet_v3_small().state_dict()
+    torch.save(source, downloaded)
+    built = model("mobilenet_v3_small", "auto", image_size=64)
+    assert built.weights == "torchvision IMAGENET1K_V1"
+    assert built.eval()(torch.zeros(2, 3, 64, 64)).raw.shape == (2, 3)
+    assert torch.equal(built.network.state_dict()["features.0.0.weight"], source["features.0.0.weight"])
+    downloaded.write_bytes(b"half a file")
+    with pytest.raises(AlctlError, match="pretrained weights of mobilenet_v3_small could not"):
+        model("mobilenet_v3_small", "pretrained", image_size=64)
 
 
 @pytest.mark.network
