@@ -118,7 +118,8 @@ def train(
 
     ``images`` are (N, 3, S, S) uint8, ``targets`` (N, …), ``ids`` the names of the N items in error messages. A
     ``checkpoint`` of the same ``fingerprint`` is gone on from, exactly; it is written every `checkpoint_every`
-    epochs, and when the caller stops or is stopped, always with the last whole epoch.
+    epochs, and when the caller stops or is stopped, always with the last whole epoch. A long function, so that
+    the whole loop reads in one piece.
     """
     config = trained.config
     if len(images) < 2:
