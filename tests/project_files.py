@@ -1,0 +1,112 @@
+"""Small projects on disk, and the real command run on them in a process of its own."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from alctl import ingest
+from alctl.exchange import Imported, ImportOptions, import_labels
+from alctl.pool import items, rounds
+from alctl.project import Project, open_project
+
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("ALCTL_")},
+    "OMP_NUM_THREADS": "1",
+    "COLUMNS": "100",
+    "NO_COLOR": "1",
+}
+TINY_FLAGS = (
+    "--width", "4", "--image-size", "8", "--batch-size", "8", "--lr", "0.05", "--device", "cpu", "--weights", "none",
+)  # fmt: skip
+"""The smallest useful training settings, as one would type them."""
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def make_images(folder: Path, n: int, *, size: int = 8, seed: int = 0) -> list[str]:
+    """Write ``n`` PNG files of noise, no two alike; return their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    names = [f"{i:04}.png" for i in range(n)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(folder / name)
+    return names
+
+
+def make_project(
+    folder: Path, images: Path, *, classes: Sequence[str] = ("cat", "dog"), **options: Any
+) -> Project:
+    """Make a project in ``folder`` of a folder of images; nothing is reserved unless asked for."""
+    wanted = ingest.Options(classes=classes, **{"validation": 0, "test": 0, **options})
+    ingest.create(folder, ingest.folder_dataset(images, class_folders=False), wanted, no_progress)
+    return open_project(folder)
+
+
+def small_project(folder: Path, n: int = 6, **options: Any) -> Project:
+    """Make ``n`` images and a project of them."""
+    make_images(folder / "images", n)
+    return make_project(folder / "project", folder / "images", **options)
+
+
+def write_csv(
+    file: Path, rows: Iterable[Sequence[object]], header: Sequence[str] = ("item", "label")
+) -> Path:
+    """Write a table of labels."""
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return file
+
+
+def take(project: Project, file: Path, **options: Any) -> Imported:
+    """Import a file of labels."""
+    return import_labels(project, file, ImportOptions(**options))
+
+
+def paths_of(project: Project) -> dict[int, str]:
+    """Return the path of every item."""
+    with project.reading() as connection:
+        return dict(items.paths(connection))
+
+
+def subset_of(project: Project, n: int, seed: int, number: int) -> list[int]:
+    """Return the random subset that every strategy of a round sees."""
+    with project.reading() as connection:
+        return [int(i) for i in rounds.subset(connection, n, seed, number)]
+
+
+def run_alctl(
+    *args: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the real command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "alctl", *map(str, args)],
+        cwd=cwd,
+        env={**ENVIRONMENT, **(env or {})},
+        text=True,
+        encoding="utf-8",
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=240,
+        check=False,
+    )
+
+
+def alctl_json(*args: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Any:
+    """Run the real command with --json; return its result."""
+    return parsed(run_alctl(*args, "--json", cwd=cwd, env=env))
+
+
+def parsed(done: subprocess.CompletedProcess[str]) -> Any:
+    """Return the JSON that a command printed; it must have worked."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
