@@ -88,6 +88,9 @@ class StorageConfig:
     __pydantic_config__ = STRICT
 
     database: str = option("", "PostgreSQL URL of the state; empty: SQLite in the project folder")
+    cache: str = option(
+        "", "folder of decoded, resized images, relative to the project; empty: cache in the project folder"
+    )
     cache_gb: NotNegative = option(
         20.0, "most disk space for decoded, resized images; they are made again when needed"
     )

@@ -44,7 +44,7 @@ class Project:
     @property
     def cache(self) -> Path:
         """Decoded, resized images; may be deleted at any time."""
-        return self.folder / "cache"
+        return self.folder / (self.config.storage.cache or "cache")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -140,9 +140,9 @@ def connect(folder: Path) -> Project:
     return Project(folder, config, engine)
 
 
-def config_text(database: str = "") -> str:
+def config_text(database: str = "", cache: str = "") -> str:
     """Return a new project's `alctl.toml`: every setting at its default, commented out, with its explanation."""
-    given = {"database": database} if database else {}
+    given = {name: value for name, value in (("database", database), ("cache", cache)) if value}
     lines = [
         "# Settings of this alctl project. Uncomment to change; every one is also an option of its command.",
         "",

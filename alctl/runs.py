@@ -293,8 +293,10 @@ def last_model(project: Project, device: str = "auto") -> Model | None:
     return Model(run, trained, task_of(info["task"], info["categories"]))
 
 
-def evaluate(project: Project, model: Model, split: str, progress: Progress) -> dict[str, float | None]:
-    """Return the metrics of the model on the labeled images of a split, "validation" or "test"."""
+def predictions(
+    project: Project, model: Model, split: str, progress: Progress
+) -> tuple[score.Predictions, Tensor]:
+    """Return what the model says of the labeled images of a split, and their targets (N, …)."""
     with project.reading() as connection:
         root = required_state(connection, project.folder)["root"]
         some = _labeled(connection, root, model.task, split)
@@ -302,7 +304,13 @@ def evaluate(project: Project, model: Model, split: str, progress: Progress) -> 
         raise AlctlError(f"no {split} image is labeled; the reserved images go out with the first round")
     cache = cache_of(project, model.task, model.trained.config.image_size)
     some, pixels = _load(project, cache, some, Progressed(), progress)
-    return score.evaluate(model.trained, model.task, pixels, some.targets)
+    return score.predict(model.trained, model.task, pixels, some.targets), some.targets
+
+
+def evaluate(project: Project, model: Model, split: str, progress: Progress) -> dict[str, float | None]:
+    """Return the metrics of the model on the labeled images of a split, "validation" or "test"."""
+    said, targets = predictions(project, model, split, progress)
+    return score.measure(said, model.task, targets)
 
 
 def required_model(project: Project, device: str = "auto") -> Model:

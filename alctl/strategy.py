@@ -62,6 +62,11 @@ class Selection(NamedTuple):
 class QueryStrategy(ABC):
     """Choose images to label. A subclass is a frozen dataclass: its fields are its hyper-parameters."""
 
+    @property
+    def uses_predicted_loss(self) -> bool:
+        """Tell whether it reads predicted losses; if not, it can be compared without training the module for them."""
+        return False
+
     @abstractmethod
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return min(n, len(unlabeled)) distinct positions of ``unlabeled``, best first.

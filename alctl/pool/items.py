@@ -63,6 +63,11 @@ def project_row(connection: Connection) -> Mapping[str, Any] | None:
     return dict(row) if row else None
 
 
+def set_seed(connection: Connection, seed: int) -> None:
+    """Give the project another seed; for a copy of a project in which nothing was drawn yet."""
+    run(connection, "UPDATE project SET seed = :seed", seed=seed)
+
+
 def categories(connection: Connection) -> list[str]:
     """Return the class list in its frozen order."""
     return list(connection.execute(select(category.c.name).order_by(category.c.id)).scalars())

@@ -136,6 +136,12 @@ def write_run(connection: Connection, number: int, values: Mapping[str, Any], it
     insert_rows(connection, training_item, [(number, item_id) for item_id in items])
 
 
+def every_run(connection: Connection) -> list[Mapping[str, Any]]:
+    """Return every training run, oldest first."""
+    rows = connection.execute(training_run.select().order_by(training_run.c.id)).mappings()
+    return [dict(row) for row in rows]
+
+
 def last_run(connection: Connection, fingerprint: str | None = None) -> Mapping[str, Any] | None:
     """Return the newest training run, or the newest with this fingerprint; None if there is none."""
     number = run(

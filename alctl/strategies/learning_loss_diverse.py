@@ -29,6 +29,11 @@ class LearningLossDiverse(QueryStrategy):
     sample: bool = True
     """Draw by r^α·D² as k-means++ does; False takes the highest."""
 
+    @property
+    def uses_predicted_loss(self) -> bool:
+        """Tell whether it reads predicted losses: they weigh the distances."""
+        return True
+
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the highest predicted loss, then images by r^α·D², with that as score."""
         both = unlabeled.map(lambda seen: torch.cat([seen.predicted_loss[:, None], seen.embedding], dim=1))

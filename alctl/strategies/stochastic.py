@@ -35,6 +35,11 @@ class Stochastic(QueryStrategy):
         if self.temperature <= 0:
             raise AlctlError(f"the temperature of stochastic must be above 0, not {self.temperature}")
 
+    @property
+    def uses_predicted_loss(self) -> bool:
+        """Tell whether it reads predicted losses: only where they are the score."""
+        return self.score == "predicted-loss"
+
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the top ``n`` by ln(weight) + Gumbel noise, which is drawing by weight without replacement."""
         passes = self.passes if self.score == "bald" else 0
