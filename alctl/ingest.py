@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import tee
@@ -19,7 +18,7 @@ from alctl.pool import items, labels
 from alctl.pool.bulk import discard
 from alctl.pool.items import StagedItem
 from alctl.progress import Progress
-from alctl.project import CONFIG, Project, config_text, connect, now, required_state
+from alctl.project import CONFIG, Project, config_text, connect, new_folder, now, required_state
 
 SPLITS: dict[str, Split] = {
     "": "pool", "pool": "pool", "train": "pool", "training": "pool", "unlabeled": "pool",
@@ -84,7 +83,7 @@ def folder_dataset(root: Path, *, class_folders: bool) -> Dataset:
         raise AlctlError(
             f"{root} is not a folder; give a folder of images, a .csv or .jsonl manifest, or a dataset name"
         )
-    resolved = root.resolve()
+    resolved = _utf8_root(root)
     splits = _split_folders(resolved) if class_folders else {}
     skipped: list[scan.Skipped] = []
 
@@ -117,20 +116,41 @@ def _entry_of(path: str, splits: dict[str, Split]) -> Entry:
 
 def manifest_dataset(file: Path) -> Dataset:
     """Read a .csv, .tsv or .jsonl manifest with columns path, and optionally label and split."""
-    root = file.resolve().parent
+    root = _utf8_root(file.parent)
 
     def entries() -> Iterator[Entry]:
         for line, row in _manifest_rows(file):
-            path = str(row.get("path") or "").strip()
-            split = str(row.get("split") or "").strip().lower()
+            path, split, category = (_text(row.get(key)) for key in ("path", "split", "label"))
             if not path:
                 raise AlctlError(f"{file}, line {line}: no path")
-            if split not in SPLITS:
+            if "\0" in path or not _is_unicode(path):
+                raise AlctlError(f"{file}, line {line}: no file can be called {path!r}")
+            if split.lower() not in SPLITS:
                 raise AlctlError(f"{file}, line {line}: split {split!r} is none of train, validation, test")
-            category = str(row.get("label") or "").strip() or None
-            yield Entry(_relative(path, root), SPLITS[split], category)
+            yield Entry(_relative(path, root), SPLITS[split.lower()], category or None)
 
     return Dataset(root, entries)
+
+
+def _text(value: Any) -> str:
+    """Return a cell as text; JSON's number 0 is a value, its null is none."""
+    return "" if value is None else str(value).strip()
+
+
+def _is_unicode(name: str) -> bool:
+    """Tell whether a name can be stored as text: that of a file may hold any bytes."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _utf8_root(folder: Path) -> Path:
+    """Return the absolute folder, which the database keeps as text."""
+    root = folder.resolve()
+    if not _is_unicode(str(root)):
+        raise AlctlError(f"the name of the folder {str(root)!r} is not valid UTF-8; rename it")
+    return root
 
 
 def without_pool_labels(dataset: Dataset) -> Dataset:
@@ -165,8 +185,8 @@ def _manifest_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 )
             for row in reader:
                 yield reader.line_num, row
-    except UnicodeDecodeError as error:
-        raise AlctlError(f"{file} is not UTF-8 text: {error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AlctlError(f"{file} is not a table in UTF-8: {error}") from error
     except OSError as error:
         raise AlctlError(f"cannot read {file}: {error.strerror}") from error
 
@@ -182,22 +202,9 @@ def _json_row(file: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def create(folder: Path, dataset: Dataset, options: Options, progress: Progress) -> Ingested:
-    """Make a project of a dataset, whole or not at all; with ``dry_run`` only say what would be in it.
-
-    It is built in a neighbouring folder that takes its place at the end, so a killed `init` leaves no half project.
-    """
-    if (folder / CONFIG).exists():
-        raise AlctlError(
-            f"{folder} already holds a project; extend it with `alctl add`, or choose another --project"
-        )
-    if folder.exists() and any(folder.iterdir()):
-        raise AlctlError(f"{folder} is not empty; choose another folder with --project")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        text = config_text(database=options.database)
-        (partial / CONFIG).write_text(text, encoding="utf-8")
+    """Make a project of a dataset, whole or not at all; with ``dry_run`` only say what would be in it."""
+    with new_folder(folder, keep=not options.dry_run) as partial:
+        (partial / CONFIG).write_text(config_text(database=options.database), encoding="utf-8")
         project = connect(partial)
         report = Ingested(root=str(dataset.root))
         with project.writing("init") as connection:
@@ -216,10 +223,6 @@ def create(folder: Path, dataset: Dataset, options: Options, progress: Progress)
             if options.dry_run:
                 discard(connection)
         project.engine.dispose()
-        if not options.dry_run:
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return report
 
 
@@ -227,6 +230,10 @@ def add(project: Project, dataset: Dataset, options: Options, progress: Progress
     """Extend the pool with what is new in a dataset; what is known already stays as it is."""
     with project.writing("add") as connection:
         root = Path(required_state(connection, project.folder)["root"])
+        if not root.is_dir():
+            raise AlctlError(
+                f"the images are no longer in {root}; say where they are: `alctl relink NEW_FOLDER`"
+            )
         report = Ingested(root=str(dataset.root))
         _ingest(connection, _seen_from(root, dataset), options, report, progress)
         _reserve(connection, options, report)
@@ -254,7 +261,6 @@ def _ingest(
 ) -> None:
     """Probe every file of the dataset, merge it into the pool, and fill in the report."""
     total = sum(1 for _ in dataset.entries())
-    first = items.size(connection) + 1
     items.stage(connection, _staged(dataset, total, verify=options.verify, progress=progress))
     report.counts = dict.fromkeys(("new", "known", "duplicate", "broken", "repaired", "changed"), 0)
     report.counts |= items.decide_fates(connection)
@@ -264,7 +270,7 @@ def _ingest(
         raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
     items.add_categories(connection, named)
     items.merge(connection)
-    report.labels = labels.write_initial(connection, source=report.root, now=now(), first_item=first)
+    report.labels = labels.write_initial(connection, source=report.root, now=now())
     report.broken = [dict(row) for row in items.staged_files(connection, "broken")]
     report.duplicates = [dict(row) for row in items.staged_files(connection, "duplicate")]
     report.changed = [dict(row) for row in items.staged_files(connection, "changed")]

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -21,6 +23,7 @@ from alctl.pool import items
 CONFIG = "alctl.toml"
 DEFAULT_FOLDER = "alctl-project"
 ENVIRONMENT = "ALCTL_PROJECT"
+_BUILDING = "init.lock"  # held by the `init` that is making the project
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,50 @@ def connect(folder: Path) -> Project:
     engine = db.connect(url)
     db.upgrade(engine)
     return Project(folder, config, engine)
+
+
+@contextmanager
+def new_folder(folder: Path, *, keep: bool = True) -> Iterator[Path]:
+    """Give a folder to build a project in, which takes the place of ``folder`` at the end, if ``keep``.
+
+    It lies beside it, so that a killed `init` leaves no half project; what that left, the next one clears away.
+    """
+    _refuse_occupied(folder)
+    if not keep:
+        with tempfile.TemporaryDirectory(prefix="alctl-") as temporary:
+            yield Path(temporary)
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    if partial.exists() and any(partial.iterdir()) and not (partial / _BUILDING).exists():
+        raise AlctlError(f"{partial} is in the way; remove it, or choose another folder with --project")
+    partial.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(partial / _BUILDING)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise AlctlError(f"another `alctl init` is making {folder} right now") from None
+    try:
+        for left in partial.iterdir():
+            if left.name != _BUILDING:
+                left.unlink()
+        yield partial
+        _refuse_occupied(folder)
+        partial.rename(folder)
+        (folder / _BUILDING).unlink()
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+
+
+def _refuse_occupied(folder: Path) -> None:
+    if (folder / CONFIG).exists():
+        raise AlctlError(
+            f"{folder} already holds a project; extend it with `alctl add`, or choose another folder with --project"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise AlctlError(f"{folder} is not an empty folder; choose another one with --project")
 
 
 def config_text(database: str = "", cache: str = "") -> str:

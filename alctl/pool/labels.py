@@ -136,7 +136,7 @@ def find_problems(connection: Connection) -> None:
         connection,
         """UPDATE staged_label SET fate = 'other path' FROM item AS i
            WHERE staged_label.fate IS NULL AND i.id = staged_label.item_id AND staged_label.item IS NOT NULL AND staged_label.path <> ''
-             AND i.path <> staged_label.path
+             AND replace(i.path, '\\', '/') <> staged_label.path
              AND substr(staged_label.path, length(staged_label.path) - length(i.path)) <> '/' || i.path
              AND substr(i.path, length(i.path) - length(staged_label.path)) <> '/' || staged_label.path
              AND NOT EXISTS (SELECT 1 FROM duplicate AS d WHERE d.item_id = i.id AND d.path = staged_label.path)""",
@@ -217,13 +217,13 @@ def write_batch(
     return batch
 
 
-def write_initial(connection: Connection, *, source: str, now: str, first_item: int) -> int:
-    """Write the classes that the staged files of a scan name as labels of the items made of them."""
+def write_initial(connection: Connection, *, source: str, now: str) -> int:
+    """Write the classes that the staged files of a scan name as labels of the items that are new or repaired."""
     known = """SELECT digest, min(category) AS name FROM staged_item WHERE category IS NOT NULL
                GROUP BY digest HAVING count(DISTINCT category) = 1"""
-    rows = f"""FROM item AS i JOIN ({known}) AS k ON k.digest = i.digest JOIN category AS c ON c.name = k.name
-               WHERE i.id >= :first"""
-    count = int(scalar(connection, f"SELECT count(*) {rows}", first=first_item))
+    rows = f"""FROM ({known}) AS k JOIN item AS i ON i.digest = k.digest JOIN category AS c ON c.name = k.name
+               JOIN staged_item AS s ON s.path = i.path AND s.fate IN ('new', 'repaired')"""
+    count = int(scalar(connection, f"SELECT count(*) {rows}"))
     if not count:
         return 0
     batch = write_batch_row(connection, source=source, now=now, count=count)
@@ -234,7 +234,6 @@ def write_initial(connection: Connection, *, source: str, now: str, first_item: 
               i.id, :batch, 'dataset', 'labeled', c.id, :now {rows}""",
         batch=batch,
         now=now,
-        first=first_item,
     )
     return count
 

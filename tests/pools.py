@@ -1,0 +1,77 @@
+"""Pools without image files: rows straight into a database, SQLite or PostgreSQL, for tests of the state half."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from alctl import db
+from alctl.pool import items, labels, rounds
+from alctl.pool.bulk import insert_rows, run
+from alctl.schema import item, reserved
+
+CLASSES = ("cat", "dog", "owl")
+NOW = "2026-01-01T00:00:00Z"
+
+
+@contextmanager
+def pool(url: str, n: int) -> Iterator[Engine]:
+    """Give a database with ``n`` items called 1.jpg, 2.jpg …, and the classes cat, dog, owl."""
+    engine = db.connect(url)
+    db.upgrade(engine)
+    with db.writing(engine) as connection:
+        items.create_project(connection, root="/images", task="classification", seed=7, now=NOW)
+        items.add_categories(connection, CLASSES)
+        insert_rows(connection, item, ((i, f"{i}.jpg", i.to_bytes(32, "big"), 8, 8) for i in range(1, n + 1)))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def answer(
+    connection: Connection,
+    rows: Iterable[Sequence[Any]],
+    *,
+    digest: str = "",
+) -> int:
+    """Import rows of (item id, annotator, class or "skip" or "unusable") as one batch; return its number."""
+    labels.stage(
+        connection,
+        (
+            labels.StagedLabel(
+                n, n + 2, id_, "", who, what if what not in CLASSES else "labeled",
+                what if what in CLASSES else None, None, None,
+            )
+            for n, (id_, who, what) in enumerate(rows)
+        ),
+    )  # fmt: skip
+    labels.match_exactly(connection)
+    labels.match_categories(connection)
+    labels.find_problems(connection)
+    assert labels.problems(connection) == []
+    counts = labels.decide_fates(connection)
+    return labels.write_batch(connection, file="f.csv", digest=digest, kind="csv", counts=counts, now=NOW)
+
+
+def send(connection: Connection, ids: Iterable[int]) -> int:
+    """Write a round of these items; return its number."""
+    number = rounds.next_round(connection)
+    picked = list(ids)
+    values = {
+        "id": number, "strategy": "random", "params": {}, "seed": 7, "requested": len(picked),
+        "candidates": len(picked), "run_id": None, "created_at": NOW,
+    }  # fmt: skip
+    rounds.write_round(connection, values, [(number, i, n, 0.0, "test") for n, i in enumerate(picked, start=1)])
+    return number
+
+
+def reserve(connection: Connection, split: str, ids: Iterable[int]) -> None:
+    """Reserve exactly these items."""
+    insert_rows(connection, reserved, ((i, split) for i in ids))
+
+
+def rows_of(connection: Connection, table: str) -> list[tuple[Any, ...]]:
+    """Return every row of a table, in an order that does not depend on the database."""
+    return sorted(tuple(row) for row in run(connection, f"SELECT * FROM {table}"))
