@@ -233,6 +233,22 @@ def test_dropout_draws_from_the_seed():
     assert same(*models)
 
 
+def test_augmentation_and_dropout_differ_between_epochs_and_seeds():
+    class Listener(Plain):
+        heard: set[tuple[int, int]]
+
+        def augment(self, images, targets, rng):
+            self.heard.add((rng.initial_seed(), torch.initial_seed()))
+            return images, targets
+
+    task = Listener(CLASSES)
+    task.heard = set()
+    run(task=task, seed=7)
+    run(task=task, seed=8)
+    augmentations, dropouts = zip(*task.heard, strict=True)
+    assert len(set(augmentations)) == len(set(dropouts)) == 2 * 5
+
+
 def test_validation_watches_and_does_not_touch():
     images, targets = pictures(20, seed=9)
     watched, epochs = run(tiny(checkpoint_every=2), validation=(images, targets))
