@@ -383,13 +383,16 @@ def test_only_every_so_many_epochs_are_written(tmp_path):
 
 
 @pytest.mark.parametrize("rank", [{"loss_weight": 0.0}, {"rank_loss": "mse"}])
-def test_short_memory_takes_smaller_pieces_with_the_same_mean(rank):
+@pytest.mark.parametrize(
+    ("limit", "micro_batch"), [(3, 2), (8, 4)]
+)  # 8 is too few in the second step only, of 9
+def test_short_memory_takes_smaller_pieces_with_the_same_mean(rank, limit, micro_batch):
     config = tiny(epochs=2, **rank)
-    task = ShortOfMemory(CLASSES, 3)
+    task = ShortOfMemory(CLASSES, limit)
     pieces, epochs = run(config, task=task, n=17)
     whole, reference = run(config, task=Plain(CLASSES), n=17)
-    assert task.largest == 3
-    assert [epoch.micro_batch for epoch in epochs] == [2, 2]
+    assert task.largest == limit
+    assert [epoch.micro_batch for epoch in epochs] == [micro_batch, micro_batch]
     for name, value in whole.state_dict().items():
         assert torch.allclose(pieces.state_dict()[name], value, atol=1e-5), name
     for ours, theirs in zip(epochs, reference, strict=True):
