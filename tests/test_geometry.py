@@ -118,6 +118,12 @@ def test_spread_without_chance_is_k_center():
     assert squares.sqrt().tolist() == pytest.approx(distances.tolist())
 
 
+def test_a_pick_is_not_drawn_again_though_rounding_leaves_it_some_distance():
+    start = torch.full((50,), torch.inf)
+    picks, _ = spread(lambda _: torch.full((50,), 1e-7), start, 50, first=3, rng=rng())
+    assert sorted(picks.tolist()) == list(range(50))
+
+
 def test_draws_follow_the_weights_and_never_touch_a_zero():
     weights = torch.tensor([0.0, 3.0, 0.0, 1.0, 0.0])
     g = rng()

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -56,16 +57,19 @@ def test_labels_that_cover_everything_leave_the_farthest_images():
     assert scores.tolist() == [0, 0]
 
 
-def test_the_counts_are_those_of_the_graph_in_full():
+@pytest.mark.parametrize("delta", [0.75, 0.95])
+def test_the_counts_are_those_of_the_graph_in_full(delta):
     pool = random_candidates(400, seed=1)
-    positions, scores = ProbCover().query(pool, random_candidates(0, seed=2), 30, chance())
+    positions, scores = ProbCover(delta=delta).query(pool, NOTHING, 12, chance())
     x = torch.nn.functional.normalize(pool.embedding.double())
-    near = torch.cdist(x, x) < 0.75
-    expected_picks, expected_scores = [], []
-    for _ in range(30):
+    near = torch.cdist(x, x) < delta
+    for position, score in zip(positions.tolist(), scores.tolist(), strict=True):
         gain = near.sum(1)
-        expected_picks.append(int(gain.argmax()))
-        expected_scores.append(int(gain.max()))
-        near = near & ~near[expected_picks[-1]]
-    assert positions.tolist() == expected_picks
-    assert scores.tolist() == expected_scores
+        assert (position, score) == (int(gain.argmax()), int(gain.max()))
+        near &= ~near[position]
+
+
+def test_a_radius_smaller_than_rounding_still_gives_distinct_images():
+    pool = random_candidates(100, seed=1)
+    positions = ProbCover(delta=1e-5).query(pool, NOTHING, 100, chance()).positions
+    assert sorted(positions.tolist()) == list(range(100))

@@ -50,11 +50,12 @@ def test_every_score_can_be_a_power(score):
     assert bool(torch.isfinite(keys).all())
 
 
-def test_the_unsure_are_drawn_and_the_certain_only_when_nothing_else_is_left():
+@pytest.mark.parametrize("score", ["entropy", "least-confidence", "margin"])
+def test_the_unsure_are_drawn_and_the_certain_only_when_nothing_else_is_left(score):
     p = torch.tensor([[1.0, 0.0], [0.5, 0.5], [1.0, 0.0], [0.9, 0.1]])[:, None]
     pool = FakeCandidates(p, torch.zeros(4, 2), torch.zeros(4))
     for seed in range(20):
-        strategy = Stochastic(score="entropy", weight="power")
+        strategy = Stochastic(score=score, weight="power")
         assert set(strategy.query(pool, pool, 4, chance(seed)).positions[:2].tolist()) == {1, 3}
 
 
