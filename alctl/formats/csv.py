@@ -12,7 +12,7 @@ from alctl.format import LabelFormat, plain_cell, safe_cell
 from alctl.plugins import unknown
 
 _ITEM = re.compile(r"[0-9]{1,9}")
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_SECONDS = re.compile(r"[0-9]{1,9}([.,][0-9]{1,20})?(e-?[0-9]{1,2})?")
 COLUMNS = ("item", "path", "label", "annotator", "status", "seconds")
 STATUSES: dict[str, Status] = {
     "labeled": "labeled",
@@ -73,9 +73,9 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     names = [name.strip().lower() for name in header]
     columns = {name: names.index(name) for name in COLUMNS if name in names}
     for alias, name in (("class", "label"), ("file", "path"), ("filename", "path"), ("image", "path")):
-        if name not in columns and alias in names:
-            columns[name] = names.index(alias)
-    if doubled := sorted({name for name in columns if names.count(name) > 1}):
+        if name not in columns and alias in names and not (alias == "image" and "item" in columns):
+            columns[name] = names.index(alias)  # beside an item, "image" is its name in an export
+    if doubled := sorted({names[at] for at in columns.values() if names.count(names[at]) > 1}):
         raise AlctlError(f"{path} has the column {doubled[0]!r} twice")
     if "item" not in columns and "path" not in columns:
         raise AlctlError(
@@ -102,7 +102,7 @@ def _answer(columns: dict[str, int], cells: Sequence[str], line: int) -> Labeled
         annotator=values.get("annotator", ""),
         status=STATUSES[given or "labeled"],
         line=line,
-        seconds=float(seconds) if seconds else None,
+        seconds=float(seconds.replace(",", ".")) if seconds else None,
     )
 
 
