@@ -90,7 +90,7 @@ def _lines(where: Sequence[int]) -> str:
 
 def import_labels(project: Project, file: Path, options: ImportOptions) -> Imported:
     """Take the labels of a file, all or nothing; BadRowsError lists every problem unless ``skip_bad``."""
-    digest = _digest(file)
+    digest = _digest(file, options.annotator)
     result = Imported(str(file))
     with project.writing("import-labels") as connection:
         if (earlier := labels.earlier_import(connection, digest)) and _took_all(earlier):
@@ -98,12 +98,12 @@ def import_labels(project: Project, file: Path, options: ImportOptions) -> Impor
             result.unchanged = sum(earlier["counts"].values())
             return result
         refusals = _stage(connection, file, options)
-        _match(connection)
+        ambiguous = _match(connection)
         result.new_classes = _match_classes(connection, add=options.add_classes)
         if options.round is not None:
             _keep_to_round(connection, options.round)
         labels.find_problems(connection)
-        problems = sorted([*refusals, *_explain(connection)])
+        problems = sorted([*refusals, *_explain(connection, ambiguous)])
         if problems and not options.skip_bad:
             raise BadRowsError(file, problems)
         result.rejected = problems
@@ -123,10 +123,14 @@ def import_labels(project: Project, file: Path, options: ImportOptions) -> Impor
     return result
 
 
-def _digest(file: Path) -> str:
+def _digest(file: Path, annotator: str) -> str:
+    """Return the digest of a file as the work of ``annotator``: the same answers of two people are two imports."""
     try:
         with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.file_digest(stream, "sha256")
+        if annotator:
+            digest.update(b"\0" + annotator.encode())
+        return digest.hexdigest()
     except OSError as error:
         raise AlctlError(f"cannot read {file}: {error.strerror}") from error
 
@@ -184,19 +188,22 @@ def annotation_json(annotation: Annotation) -> dict[str, Any]:
     return {key: value for key, value in asdict(annotation).items() if value}
 
 
-def _match(connection: Connection) -> None:
-    """Find the item of every staged answer: by id, exact path, longest known end of the path, then unique name."""
+def _match(connection: Connection) -> dict[str, list[str]]:
+    """Find the item of every staged answer: by id, exact path, longest known end of the path, then unique name.
+
+    Return the paths that may be several items, with those items' paths.
+    """
     labels.match_exactly(connection)
     unmatched = labels.unmatched_paths(connection)
     if not unmatched:
-        return
+        return {}
     ends = {path: list(_ends(path)) for path in unmatched}
     known = labels.ids_of_paths(connection, {end for some in ends.values() for end in some})
     found = {path: next((known[end] for end in some if end in known), None) for path, some in ends.items()}
     labels.match_paths(connection, {path: id_ for path, id_ in found.items() if id_ is not None})
-    rest = [path for path, id_ in found.items() if id_ is None]
-    if rest:
-        labels.match_paths(connection, _by_name(connection, rest))
+    named = _by_name(connection, [path for path, id_ in found.items() if id_ is None])
+    labels.match_paths(connection, {path: hits[0][0] for path, hits in named.items() if len(hits) == 1})
+    return {path: [hit for _, hit in hits] for path, hits in named.items() if len(hits) > 1}
 
 
 def _ends(path: str) -> Iterator[str]:
@@ -206,21 +213,19 @@ def _ends(path: str) -> Iterator[str]:
         yield "/".join(parts[start:])
 
 
-def _by_name(connection: Connection, rest: Sequence[str]) -> dict[str, int]:
-    """Match by file name alone, where exactly one item has it; several are an error, never a guess."""
-    wanted = {PurePosixPath(path).name: path for path in rest}
-    found: dict[str, list[tuple[int, str]]] = {}
+def _by_name(connection: Connection, rest: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
+    """Return for each path the items whose path ends with it, or else those with the same file name."""
+    if not rest:
+        return {}
+    wanted = {PurePosixPath(path).name for path in rest}
+    by_name: dict[str, list[tuple[int, str]]] = {}
     for id_, path in items.paths(connection):
-        name = PurePosixPath(path).name
-        if name in wanted:
-            found.setdefault(wanted[name], []).append((id_, path))
-    for path, hits in found.items():
-        if len(hits) > 1:
-            raise AlctlError(
-                f"{path!r} may be {hits[0][1]!r} or {hits[1][1]!r}: the same file name in two folders; "
-                "give the folder too, or the item id"
-            )
-    return {path: hits[0][0] for path, hits in found.items()}
+        if (name := PurePosixPath(path).name) in wanted:
+            by_name.setdefault(name, []).append((id_, path))
+    named = {path: by_name.get(PurePosixPath(path).name, []) for path in rest}
+    return {
+        path: [hit for hit in hits if hit[1].endswith(f"/{path}")] or hits for path, hits in named.items()
+    }
 
 
 def _match_classes(connection: Connection, *, add: bool) -> list[str]:
@@ -236,12 +241,17 @@ def _keep_to_round(connection: Connection, number: int) -> None:
     labels.keep_to_round(connection, number)
 
 
-def _explain(connection: Connection) -> Iterator[Problem]:
+def _explain(connection: Connection, ambiguous: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
     """Turn each staged problem into a sentence."""
     rows = labels.problems(connection)
     classes = items.categories(connection) if rows else []
     for row in rows:
-        yield Problem(row["line"], _sentence(row, classes))
+        if row["fate"] == "unknown item" and row["path"] in ambiguous:
+            first, second, *_ = ambiguous[row["path"]]
+            several = f"{row['path']!r} may be {first!r} or {second!r}; give the folder too, or the item id"
+            yield Problem(row["line"], several)
+        else:
+            yield Problem(row["line"], _sentence(row, classes))
 
 
 def _sentence(row: Mapping[str, Any], classes: Sequence[str]) -> str:
@@ -269,17 +279,22 @@ def unknown_class(name: str, classes: Sequence[str]) -> str:
 
 
 def _write_rejected(file: Path, problems: Sequence[Problem]) -> Path:
-    """Write the rejected lines of a text file, each with its problem, ready to be mended and imported."""
+    """Write the rejected rows of a text file, each with its problem, ready to be mended and imported."""
     target = file.with_name(f"{file.name}.rejected.csv")
+    wanted = {line for line, _ in problems}
     with file.open(encoding="utf-8-sig", newline="") as stream:
-        lines = stream.read().splitlines()
+        first = stream.readline()
+        stream.seek(0)
+        reader = csv.reader(stream, delimiter=max(",;\t", key=first.count))
+        header = next(reader, [])
+        numbered = ((reader.line_num, cells) for cells in reader)
+        rows = {line: cells for line, cells in numbered if line in wanted}
     with target.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        delimiter = max(",;\t", key=lines[0].count) if lines else ","
-        writer.writerow([*next(csv.reader(lines[:1], delimiter=delimiter), []), "line", "problem"])
+        writer.writerow([*header, "line", "problem"])
         for line, problem in problems:
-            cells = next(csv.reader(lines[line - 1 : line], delimiter=delimiter), [])
-            writer.writerow([*cells, line, problem])
+            cells = rows.get(line, [])
+            writer.writerow([*cells, *[""] * (len(header) - len(cells)), line, problem])
     return target
 
 
