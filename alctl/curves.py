@@ -156,17 +156,19 @@ def penalty_matrix(c: Curves) -> Floats:
 
 
 def labels_at(labeled: Sequence[int], curve: Floats, height: float) -> tuple[float, bool] | None:
-    """Return the labels at which the curve (R,) first reaches a height, between its points by a straight line.
+    """Return the labels from which on the curve (R,) is at a height or above, between its points by a straight line.
 
-    None if it never does. The second value tells whether its first point is there already, so that it may be fewer.
+    None if its end is below. The second value tells whether it is there from its first point on, so that it may have
+    taken fewer.
     """
-    if curve[0] >= height:
+    below = np.flatnonzero(~(curve >= height))
+    if not len(below):
         return float(labeled[0]), True
-    for r in range(1, len(curve)):
-        if curve[r] >= height:
-            step = (height - curve[r - 1]) / (curve[r] - curve[r - 1])
-            return float(labeled[r - 1] + step * (labeled[r] - labeled[r - 1])), False
-    return None
+    r = int(below[-1]) + 1
+    if r == len(curve):
+        return None
+    step = (height - curve[r - 1]) / (curve[r] - curve[r - 1])
+    return float(labeled[r - 1] + step * (labeled[r] - labeled[r - 1])), False
 
 
 def saved(c: Curves, strategy: str, baseline: str) -> list[dict[str, Any]]:

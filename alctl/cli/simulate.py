@@ -1,0 +1,250 @@
+"""`simulate`: would it have been worth it? Strategies compared on images whose labels are known."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import (
+    DryRunOption,
+    JsonOption,
+    complete_strategies,
+    parameters,
+    settings_options,
+    train_config,
+)
+
+BASELINE = "random"
+
+
+@app.command()
+@settings_options
+def simulate(
+    settings: dict[str, Any],
+    dataset: Annotated[
+        str, typer.Argument(help="A folder of class folders, a manifest with labels, or a torchvision name.")
+    ],
+    project: Annotated[
+        Path, typer.Option("--project", "-p", metavar="FOLDER", help="Where the simulation is kept.")
+    ] = Path("alctl-simulation"),
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default=False,
+            autocompletion=complete_strategies,
+            help="A query strategy, once for each; else learning-loss and random.",
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STRATEGY.NAME=VALUE", show_default=False, help="A parameter of a strategy."),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy, paired by their seed.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial; the first is random.")] = 10,
+    k: Annotated[int, typer.Option("--k", min=1, help="Images a round.")] = 1000,
+    subset: Annotated[
+        int, typer.Option(min=0, help="Random unlabeled images that are scored; 0: all.")
+    ] = 10_000,
+    imbalance: Annotated[
+        float, typer.Option(min=1, help="R: half of the classes keep 1/R of their pool images.")
+    ] = 1.0,
+    label_noise: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of wrong labels in the pool, never in the test.")
+    ] = 0.0,
+    test: Annotated[
+        int | None,
+        typer.Option(
+            show_default=False,
+            min=1,
+            help="Images held out for the test, if the dataset has none of its own; else a fifth, at most 10,000.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all chance.")] = 0,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", show_default=False, help="Also write every measurement here.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Compare query strategies on images whose labels are known, by the code of the real rounds.
+
+    All strategies of a trial start from the same random round, the same weights and the same random subsets. The
+    same command goes on after a kill; started several times at once, the processes share the work. More strategies,
+    trials or rounds can be added to a finished simulation.
+
+    [dim]Examples:[/dim]
+      alctl simulate cifar10 --strategy learning-loss --strategy entropy --strategy random
+      alctl simulate ./sorted --k 100 --rounds 5 --trials 5 --epochs 50 --subset 0
+    """
+    from alctl.cli import screen
+    from alctl.config import TrainConfig
+    from alctl.replay import Shape
+    from alctl.simulate import Simulation
+
+    names = list(dict.fromkeys(strategy or ["learning-loss", BASELINE]))
+    simulation = Simulation(
+        dataset=str(Path(dataset).resolve()), strategies=by_strategy(param or [], names), trials=trials,
+        rounds=rounds, k=k, subset=subset, shape=Shape(imbalance, test), label_noise=label_noise, seed=seed,
+        train=train_config(TrainConfig(), settings),
+    )  # fmt: skip
+    if dry_run:
+        show_plan(project.absolute(), simulation, json=json)
+        return
+    result = run_all(project.absolute(), simulation, dataset, csv)
+    if json:
+        screen.as_json(result)
+        return
+    show_outcome(result)
+
+
+def by_strategy(given: list[str], names: list[str]) -> dict[str, dict[str, str]]:
+    """Turn ``["stochastic.temperature=0.5"]`` into parameters of each strategy."""
+    from alctl.errors import AlctlError
+
+    found: dict[str, dict[str, str]] = {name: {} for name in names}
+    for text in given:
+        strategy, _, rest = text.partition(".")
+        if strategy not in found:
+            raise AlctlError(f"--param {text!r} is not STRATEGY.NAME=VALUE of one of: {', '.join(names)}")
+        found[strategy] |= parameters([rest])
+    return found
+
+
+def show_plan(folder: Path, simulation: Any, *, json: bool) -> None:
+    """Print what would be run, without making anything."""
+    from alctl import simulate as simulation_of
+    from alctl.cli import screen
+
+    simulation_of.check(simulation)
+    every = simulation_of.arms(folder, simulation)
+    left = [arm for arm in every if not simulation_of.finished(arm, simulation.rounds)]
+    budgets = [simulation.k * number for number in range(1, simulation.rounds + 1)]
+    images = sum(budgets) * simulation.train.epochs * len(left)
+    plan = {"folder": folder, "arms": [arm.name for arm in every], "left": len(left), "images": images}
+    if json:
+        screen.as_json(plan)
+        return
+    screen.say(
+        f"{len(every)} arms: {', '.join(simulation.strategies)}; {simulation.trials} trials of {simulation.rounds} rounds "
+        f"of {simulation.k:,}, up to {budgets[-1]:,} labels"
+    )
+    screen.say(f"  {len(every) - len(left)} are finished in {folder}")
+    screen.say(
+        f"  {images:,} images go through training for the rest, {simulation.train.epochs} epochs a round"
+    )
+    screen.say("a dry run: nothing was changed")
+
+
+def run_all(folder: Path, simulation: Any, dataset: str, csv: Path | None) -> dict[str, Any]:
+    """Run what is left, show each round as it ends, and write tables and pictures; return the summary."""
+    from alctl import outcome, simulate
+    from alctl.cli import screen
+    from alctl.cli.data import find_dataset
+
+    with screen.bars() as progress:
+        try:
+            simulate.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
+            for done in simulate.run(folder, simulation, progress):
+                screen.err.print(told(done, simulation.rounds), markup=False)
+                if done.round == simulation.rounds:
+                    outcome.write(folder)
+        except KeyboardInterrupt:
+            screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
+            raise typer.Exit(130) from None
+        found = outcome.write(folder)
+        figures = outcome.draw(folder, found, simulation.train.device, progress)
+    if csv is not None:
+        simulate.write_whole(csv, outcome.table(found.points))
+    every = simulate.arms(folder, simulation)
+    left = [arm.name for arm in every if not simulate.finished(arm, simulation.rounds)]
+    return outcome.summary(found) | {"folder": str(folder), "figures": figures, "running": left}
+
+
+def told(done: Any, rounds: int) -> str:
+    """Return a line on a finished round."""
+    value = "not measured" if done.value is None else f"{done.value:.4f}"
+    return f"{done.arm.name}  round {done.round}/{rounds}  {done.labeled:,} labels  {value}  {done.seconds:.0f} s"
+
+
+def show_outcome(result: dict[str, Any]) -> None:
+    """Print the tables and what they say."""
+    from alctl.cli import screen
+
+    found, ranking = result["outcome"], result["ranking"]
+    trials = len(found["trials"])
+    what = found["metric"].replace("_", " ")
+    screen.table(f"{what} of {trials} trials, mean ± standard deviation", *values_table(found, area=True))
+    if found["differences"]:
+        title = f"\ndifference to {found['baseline']} in the same trials, with 95 % bootstrap intervals"
+        screen.table(title, *differences_table(found))
+    if len(found["beats"]) > 1 and trials > 1:
+        rows = [[name, *(f"{share:.2f}" for share in row.values())] for name, row in found["beats"].items()]
+        title = "\nshare of budgets at which the row beats the column (paired t-test, α = 0.05)"
+        screen.table(title, ["", *found["beats"]], rows)
+    if ranking:
+        screen.table("\npredicted losses in the right order (ranking accuracy)", *values_table(ranking))
+    screen.say("")
+    show_verdicts(found)
+    if result["running"]:
+        screen.warn(f"not finished yet, other processes have them: {', '.join(result['running'])}")
+    screen.say(f"all numbers are in {result['folder']}: results.csv, results.json, figures")
+    screen.next_step("alctl init YOUR_IMAGES", "to begin with your own")
+
+
+def values_table(found: dict[str, Any], *, area: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return the header and rows of mean ± deviation: labels down, strategies across."""
+    names = list(found["mean"])
+    rows = [
+        [f"{labeled:,}", *(spread(found["mean"][n][r], found["deviation"][n][r]) for n in names)]
+        for r, labeled in enumerate(found["labeled"])
+    ]
+    if area and len(found["labeled"]) > 1:
+        rows.append(["area under the curve", *(spread(**found["area"][n]) for n in names)])
+    return ["labels", *names], rows
+
+
+def spread(mean: float | None, deviation: float | None) -> str:
+    """Return "0.8764 ± 0.0027"."""
+    if mean is None:
+        return "–"
+    return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+
+
+def differences_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and rows of the differences to the baseline."""
+    rivals = found["differences"]
+    rows = [
+        [f"{labeled:,}", *(difference(rival["budgets"][r]) for rival in rivals.values())]
+        for r, labeled in enumerate(found["labeled"])
+    ]
+    if len(rows) > 1:
+        rows.append(["area under the curve", *(difference(rival["area"]) for rival in rivals.values())])
+    return ["labels", *rivals], rows
+
+
+def difference(found: dict[str, Any] | None) -> str:
+    """Return "+0.0337 [+0.0301, +0.0370]"."""
+    if found is None:
+        return "–"
+    interval = "" if found["low"] is None else f" [{found['low']:+.4f}, {found['high']:+.4f}]"
+    return f"{found['mean']:+.4f}{interval}"
+
+
+def show_verdicts(found: dict[str, Any]) -> None:
+    """Print what the numbers say, in sentences."""
+    from alctl.cli import screen
+
+    if not found["differences"]:
+        screen.say(f"nothing to compare: add --strategy {found['baseline']} and another one")
+    for name, rival in found["differences"].items():
+        screen.say(rival["verdict"])
+        last = rival["labels"][-1] if rival["labels"] else None
+        if last is None:
+            continue
+        goal = f"  the mean of {found['baseline']} at {last['labeled']:,} labels, {last['value']:.4f},"
+        if last["needed"] is None:
+            screen.say(f"{goal} is more than {name} reached")
+        else:
+            most = "at most " if last["at_most"] else ""
+            screen.say(f"{goal} took {name} {most}{last['needed']:,.0f} labels, {last['saved']:,.0f} fewer")
