@@ -6,23 +6,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from alctl.errors import AlctlError
 
 BUSY_SECONDS = 5
 """How long a second writer waits before it is told who holds the database."""
+_WRITERS = 0x616C63746C  # the number of the lock that every writer of a PostgreSQL database takes
 
 
-def connect(url: str) -> Engine:
+def connect(url: str | URL) -> Engine:
     """Return an engine whose readers never block and whose writers begin at once (see `reading`, `writing`)."""
     try:
-        engine = create_engine(url)
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise AlctlError(f"{url!r} is not a database URL like postgresql://user@host/name") from error
+    kind = parsed.get_backend_name()
+    if kind in {"postgresql", "postgres"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    elif kind != "sqlite":
+        raise AlctlError(f"a database of the kind {kind!r} cannot be used, only SQLite and PostgreSQL")
+    try:
+        engine = create_engine(parsed)
     except ModuleNotFoundError as error:
-        raise AlctlError(
-            f"{url.partition(':')[0]} needs a driver: pip install 'alctl[postgresql]'"
-        ) from error
+        raise AlctlError("PostgreSQL needs a driver: pip install 'alctl[postgresql]'") from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)
@@ -48,14 +56,29 @@ def _begin(connection: Connection) -> None:
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection that sees one consistent state and changes nothing."""
     with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Give a connection whose changes exist all together at the end, or not at all."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        yield connection
+    with engine.connect().execution_options(writes=True) as connection:
+        try:
+            transaction = connection.begin()
+            if engine.dialect.name == "postgresql":
+                _hold_postgresql(connection)
+        except OperationalError as error:
+            raise AlctlError(f"the database is busy: {error.orig}; try again later") from error
+        with transaction:
+            yield connection
+
+
+def _hold_postgresql(connection: Connection) -> None:
+    """Wait for other writers, who may be on other machines, as SQLite's ``BEGIN IMMEDIATE`` does."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {BUSY_SECONDS * 1000}")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
 def migrations_folder() -> Path:
@@ -114,13 +137,19 @@ def _migrate(engine: Engine) -> None:
         sqlite = engine.dialect.name == "sqlite"
         if sqlite:
             _driver(connection).execute("PRAGMA foreign_keys = OFF")
-        with connection.begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            if sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()):
-                raise AlctlError(f"the migration would break {len(broken)} references; nothing was changed")
-        if sqlite:
-            _driver(connection).execute("PRAGMA foreign_keys = ON")
+        try:
+            with connection.begin():
+                if not sqlite:
+                    _hold_postgresql(connection)
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                if sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()):
+                    raise AlctlError(
+                        f"the migration would break {len(broken)} references; nothing was changed"
+                    )
+        finally:
+            if sqlite:
+                _driver(connection).execute("PRAGMA foreign_keys = ON")
 
 
 def _driver(connection: Connection) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 
 from alctl import db
 from alctl.config import Config, read_config
@@ -137,8 +137,9 @@ def open_project(given: Path | None = None) -> Project:
 def connect(folder: Path) -> Project:
     """Open the settings and the database of ``folder``, whether or not its `init` finished."""
     config = read_config(folder / CONFIG)
-    url = os.environ.get("ALCTL_DATABASE") or config.storage.database or f"sqlite:///{folder / 'alctl.db'}"
-    engine = db.connect(url)
+    # Not as text: there a "?" in the folder's name would end the path.
+    own = URL.create("sqlite", database=str(folder / "alctl.db"))
+    engine = db.connect(os.environ.get("ALCTL_DATABASE") or config.storage.database or own)
     db.upgrade(engine)
     return Project(folder, config, engine)
 

@@ -63,7 +63,9 @@ def send(connection: Connection, ids: Iterable[int]) -> int:
         "id": number, "strategy": "random", "params": {}, "seed": 7, "requested": len(picked),
         "candidates": len(picked), "run_id": None, "created_at": NOW,
     }  # fmt: skip
-    rounds.write_round(connection, values, [(number, i, n, 0.0, "test") for n, i in enumerate(picked, start=1)])
+    rounds.write_round(
+        connection, values, [(number, i, n, 0.0, "test") for n, i in enumerate(picked, start=1)]
+    )
     return number
 
 

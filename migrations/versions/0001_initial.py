@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("task", sa.String(length=40), nullable=False),
         sa.Column("seed", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.String(length=32), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_project_one")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_project")),
     )
     op.create_table(
@@ -80,6 +81,7 @@ def upgrade() -> None:
         sa.Column("annotations", sa.Text(), nullable=True),
         sa.Column("seconds", sa.Float(), nullable=True),
         sa.Column("created_at", sa.String(length=32), nullable=False),
+        sa.CheckConstraint("status IN ('labeled', 'skip', 'unusable')", name=op.f("ck_label_status")),
         sa.ForeignKeyConstraint(["category_id"], ["category.id"], name=op.f("fk_label_category_id_category")),
         sa.ForeignKeyConstraint(
             ["import_id"], ["import_batch.id"], name=op.f("fk_label_import_id_import_batch")
@@ -95,6 +97,7 @@ def upgrade() -> None:
         "reserved",
         sa.Column("item_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("split", sa.String(length=10), nullable=False),
+        sa.CheckConstraint("split IN ('validation', 'test')", name=op.f("ck_reserved_split")),
         sa.ForeignKeyConstraint(["item_id"], ["item.id"], name=op.f("fk_reserved_item_id_item")),
         sa.PrimaryKeyConstraint("item_id", name=op.f("pk_reserved")),
     )
