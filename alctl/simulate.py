@@ -242,7 +242,7 @@ def _start(folder: Path, arm: Arm) -> None:
         left.unlink()
     with opened(folder / BASE) as base:
         file = db.backup(base.engine, arm.folder / "alctl.db")
-    engine = db.connect(f"sqlite:///{file}")
+    engine = db.connect(base.engine.url.set(database=str(file)))
     with db.writing(engine) as connection:
         items.set_seed(connection, arm.seed)
     engine.dispose()
