@@ -1,5 +1,6 @@
 """What a project has come to and what to do next, as plain data."""
 
+from pathlib import Path
 from typing import Any
 
 from alctl import db
@@ -15,13 +16,14 @@ def status(project: Project) -> dict[str, Any]:
     with project.reading() as connection:
         state = required_state(connection, project.folder)
         run = rounds.last_run(connection)
+        counted = counts.count(connection)
         result = {
             "project": str(project.folder),
             "root": state["root"],
             "task": state["task"],
             "items": items.size(connection),
-            "states": counts.states(connection),
-            "classes": counts.per_class(connection),
+            "states": counted.states,
+            "classes": counted.classes,
             "rounds": [dict(row) for row in counts.per_round(connection)],
             "imports": [dict(row) for row in labels.imports(connection)],
             "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
@@ -36,6 +38,11 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     """Return the command that brings the project forward, and the reason."""
     pool, run = result["states"]["pool"], result["run"]
     out = [row for row in result["rounds"] if row["out"]]
+    if out and not (Path(result["project"]) / round_file(out[-1]["id"])).is_file():
+        return (
+            f"alctl export {out[-1]['id']}",
+            f"round {out[-1]['id']} is recorded, but its files are not in the project",
+        )
     if out and not any(row["answered"] for row in out if row["id"] == out[-1]["id"]):
         return (
             f"alctl import-labels {round_file(out[-1]['id'])}",

@@ -1,59 +1,55 @@
 """What `status` shows: how many items are in which state, per split, per class, per round."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from alctl.pool.bulk import mappings, run
-from alctl.pool.items import size
+from alctl.pool.items import categories, size
 from alctl.pool.labels import CONSENSUS
 
+SPLITS = ("pool", "validation", "test")
 STATES = ("labeled", "out", "unlabeled", "skipped", "unusable")
 
 _STATE = f"""SELECT item_id, coalesce(max(split), 'pool') AS split, CASE
       WHEN max(broken) = 1 OR max(answer) = 'unusable' THEN 'unusable'
       WHEN max(answer) = 'labeled' THEN 'labeled'
       WHEN max(answer) = 'skip' THEN 'skipped'
-      WHEN max(sent) = 1 THEN 'out' ELSE 'unlabeled' END AS state
-    FROM (SELECT item_id, split, NULL AS answer, 0 AS broken, 0 AS sent FROM reserved
-          UNION ALL SELECT item_id, NULL, NULL, 1, 0 FROM unusable
-          UNION ALL SELECT item_id, NULL, status, 0, 0 FROM {CONSENSUS} AS c
-          UNION ALL SELECT item_id, NULL, NULL, 0, 1 FROM selection) AS known
+      WHEN max(sent) = 1 THEN 'out' ELSE 'unlabeled' END AS state, max(category_id) AS category_id
+    FROM (SELECT item_id, split, NULL AS answer, NULL AS category_id, 0 AS broken, 0 AS sent FROM reserved
+          UNION ALL SELECT item_id, NULL, NULL, NULL, 1, 0 FROM unusable
+          UNION ALL SELECT item_id, NULL, status, category_id, 0, 0 FROM {CONSENSUS} AS c
+          UNION ALL SELECT item_id, NULL, NULL, NULL, 0, 1 FROM selection) AS known
     GROUP BY item_id"""
 """One state for every item that anything is known of; all the others are unlabeled items of the pool."""
 
 
-def states(connection: Connection) -> dict[str, dict[str, int]]:
-    """Return the number of items per split and state; together they are the whole pool."""
-    table = {split: dict.fromkeys(STATES, 0) for split in ("pool", "validation", "test")}
-    touched = 0
-    for split, state, count in run(
-        connection,
-        f"SELECT split, state, count(*) FROM ({_STATE}) AS s GROUP BY split, state",
-    ):
-        table[split][state] = count
-        touched += count
-    table["pool"]["unlabeled"] += size(connection) - touched
-    return table
+class Counts(NamedTuple):
+    """The number of items per split and state, together the whole pool, and of labeled items per class and split."""
+
+    states: dict[str, dict[str, int]]
+    classes: dict[str, dict[str, int]]
 
 
-def per_class(connection: Connection) -> dict[str, dict[str, int]]:
-    """Return the number of labeled items per class and split, in the order of the class list."""
-    rows = mappings(
-        connection,
-        f"""SELECT g.name AS name, sum(CASE WHEN s.split = 'pool' THEN 1 ELSE 0 END) AS pool,
-              sum(CASE WHEN s.split = 'validation' THEN 1 ELSE 0 END) AS validation,
-              sum(CASE WHEN s.split = 'test' THEN 1 ELSE 0 END) AS test
-            FROM category AS g LEFT JOIN (SELECT c.category_id, coalesce(r.split, 'pool') AS split
-              FROM {CONSENSUS} AS c LEFT JOIN reserved AS r ON r.item_id = c.item_id
-              WHERE c.status = 'labeled' AND c.item_id NOT IN (SELECT item_id FROM unusable)) AS s
-              ON s.category_id = g.id
-            GROUP BY g.id, g.name ORDER BY g.id""",
+def count(connection: Connection) -> Counts:
+    """Count every item by split, state and class; the classes are in the order of the class list."""
+    names = categories(connection)
+    result = Counts(
+        {split: dict.fromkeys(STATES, 0) for split in SPLITS},
+        {name: dict.fromkeys(SPLITS, 0) for name in names},
     )
-    return {
-        row["name"]: {split: int(row[split] or 0) for split in ("pool", "validation", "test")} for row in rows
-    }
+    touched = 0
+    for split, state, category_id, n in run(
+        connection,
+        f"SELECT split, state, category_id, count(*) FROM ({_STATE}) AS s GROUP BY split, state, category_id",
+    ):
+        result.states[split][state] += n
+        touched += n
+        if state == "labeled" and category_id is not None:
+            result.classes[names[category_id - 1]][split] += n
+    result.states["pool"]["unlabeled"] += size(connection) - touched
+    return result
 
 
 def per_round(connection: Connection) -> list[Mapping[str, Any]]:

@@ -8,10 +8,12 @@ from sqlalchemy import Column, Connection, Float, Integer, MetaData, Table, Text
 from alctl.pool.bulk import fresh_table, insert_rows, mappings, run, scalar
 from alctl.schema import import_batch
 
-IN_FORCE = """(SELECT id, item_id, annotator, status, category_id, annotations FROM (
-    SELECT label.*, row_number() OVER (PARTITION BY item_id, annotator ORDER BY label.id DESC) AS newest
-    FROM label JOIN import_batch ON import_batch.id = label.import_id WHERE undone_at IS NULL) AS l
-  WHERE newest = 1)"""
+_UNDONE = "(SELECT id FROM import_batch WHERE undone_at IS NOT NULL)"
+
+IN_FORCE = f"""(SELECT id, item_id, annotator, status, category_id, annotations FROM label
+  WHERE import_id NOT IN {_UNDONE} AND NOT EXISTS (SELECT 1 FROM label AS later
+    WHERE later.item_id = label.item_id AND later.annotator = label.annotator AND later.id > label.id
+      AND later.import_id NOT IN {_UNDONE}))"""
 """The newest label of each annotator for each item, without undone imports."""
 
 CONSENSUS = f"""(SELECT item_id, status, category_id, annotations FROM (
