@@ -1,6 +1,7 @@
 """What a project has come to and what to do next, as plain data."""
 
 from pathlib import Path
+from pathlib import Path
 from typing import Any
 
 from alctl import db
@@ -38,6 +39,11 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     """Return the command that brings the project forward, and the reason."""
     pool, run = result["states"]["pool"], result["run"]
     out = [row for row in result["rounds"] if row["out"]]
+    if out and not (Path(result["project"]) / round_file(out[-1]["id"])).is_file():
+        return (
+            f"alctl export {out[-1]['id']}",
+            f"round {out[-1]['id']} is recorded, but its files are not in the project",
+        )
     if out and not (Path(result["project"]) / round_file(out[-1]["id"])).is_file():
         return (
             f"alctl export {out[-1]['id']}",
