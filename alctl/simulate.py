@@ -246,7 +246,8 @@ def _start(folder: Path, arm: Arm) -> None:
     with db.writing(engine) as connection:
         items.set_seed(connection, arm.seed)
     engine.dispose()
-    write_whole(arm.folder / CONFIG, config_text(cache="../../cache"))
+    # A strategy is compared as it is: what `select` does to help a real project would hide what it does itself.
+    write_whole(arm.folder / CONFIG, config_text(cache="../../cache", guard=False))
 
 
 def _rounds(arm: Arm, simulation: Simulation, truth: Mapping[str, str], progress: Progress) -> Iterator[Done]:

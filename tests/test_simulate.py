@@ -96,6 +96,13 @@ def test_the_arms_of_a_trial_share_the_seed_and_only_readers_of_predicted_loss_t
             assert [run["config"]["loss_weight"] for run in recorded.every_run(connection)] == [weight] * 2
 
 
+def test_every_round_after_the_first_is_chosen_by_the_strategy_itself(whole: Path):
+    for name in ARMS:
+        with arm(whole, name).reading() as connection:
+            chosen = [(recorded.round_row(connection, number) or {})["strategy"] for number in (1, 2)]
+        assert chosen == ["random", name.partition("/")[0]]
+
+
 def test_the_oracle_answers_with_the_folder_of_each_image(whole: Path):
     for name in ARMS:
         answers = given(whole, name)
@@ -240,9 +247,9 @@ def items_of_pool(folder: Path) -> int:
 def test_killed_again_and_again_it_ends_with_the_same_table(digits: Path, whole: Path, tmp_path: Path):
     folder = tmp_path / "simulation"
     killed = 0
-    for i in range(40):
-        running = start_warm("simulate", digits, "--project", folder, *SETTINGS)
-        time.sleep(0.4 + 0.25 * (i % 8))
+    for i in range(12):
+        running = start_warm("simulate", digits, "--project", folder, *SETTINGS, "--checkpoint-every", 1)
+        time.sleep(0.5 + 0.5 * (i % 5))
         running.signal(signal.SIGKILL)
         end = running.end()
         if end.returncode == 0:
