@@ -41,14 +41,6 @@ FAIL = REBUILD + "    op.execute('INSERT INTO no_such_table VALUES (1)')\n"
 ORPHAN = REBUILD + "    op.execute('DELETE FROM item WHERE id = 2')\n"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database of each kind."""
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgres_url"))
-    return f"sqlite:///{tmp_path / 'alctl.db'}"
-
-
 @pytest.fixture
 def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The migrations folder of an alctl that a test can give a second migration."""

@@ -17,7 +17,7 @@ _STATE = f"""SELECT item_id, coalesce(max(split), 'pool') AS split, CASE
       WHEN max(answer) = 'labeled' THEN 'labeled'
       WHEN max(answer) = 'skip' THEN 'skipped'
       WHEN max(sent) = 1 THEN 'out' ELSE 'unlabeled' END AS state, max(category_id) AS category_id
-    FROM (SELECT item_id, split, NULL AS answer, NULL AS category_id, 0 AS broken, 0 AS sent FROM reserved
+    FROM (SELECT item_id, split, NULL AS answer, CAST(NULL AS integer) AS category_id, 0 AS broken, 0 AS sent FROM reserved
           UNION ALL SELECT item_id, NULL, NULL, NULL, 1, 0 FROM unusable
           UNION ALL SELECT item_id, NULL, status, category_id, 0, 0 FROM {CONSENSUS} AS c
           UNION ALL SELECT item_id, NULL, NULL, NULL, 0, 1 FROM selection) AS known
