@@ -1,0 +1,85 @@
+"""What does the loss prediction module cost a training step, what the data pipeline, and how fast is an epoch?
+
+Command:  python -m benchmarks.train
+Hardware: 2-core x86-64 with bf16 matrix units (AMX), no GPU
+Date:     2026-11-21
+
+RESULT
+
+ResNet-18 for 32×32 images, batches of 128. "joint / plain" is an epoch with the module against one without,
+"pipeline" is gathering and augmenting every batch against the whole epoch, "port" the loop of benchmarks/networks.py.
+All take turns epoch by epoch in one process; the ratios are medians of the ratios within a round.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median, quantiles
+
+import torch
+
+from alctl.train import batches, train
+from benchmarks.networks import Port, fresh, random_images, settings
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def epochs(precision: str, loss_weight: float, n: int) -> Callable[[], object]:
+    """Return a function that trains one more epoch at every call."""
+    images, classes = random_images(n)
+    config = settings(precision=precision, loss_weight=loss_weight)
+    task, trained = fresh(config, images)
+    run = train(trained, task, images, classes, list(range(n)), seed=0)
+    return lambda: next(run)
+
+
+def pipeline(n: int) -> Callable[[], object]:
+    """Return a function that gathers and augments every batch of one epoch."""
+    images, classes = random_images(n)
+    task, _ = fresh(settings(precision="fp32"), images)
+    rng = torch.Generator().manual_seed(0)
+
+    def once() -> None:
+        for items in batches(n, 128, rng):
+            task.augment(images[items], classes[items], rng)
+
+    return once
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=384)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--fp32-rounds", type=int, default=5)
+    given = parser.parse_args()
+    images, classes = random_images(given.images)
+    port = Port(images, classes)
+    print(
+        f"{'':6}{'joint / plain':>22}{'pipeline / epoch':>18}{'port / ours':>14}{'img/s':>8}   (medians; quartiles)"
+    )
+    for precision, rounds in (("bf16", given.rounds), ("fp32", given.fp32_rounds)):
+        work = [
+            epochs(precision, 1.0, given.images),
+            epochs(precision, 0.0, given.images),
+            pipeline(given.images),
+        ]
+        for once in work:
+            once()
+        times = [[seconds(once) for once in work] for _ in range(rounds)]
+        slow = [seconds(port.epoch) for _ in range(3)]
+        ratios = [joint / plain for joint, plain, _ in times]
+        low, _, high = quantiles(ratios, n=4)
+        share = median(data / joint for joint, _, data in times)
+        ours = median(joint for joint, _, _ in times)
+        print(
+            f"{precision:6}{median(ratios):>8.3f} ({low:.3f}…{high:.3f}){share:>16.1%}{median(slow) / ours:>13.2f}×"
+            f"{given.images / ours:>8.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
