@@ -180,8 +180,8 @@ class _Store:
 
     def __init__(self, cache: ImageCache, sources: Sequence[Source]) -> None:
         self.cache = cache
-        self.highest = max((source.id for source in sources), default=0)
-        self.wanted = len(sources)
+        self.wanted = np.unique(np.array([source.id for source in sources], np.int64))
+        self.highest = int(self.wanted.max(initial=0))
         self.fresh: dict[int, int] = {}
 
     def __enter__(self) -> "_Store":
@@ -194,25 +194,32 @@ class _Store:
         except Timeout:
             self.writes = False
         self._open()
-        if self.writes and self.used + self.wanted > self.cache.capacity and self.used:
+        if self.writes and self._is_full_of_others():
             (folder / "slots.npy").unlink(missing_ok=True)
-            (folder / "pixels.u8").unlink(
-                missing_ok=True
-            )  # whoever reads the old file keeps it until they close it
+            (folder / "pixels.u8").unlink()  # whoever reads the old file keeps it until they close it
             self.file.close()
             self._open()
         return self
 
+    def _is_full_of_others(self) -> bool:
+        """Tell whether images are missing that would fit if those were gone that this pass does not ask for."""
+        stored = int((self.slots[self.wanted] >= 0).sum())
+        missing = len(self.wanted) - stored
+        return missing > 0 and stored < self.used and self.used + missing > self.cache.capacity
+
     def _open(self) -> None:
+        """Open the pixels before the row numbers: these are deleted first, so they never belong to an older file."""
         folder = self.cache.folder
-        slots = folder / "slots.npy"
-        known = np.load(slots, allow_pickle=False) if slots.exists() else np.empty(0, np.int64)
+        handle = os.open(folder / "pixels.u8", os.O_RDWR | os.O_CREAT, 0o666)
+        self.file = os.fdopen(handle, "r+b", buffering=0)
+        try:
+            known = np.load(folder / "slots.npy", allow_pickle=False)
+        except (OSError, ValueError, EOFError):  # not there yet, or damaged with the machine
+            known = np.empty(0, np.int64)
         self.slots = np.full(max(self.highest + 1, len(known)), -1, np.int64)
         self.slots[: len(known)] = known
+        self.slots[self.slots >= os.fstat(handle).st_size // self.cache.row] = -1
         self.used = int(self.slots.max(initial=-1)) + 1
-        self.file = (folder / "pixels.u8").open(
-            "r+b" if (folder / "pixels.u8").exists() else "w+b", buffering=0
-        )
 
     def has(self, item_id: int) -> bool:
         """Tell whether the item's row was stored before this pass."""
@@ -229,8 +236,16 @@ class _Store:
         slot = self.used + len(self.fresh)
         if self.writes and slot < self.cache.capacity and item_id not in self.fresh:
             self.file.seek(slot * self.cache.row)
-            self.file.write(pixels.tobytes())
-            self.fresh[item_id] = slot
+            if self._write(pixels.tobytes()):
+                self.fresh[item_id] = slot
+
+    def _write(self, row: bytes) -> bool:
+        """Write one row; without room on the disk nothing more is stored, and the work goes on."""
+        try:
+            self.writes = self.file.write(row) == len(row)
+        except OSError:
+            self.writes = False
+        return self.writes
 
     def __exit__(self, *_: object) -> None:
         if self.fresh:
@@ -240,8 +255,7 @@ class _Store:
             np.save(partial, self.slots)
             partial.replace(self.cache.folder / "slots.npy")
         self.file.close()
-        if self.writes:
-            self.lock.release()
+        self.lock.release()  # nothing, where another process has it
 
 
 def _memory() -> int:
