@@ -4,7 +4,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from alctl import curves, runs
 from alctl.curves import Curves, Point
+from alctl.errors import AlctlError
 from alctl.pool import items, labels
 from alctl.pool import rounds as recorded
 from alctl.progress import Progress
@@ -60,9 +61,15 @@ class Outcome:
             if value is not None
         ]
 
+    @property
+    def baseline(self) -> str:
+        """What the others are compared with: the random arm, if need be that of another simulation."""
+        names = [name for name in self.record["strategies"] if name.rpartition(":")[2] == BASELINE]
+        return min(names, key=len, default=BASELINE)
+
     def of(self, metric: str) -> Curves:
         """Return the curves of one metric, the baseline first."""
-        names = sorted(self.record["strategies"], key=lambda name: name != BASELINE)
+        names = sorted(self.record["strategies"], key=lambda name: name != self.baseline)
         return curves.curves(self.points, metric, names)
 
 
@@ -78,6 +85,27 @@ def read(folder: Path) -> Outcome:
             with opened(trials[trial]) as project:
                 results += _of_arm(project, name, trial)
     return Outcome(record, metric, results)
+
+
+def compared(outcome: Outcome, folder: Path) -> Outcome:
+    """Put the strategies of another simulation beside, as FOLDER:STRATEGY; only its training may be another.
+
+    The trials are paired all the same: what they share follows from the dataset and the seed.
+    """
+    if not (folder / RECORD).exists():
+        raise AlctlError(f"{folder} holds no simulation to compare with")
+    other = read(folder)
+    free = ("train", "strategies", "dataset")
+    for name in (set(outcome.record) | set(other.record)) - set(free):
+        ours, theirs = outcome.record.get(name), other.record.get(name)
+        if ours != theirs:
+            raise AlctlError(
+                f"{folder} cannot be compared: its {name} is {theirs!r}, and here it is {ours!r}"
+            )
+    renamed = [replace(r, strategy=f"{folder.name}:{r.strategy}") for r in other.results]
+    strategies = {f"{folder.name}:{name}": params for name, params in other.record["strategies"].items()}
+    record = {**outcome.record, "strategies": {**outcome.record["strategies"], **strategies}}
+    return Outcome(record, outcome.metric, [*outcome.results, *renamed])
 
 
 def _arms(folder: Path) -> list[Path]:
@@ -115,16 +143,21 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     """Return what the numbers say, as plain data."""
     found = {"simulation": dict(outcome.record), "metric": outcome.metric, "outcome": None, "ranking": None}
     if (c := outcome.of(outcome.metric)).strategies:
-        found["outcome"] = curves.summary(c, BASELINE)
+        found["outcome"] = curves.summary(c, outcome.baseline)
     if (c := outcome.of(RANKING)).strategies:
-        found["ranking"] = curves.summary(c, BASELINE)
+        found["ranking"] = curves.summary(c, outcome.baseline)
     return found
 
 
-def write(folder: Path) -> Outcome:
-    """Read all arms and write results.csv and results.json; two processes never overwrite newer with older."""
+def write(folder: Path, others: Sequence[Path] = ()) -> Outcome:
+    """Read all arms and write results.csv and results.json; two processes never overwrite newer with older.
+
+    ``others`` are folders of simulations to compare with.
+    """
     with FileLock(folder / LOCK):
         outcome = read(folder)
+        for other in others:
+            outcome = compared(outcome, other)
         write_whole(folder / "results.csv", table(outcome.points))
         result = summary(outcome) | {"results": [asdict(result) for result in outcome.results]}
         write_whole(folder / "results.json", json.dumps(result, indent=1))
@@ -173,8 +206,10 @@ def losses(folder: Path, device: str, progress: Progress) -> tuple[int, curves.F
 
     None where the arm is being run by another process, or has no loss prediction module.
     """
+    if not (folder / CONFIG).exists():
+        return None
     with claimed(folder) as free:
-        if not free or not (folder / CONFIG).exists():
+        if not free:
             return None
         with opened(folder) as project:
             model = runs.last_model(project, device)

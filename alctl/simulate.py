@@ -143,8 +143,7 @@ def check(simulation: Simulation) -> dict[str, Any]:
     for section, left_out in ((values, ("trials", "rounds")), (values["train"], _NO_MATTER)):
         for name in left_out:
             del section[name]
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
+    return dict(json.loads(json.dumps(values)))
 
 
 def _refuse_other(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -327,7 +326,7 @@ def _train(
 
 def metric_of(project: Project) -> str:
     """Return the name of the task's metric."""
-    return TASKS.load(str(project.state()["task"])).metric
+    return TASKS.load(project.state()["task"]).metric
 
 
 @contextmanager
@@ -347,5 +346,5 @@ def write_whole(file: Path, text: str) -> None:
     partial.replace(file)
 
 
-def _quiet(stage: str, done: int, total: int) -> None:
+def _quiet(_stage: str, _done: int, _total: int) -> None:
     """Say nothing: an arm has one line."""

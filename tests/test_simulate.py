@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from alctl.pool import items
 from alctl.pool import rounds as recorded
 from alctl.project import Project, open_project
+from alctl.simulate import claimed
 from alctl.status import check
 from tests.project_files import TINY_FLAGS
 from tests.warm import run_warm, start_warm, warm_json
@@ -204,6 +206,41 @@ def test_another_simulation_in_the_same_folder_is_refused_with_the_difference(
 
 def test_where_and_how_safely_it_runs_may_change(digits: Path, whole: Path):
     assert simulate(digits, whole, "--checkpoint-every", 1, "--device", "cpu").returncode == 0
+
+
+def test_another_training_of_the_same_rounds_is_shown_beside(digits: Path, whole: Path, tmp_path: Path):
+    folder = tmp_path / "mse"
+    other = ("--strategy", "learning-loss", "--trials", 1, "--rank-loss", "mse")
+    done = simulate(digits, folder, *other, "--compare", whole, "--csv", tmp_path / "all.csv")
+    assert done.returncode == 0, done.stderr
+    name = f"{whole.name}:random"
+    found = json.loads((folder / "results.json").read_text())
+    assert set(found["outcome"]["mean"]) == {"learning-loss", name, f"{whole.name}:learning-loss"}
+    assert first_round(folder, "learning-loss/trial-1") == first_round(whole, "random/trial-1")
+    assert (tmp_path / "all.csv").read_bytes() == (folder / "results.csv").read_bytes()
+    assert found["outcome"]["differences"]["learning-loss"]["area"]["trials"] == 1
+    assert not list(folder.glob("*:*"))
+
+
+def test_simulations_of_other_rounds_are_not_compared(digits: Path, whole: Path, tmp_path: Path):
+    other = ("--strategy", "random", "--trials", 1, "--rounds", 1, "--k", 13)
+    done = simulate(digits, tmp_path / "new", *other, "--compare", whole)
+    assert done.returncode == 1
+    assert "its k is 12, and here it is 13" in " ".join(done.stderr.split())
+    assert not (tmp_path / "new" / "random").exists()
+
+
+def test_arms_that_another_process_has_are_left_to_it(digits: Path, whole: Path, tmp_path: Path):
+    for name in ("base", "simulation.json", "simulate.lock", "truth.csv"):
+        copy = shutil.copytree if (whole / name).is_dir() else shutil.copyfile
+        copy(whole / name, tmp_path / name)
+    with ExitStack() as claims:
+        assert all(claims.enter_context(claimed(tmp_path / name)) for name in ARMS)
+        done = simulate(digits, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "other processes have them: learning-loss trial 1, random trial 1" in " ".join(done.stderr.split())
+    assert "no round is finished yet" in done.stdout
+    assert not list(tmp_path.glob("*/trial-*/alctl.db"))
 
 
 def test_a_folder_of_something_else_is_left_alone(digits: Path, tmp_path: Path):

@@ -64,6 +64,14 @@ def simulate(
     csv: Annotated[
         Path | None, typer.Option("--csv", show_default=False, help="Also write every measurement here.")
     ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default=False,
+            help="Show another simulation's strategies beside: the same rounds, trained otherwise.",
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -91,7 +99,10 @@ def simulate(
     if dry_run:
         show_plan(project.absolute(), simulation, json=json)
         return
-    result = run_all(project.absolute(), simulation, dataset, csv)
+    others = [folder.absolute() for folder in compare or []]
+    result = run_all(project.absolute(), simulation, dataset, others)
+    if csv is not None:
+        copy_table(Path(result["folder"]), csv)
     if json:
         screen.as_json(result)
         return
@@ -136,7 +147,7 @@ def show_plan(folder: Path, simulation: Any, *, json: bool) -> None:
     screen.say("a dry run: nothing was changed")
 
 
-def run_all(folder: Path, simulation: Any, dataset: str, csv: Path | None) -> dict[str, Any]:
+def run_all(folder: Path, simulation: Any, dataset: str, others: list[Path]) -> dict[str, Any]:
     """Run what is left, show each round as it ends, and write tables and pictures; return the summary."""
     from alctl import outcome, simulate
     from alctl.cli import screen
@@ -145,6 +156,8 @@ def run_all(folder: Path, simulation: Any, dataset: str, csv: Path | None) -> di
     with screen.bars() as progress:
         try:
             simulate.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
+            for other in others:  # a mistake here should not come to light after hours
+                outcome.compared(outcome.read(folder), other)
             for done in simulate.run(folder, simulation, progress):
                 screen.err.print(told(done, simulation.rounds), markup=False)
                 if done.round == simulation.rounds:
@@ -152,13 +165,24 @@ def run_all(folder: Path, simulation: Any, dataset: str, csv: Path | None) -> di
         except KeyboardInterrupt:
             screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
             raise typer.Exit(130) from None
-        found = outcome.write(folder)
-        figures = outcome.draw(folder, found, simulation.train.device, progress)
-    if csv is not None:
-        simulate.write_whole(csv, outcome.table(found.points))
+        found = outcome.write(folder, others)
+        device = simulation.train.device
+        figures = outcome.draw(folder, found, device, progress) if found.results else []
     every = simulate.arms(folder, simulation)
     left = [arm.name for arm in every if not simulate.finished(arm, simulation.rounds)]
     return outcome.summary(found) | {"folder": str(folder), "figures": figures, "running": left}
+
+
+def copy_table(folder: Path, target: Path) -> None:
+    """Write results.csv to another place too."""
+    from shutil import copyfile
+
+    from alctl.errors import AlctlError
+
+    try:
+        copyfile(folder / "results.csv", target)
+    except OSError as error:
+        raise AlctlError(f"cannot write {target}: {error.strerror}") from error
 
 
 def told(done: Any, rounds: int) -> str:
@@ -172,6 +196,11 @@ def show_outcome(result: dict[str, Any]) -> None:
     from alctl.cli import screen
 
     found, ranking = result["outcome"], result["ranking"]
+    if result["running"]:
+        screen.warn(f"not finished yet, other processes have them: {', '.join(result['running'])}")
+    if found is None:
+        screen.say("no round is finished yet; the same command shows the results when some are")
+        return
     trials = len(found["trials"])
     what = found["metric"].replace("_", " ")
     screen.table(f"{what} of {trials} trials, mean ± standard deviation", *values_table(found, area=True))
@@ -186,8 +215,6 @@ def show_outcome(result: dict[str, Any]) -> None:
         screen.table("\npredicted losses in the right order (ranking accuracy)", *values_table(ranking))
     screen.say("")
     show_verdicts(found)
-    if result["running"]:
-        screen.warn(f"not finished yet, other processes have them: {', '.join(result['running'])}")
     screen.say(f"all numbers are in {result['folder']}: results.csv, results.json, figures")
     screen.next_step("alctl init YOUR_IMAGES", "to begin with your own")
 
