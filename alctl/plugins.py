@@ -5,11 +5,13 @@ import pkgutil
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from alctl.errors import AlctlError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -39,7 +41,9 @@ class Plugins(Generic[T]):
         folders = spec.submodule_search_locations if spec else None
         return [module.name.replace("_", "-") for module in pkgutil.iter_modules(folders or [])]
 
-    def _entry_points(self) -> dict[str, EntryPoint]:
+    def _entry_points(self) -> "dict[str, EntryPoint]":
+        from importlib.metadata import entry_points
+
         return {point.name: point for point in entry_points(group=self.package)}
 
     def _class_in(self, module_name: str) -> type[T]:

@@ -1,5 +1,6 @@
 """Many rows at once: the driver's own bulk insert, and SQL that both SQLite and PostgreSQL run."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -47,3 +48,11 @@ def discard(connection: Connection) -> None:
     """Take back everything this transaction has done: the end of a dry run."""
     if transaction := connection.get_transaction():
         transaction.rollback()
+
+
+def as_rows(connection: Connection, ids: Iterable[int]) -> tuple[str, str | list[int]]:
+    """Return a subquery with one column, ``value``, and what to bind to its ``:ids``: thousands of ids as one value."""
+    numbers = [int(i) for i in ids]
+    if connection.dialect.name == "sqlite":
+        return "(SELECT value FROM json_each(:ids))", json.dumps(numbers)
+    return "(SELECT unnest(CAST(:ids AS integer[])) AS value)", numbers

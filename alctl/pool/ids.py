@@ -1,24 +1,17 @@
-"""Item ids in bulk: a list of them as rows of a query, and a fixed random order of all of them."""
+"""Item ids in bulk: pieces of a list of them, and a fixed random order of all of them.
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+It needs NumPy, so commands that draw nothing, such as `status`, never import it.
+"""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from alctl.chance import stream
 
 Ids = NDArray[np.int64]
 Words = NDArray[np.uint64]
-
-
-def as_rows(connection: Connection, ids: Sequence[int] | Ids) -> tuple[str, str | list[int]]:
-    """Return a subquery with one column, ``value``, and what to bind to its ``:ids``: thousands of ids as one value."""
-    numbers = [int(i) for i in ids]
-    if connection.dialect.name == "sqlite":
-        return "(SELECT value FROM json_each(:ids))", json.dumps(numbers)
-    return "(SELECT unnest(CAST(:ids AS integer[])) AS value)", numbers
 
 
 def chunks(ids: Ids, size: int = 50_000) -> Iterator[Ids]:

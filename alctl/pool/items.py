@@ -1,16 +1,17 @@
 """Items: staging what a scan found, merging it into the pool, reserving, quarantining, re-linking."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, select, text
 
 from alctl.annotation import Split
 from alctl.chance import stream
-from alctl.pool.bulk import fresh_table, insert_rows, mappings, run, scalar
-from alctl.pool.ids import Ids, RandomOrder, as_rows, chunks
+from alctl.pool.bulk import as_rows, fresh_table, insert_rows, mappings, run, scalar
 from alctl.schema import category, item, project, reserved, unusable
+
+if TYPE_CHECKING:
+    from alctl.pool.ids import Ids
 
 staged = Table(
     "staged_item",
@@ -215,6 +216,8 @@ def reserve(connection: Connection, split: Split, n: int, seed: int) -> int:
 
     One that was selected or learned from before stays what it is: it can no longer measure anything.
     """
+    from alctl.pool.ids import RandomOrder
+
     total = size(connection)
     order = RandomOrder(total, stream(seed, "reserve", split))
     found: list[int] = []
@@ -234,7 +237,7 @@ def has_split(connection: Connection, split: str) -> bool:
     )
 
 
-def _usable_pool(connection: Connection, ids: Ids) -> list[int]:
+def _usable_pool(connection: Connection, ids: "Ids") -> list[int]:
     """Return those of ``ids``, in their order, that are neither reserved, unusable, selected nor learned from."""
     rows, bound = as_rows(connection, ids)
     taken = run(
@@ -248,8 +251,10 @@ def _usable_pool(connection: Connection, ids: Ids) -> list[int]:
     return [int(i) for i in ids if int(i) not in out]
 
 
-def fetch(connection: Connection, ids: Ids) -> list[Item]:
+def fetch(connection: Connection, ids: "Ids") -> list[Item]:
     """Return the items with these ids, in the order of the ids."""
+    from alctl.pool.ids import chunks
+
     found: dict[int, Item] = {}
     for part in chunks(ids):
         rows, bound = as_rows(connection, part)
@@ -259,8 +264,10 @@ def fetch(connection: Connection, ids: Ids) -> list[Item]:
     return [found[int(i)] for i in ids]
 
 
-def usable(connection: Connection, split: str) -> Ids:
+def usable(connection: Connection, split: str) -> "Ids":
     """Return the ids of the usable items of a split: "pool", "validation", "test" or "all"."""
+    import numpy as np
+
     splits = {"pool": "NOT IN (SELECT item_id FROM reserved)", "all": "IS NOT NULL"}
     condition = splits.get(split, "IN (SELECT item_id FROM reserved WHERE split = :split)")
     rows = run(

@@ -1,29 +1,34 @@
 """Rounds: the random subset of the pool, selections, and the training runs that scored them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import Connection, insert
 
 from alctl.chance import stream
-from alctl.pool.bulk import insert_rows, mappings, run, scalar
-from alctl.pool.ids import Ids, RandomOrder, as_rows
+from alctl.pool.bulk import as_rows, insert_rows, mappings, run, scalar
 from alctl.pool.items import size
 from alctl.schema import round_, selection, training_item, training_run
+
+if TYPE_CHECKING:
+    from alctl.pool.ids import Ids
 
 _BLOCK = 8_192
 _PATIENCE = 64
 """Blocks that are tried along the random order before all items are looked at, when few of them are left."""
 
 
-def subset(connection: Connection, n: int, seed: int, round_id: int, *, resend: bool = False) -> Ids:
+def subset(connection: Connection, n: int, seed: int, round_id: int, *, resend: bool = False) -> "Ids":
     """Return up to ``n`` unlabeled items of the pool, ascending: the first ones of a random order of all items.
 
     The order depends on the seed and the round only, so every strategy sees the same subset (LL4AL, section 3.1),
     and an item that drops out is replaced by the next one. ``n`` = 0 means all. Items that are out with annotators
     or were skipped by them are left out unless ``resend``.
     """
+    import numpy as np
+
+    from alctl.pool.ids import RandomOrder
+
     order = RandomOrder(size(connection), stream(seed, "subset", round_id))
     found: list[Ids] = []
     for start in range(0, min(order.n, _PATIENCE * _BLOCK) if n else 0, _BLOCK):
@@ -51,8 +56,10 @@ def _taken(*, resend: bool) -> list[tuple[str, str]]:
     return [*reasons, _ANSWERED, ("selection", "1 = 1")]
 
 
-def free_of(connection: Connection, ids: Ids, *, resend: bool) -> Ids:
+def free_of(connection: Connection, ids: "Ids", *, resend: bool) -> "Ids":
     """Return those of ``ids``, in their order, that may be selected."""
+    import numpy as np
+
     rows, bound = as_rows(connection, ids)
     # CROSS JOIN makes SQLite go from the ids to the tables; PostgreSQL needs joins to plan well without statistics.
     taken = " UNION ".join(
@@ -63,8 +70,10 @@ def free_of(connection: Connection, ids: Ids, *, resend: bool) -> Ids:
     return ids[~np.isin(ids, np.fromiter((row[0] for row in found), dtype=np.int64))]
 
 
-def _all_free(connection: Connection, *, resend: bool) -> Ids:
+def _all_free(connection: Connection, *, resend: bool) -> "Ids":
     """Return every item that may be selected, ascending."""
+    import numpy as np
+
     free = np.ones(size(connection), dtype=bool)
     for (item_id,) in run(connection, _all_taken(resend=resend)):
         free[item_id - 1] = False
