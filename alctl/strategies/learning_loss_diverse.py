@@ -40,9 +40,7 @@ class LearningLossDiverse(QueryStrategy):
         kept = int(min(self.beta * max(n, 1), len(both)))
         order = top_k(both[:, 0], max(n, kept)).positions
         points = unit(both[order, 1:])
-        rank = torch.arange(len(both), 0, -1, dtype=torch.float64, device=both.device)[: len(order)] / len(
-            both
-        )
+        rank = 1 - torch.arange(len(order), dtype=torch.float64, device=both.device) / len(both)
 
         def squared_to(pick: int) -> Tensor:
             return (2 - 2 * (points @ points[pick])).clamp_(min=0).double()

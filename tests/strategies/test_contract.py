@@ -75,6 +75,13 @@ def test_the_batch_size_changes_nothing(strategy):
         assert other.scores.tolist() == selections[0].scores.tolist()
 
 
+def test_a_strategy_says_whether_it_reads_predicted_losses(strategy):
+    pool = random_candidates(60, seed=1)
+    other = replace(pool, predicted_loss=-pool.predicted_loss)
+    picks = [strategy.query(p, LABELED, 10, chance()).positions.tolist() for p in (pool, other)]
+    assert (picks[0] != picks[1]) == strategy.uses_predicted_loss
+
+
 def test_pool_and_arguments_stay_as_they_were(strategy):
     pool = random_candidates(30, seed=1)
     before = [pool.probabilities.clone(), pool.embedding.clone(), pool.predicted_loss.clone()]
