@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from alctl.config import check_config
+from alctl.config import TrainConfig, check_config
 from alctl.errors import AlctlError
-from alctl.models import LossPredictionModule, Trained
+from alctl.models import Trained, new_module
 from alctl.task import Task
 
 KEY = "alctl"
@@ -78,17 +78,65 @@ def load_model(path: Path, task: Callable[[dict[str, Any]], Task]) -> tuple[Trai
     try:
         info, taps, origin = dict(header["info"]), list(header["taps"]), str(header["weights"])
         config = check_config({"train": header["config"]}, str(path)).train
-        model = task(info).model(
-            config.model, "none", image_size=config.image_size, width=config.width, taps=taps
-        )
-        module = LossPredictionModule(model.channels, config.embedding) if config.loss_weight > 0 else None
-        trained = Trained(model, module, torch.zeros(3), torch.ones(3), config)
+        made = task(info)
+        with torch.device("meta"):  # takes no memory, whatever size the file claims
+            _compare(_empty(made, config, taps), weights)
+        trained = _empty(made, config, taps)
         trained.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise AlctlError(f"{path} is damaged or was not written by alctl: {error}") from error
-    model.weights = origin
+    trained.model.weights = origin
     trained.to(memory_format=torch.channels_last)
     return trained.eval(), info
+
+
+def _empty(task: Task, config: TrainConfig, taps: Sequence[str]) -> Trained:
+    """Return a model of this shape, whose weights mean nothing."""
+    model = task.model(config.model, "none", image_size=config.image_size, width=config.width, taps=taps)
+    return Trained(model, new_module(model.channels, config), torch.zeros(3), torch.ones(3), config)
+
+
+def _compare(wanted: Trained, found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the tensors found are those of the model, by name and shape."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.state_dict().items()}
+    for name in [*shapes, *found]:
+        there = tuple(found[name].shape) if name in found else None
+        if there != shapes.get(name):
+            raise ValueError(f"its {name} is {there}, and its own settings say {shapes.get(name)}")
+
+
+def carry_over(path: Path, trained: Trained) -> None:
+    """Start ``trained`` from the weights of a finished model: its target model's, and its module's if both have one.
+
+    Classes are only ever appended, so the head's rows of the known classes come along, and those of new classes stay
+    as they were initialised. The normalisation stays that of the new images.
+    """
+    weights, header = read(path)
+    keep = {"mean", "std"}
+    if trained.module is None or not any(name.startswith("module.") for name in weights):
+        keep |= {name for name in (*weights, *trained.state_dict()) if name.startswith("module.")}
+    elif list(header.get("taps", ())) != list(trained.model.taps):
+        raise AlctlError(_other_network(path, "taps"))
+    own = trained.state_dict()
+    for name in dict.fromkeys((*own, *weights)):
+        if name in keep:
+            continue
+        old, new = weights.get(name), own.get(name)
+        grows = name.startswith(f"model.network.{trained.model.head}.")
+        if old is None or new is None or not _fits(old, new, grows=grows):
+            raise AlctlError(_other_network(path, name))
+        new[: len(old)].copy_(old) if grows else new.copy_(old)
+
+
+def _fits(old: Tensor, new: Tensor, *, grows: bool) -> bool:
+    return old.shape == new.shape or (grows and old.shape[1:] == new.shape[1:] and len(old) < len(new))
+
+
+def _other_network(path: Path, difference: str) -> str:
+    return (
+        f"a warm start needs the network of the training run before, and {path.name} has another {difference}; "
+        "use the same model, width, taps, module and embedding, or --start cold"
+    )
 
 
 class State(NamedTuple):

@@ -16,6 +16,8 @@ Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
+Width = Annotated[int, Interval(ge=1, le=4096)]
+"""Bounded, as are the other sizes, so that a damaged file cannot ask for more memory than there is."""
 
 STRICT = {"extra": "forbid"}
 
@@ -40,9 +42,13 @@ class TrainConfig:
     taps: str = option(
         "", "layers the loss prediction module reads, comma separated; empty: last of each stage"
     )
-    width: Count = option(64, "channels of resnet18-cifar's first stage; 64 is the paper's network")
-    image_size: Annotated[int, Ge(0)] = option(
+    width: Width = option(64, "channels of resnet18-cifar's first stage; 64 is the paper's network")
+    image_size: Annotated[int, Interval(ge=0, le=4096)] = option(
         0, "side of the network's input in pixels; 0: the images' own up to 64, else 224"
+    )
+    start: Literal["cold", "warm"] = option(
+        "cold",
+        "cold: from the initial weights each time; warm: from the last training run's, as the paper words it",
     )
     epochs: Count = option(200, "passes over the labeled images")
     batch_size: Count = option(128, "images per step")
@@ -63,7 +69,14 @@ class TrainConfig:
     pairing: Literal["half", "flip", "all"] = option(
         "half", "pairs within a batch: half (i, i+B/2), flip (i, B-1-i) or all"
     )
-    embedding: Count = option(128, "width of the loss prediction module")
+    module: Literal["shallow", "deeper"] = option(
+        "shallow", "loss prediction module: shallow (the paper), or deeper, with a convolution for each tap"
+    )
+    embedding: Annotated[int, Interval(ge=1, le=65536)] = option(128, "width of the loss prediction module")
+    report_model: bool = option(
+        default=False,
+        doc="also train the same model without the loss prediction module, and report its metrics",
+    )
     precision: Literal["auto", "fp32", "bf16"] = option("auto", "fp32 or bf16; auto: bf16 on CUDA, else fp32")
     device: str = option("auto", "cpu, cuda, cuda:1 or mps; auto: the best there is")
     checkpoint_every: Count = option(5, "epochs between checkpoints; a killed run goes on from the last one")
@@ -78,6 +91,16 @@ class SelectConfig:
     strategy: str = option("learning-loss", "the query strategy, once a model is trained")
     subset: Annotated[int, Ge(0)] = option(
         10_000, "random unlabeled images that are scored; 0: the whole pool"
+    )
+    guard: bool = option(
+        default=True,
+        doc="choose by `fallback` while predicted losses have not proven themselves on the validation images",
+    )
+    fallback: str = option(
+        "random", "the query strategy of a round that the guard does not leave to predicted losses"
+    )
+    control: Share = option(
+        0.0, "share of a round that is random, to compare the strategy with; such a round is exported blind"
     )
 
 

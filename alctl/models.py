@@ -39,6 +39,7 @@ class TargetModel(nn.Module):
         super().__init__()
         self.network = network
         self.taps = tuple(taps)
+        self.head = head
         self.image_size = image_size
         self.weights = weights
         self._seen: dict[str, Tensor] = {}
@@ -110,23 +111,38 @@ class _GlobalAveragePool(torch.autograd.Function):
 class LossPredictionModule(nn.Module):
     """Per tap: global average pool → linear → ReLU; concatenated → linear → one predicted loss (LL4AL, figure 2).
 
-    The linear layers run in float32 whatever autocast says: in bfloat16, 2,000 predicted losses collapse to about
+    The deeper one (LL4AL, supplement) has a 3 × 3 convolution with batch normalisation and ReLU before each pool. The linear layers run in float32 whatever autocast says: in bfloat16, 2,000 predicted losses collapse to about
     800 distinct values, and the top K is cut through ties.
     """
 
-    def __init__(self, channels: Sequence[int], width: int = 128) -> None:
+    def __init__(self, channels: Sequence[int], width: int = 128, *, deeper: bool = False) -> None:
         """Read taps of the given channels; ``width`` is 128 in the paper."""
         super().__init__()
-        self.compress = nn.ModuleList(nn.Linear(c, width) for c in channels)
+        self.convolve = nn.ModuleList(_convolution(c, width) for c in channels) if deeper else None
+        self.compress = nn.ModuleList(nn.Linear(width if deeper else c, width) for c in channels)
         self.predict = nn.Linear(width * len(channels), 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return the predicted loss of each image, shape (B,), float32; it may be negative."""
+        if self.convolve is not None:
+            features = [layer(feature) for layer, feature in zip(self.convolve, features, strict=True)]
         pooled: list[Tensor] = [_GlobalAveragePool.apply(feature) for feature in features]
         with torch.autocast(features[0].device.type, enabled=False):
             hidden = [F.relu(layer(pool.float())) for layer, pool in zip(self.compress, pooled, strict=True)]
             out: Tensor = self.predict(torch.cat(hidden, dim=1)).squeeze(1)
         return out
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def new_module(channels: Sequence[int], config: TrainConfig) -> LossPredictionModule | None:
+    """Return an untrained loss prediction module for taps of these channels; None if `loss_weight` is 0."""
+    if not config.loss_weight:
+        return None
+    return LossPredictionModule(channels, config.embedding, deeper=config.module == "deeper")
 
 
 class Trained(nn.Module):

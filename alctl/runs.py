@@ -1,8 +1,6 @@
 """Training runs of the real project: what there is to learn from, training, recording, and the model afterwards."""
 
-import hashlib
 import json
-import platform
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from sqlalchemy import Connection
 from torch import Tensor
 
-from alctl import checkpoint, score
+from alctl import checkpoint, lineage, score
 from alctl.annotation import Annotation
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.images import BrokenImages, ImageCache, Source
+from alctl.lineage import file_digest
+from alctl.machine import best_device, environment
 from alctl.models import Trained
 from alctl.pool import items, labels, rounds
 from alctl.progress import Progress
@@ -38,6 +37,12 @@ class Labeled:
     sources: list[Source]
     targets: Tensor
 
+    @property
+    def plain(self) -> list[tuple[int, str, Any]]:
+        """Id, digest and target of each item."""
+        both = zip(self.sources, self.targets, strict=True)
+        return [(source.id, (source.digest or b"").hex(), target.tolist()) for source, target in both]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -50,15 +55,25 @@ class Plan:
     fingerprint: str
     finished: Mapping[str, Any] | None
     """The recorded run of the same fingerprint, if there is one: training again would give the same weights."""
+    before: Mapping[str, Any] | None = None
+    """The training run that a warm start goes on from."""
+
+    @property
+    def models(self) -> list[TrainConfig]:
+        """How the models are trained, one after the other: the joint one, and the one to report."""
+        alone = replace(self.config, loss_weight=0.0, start="cold")
+        return [self.config, alone] if self.config.report_model else [self.config]
+
+    @property
+    def epochs(self) -> int:
+        """Of all models together."""
+        return self.config.epochs * len(self.models)
 
 
 @dataclass
 class Progressed:
     """What a training run has come to; filled in as it goes."""
 
-    weights: str = ""
-    """Where the initial weights came from."""
-    device: str = ""
     resumed: int = 0
     quarantined: dict[int, str] = field(default_factory=dict)
     run: Mapping[str, Any] | None = None
@@ -82,9 +97,12 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         config = resolve(config, items.sizes(connection))
         _check_enough(splits["pool"], categories)
         seed = state["seed"] if seed is None else seed
-        fingerprint = _fingerprint(task, config, seed, splits["pool"])
+        own = lineage.fingerprint(categories, config, seed, splits["pool"].plain)
+        warm = config.start == "warm"
+        before = lineage.run_before(own, rounds.every_run(connection)) if warm else None
+        fingerprint = lineage.gone_on(own, before)
         finished = rounds.last_run(connection, fingerprint)
-    return Plan(task, config, seed, splits, fingerprint, finished)
+    return Plan(task, config, seed, splits, fingerprint, finished, before)
 
 
 def _labeled(connection: Connection, root: str, task: Task, split: str) -> Labeled:
@@ -122,14 +140,10 @@ def resolve(config: TrainConfig, largest: tuple[int, int]) -> TrainConfig:
     if precision == "auto":
         precision = "bf16" if device.startswith("cuda") else "fp32"
     model = config.model if config.model != "auto" else ("resnet18-cifar" if size <= SMALL else "resnet18")
-    return replace(config, image_size=size, device=device, precision=precision, model=model)
-
-
-def best_device() -> str:
-    """Return cuda, mps or cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    report = config.report_model and config.loss_weight > 0  # else the model has no module as it is
+    return replace(
+        config, image_size=size, device=device, precision=precision, model=model, report_model=report
+    )
 
 
 def _check_enough(pool: Labeled, categories: Sequence[str]) -> None:
@@ -145,16 +159,6 @@ def _check_enough(pool: Labeled, categories: Sequence[str]) -> None:
         )
 
 
-def _fingerprint(task: Task, config: TrainConfig, seed: int, pool: Labeled) -> str:
-    """Return the digest of all that the weights follow from."""
-    learned = [
-        (s.id, (s.digest or b"").hex(), t.tolist()) for s, t in zip(pool.sources, pool.targets, strict=True)
-    ]
-    settings = {k: v for k, v in asdict(config).items() if k != "checkpoint_every"}
-    text = json.dumps([task.categories, settings, seed, learned])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def cache_of(project: Project, task: Task, size: int) -> ImageCache:
     """Return the cache of images as the task's network of this input size sees them."""
     limit = project.config.storage.cache_gb
@@ -166,34 +170,59 @@ def run_training(
 ) -> Generator[Epoch, None, None]:
     """Train as planned and record the run, whole or not at all; a killed run goes on from its last checkpoint.
 
-    An image that cannot be decoded is quarantined, named in ``state``, and left out.
+    An image that cannot be decoded is quarantined, named in ``state``, and left out. Epochs count on from the joint
+    model to the one to report.
     """
     with project.held("train", "train.lock"):
         cache = cache_of(project, plan.task, plan.config.image_size)
         learned, images = _load(project, cache, plan.splits["pool"], state, progress)
         held = {s: _load(project, cache, plan.splits[s], state, progress) for s in ("validation", "test")}
-        trained = new_model(plan.task, images, plan.config, seed=plan.seed)
-        started = time.perf_counter()
-        file = project.models / f"{plan.fingerprint[:12]}.checkpoint.safetensors"
+        started, done = time.perf_counter(), 0
+        finished: list[Trained] = []
+        files = [project.models / f"{plan.fingerprint[:12]}.{n}.checkpoint.safetensors" for n in range(2)]
         validation = (
             (held["validation"][1], held["validation"][0].targets) if held["validation"][0].sources else None
         )
         ids = [source.id for source in learned.sources]
-        state.device, state.weights = str(trained.device), trained.model.weights
-        epochs = train(
-            trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=validation,
-            checkpoint=file, fingerprint=plan.fingerprint,
-        )  # fmt: skip
-        for done, epoch in enumerate(epochs, start=1):
-            state.resumed, state.weights = epoch.epoch - done, trained.model.weights
-            yield epoch
-        metrics = {
-            split: score.evaluate(trained, plan.task, pixels, some.targets)
-            for split, (some, pixels) in held.items()
-            if some.sources
-        }
-        state.run = _record(project, plan, trained, ids, metrics, time.perf_counter() - started)
-        file.unlink(missing_ok=True)
+        for config, file in zip(plan.models, files, strict=False):
+            trained = _untrained(project, plan, config, images)
+            epochs = train(
+                trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=validation,
+                checkpoint=file, fingerprint=plan.fingerprint,
+            )  # fmt: skip
+            for epoch in epochs:
+                done += 1
+                number = len(finished) * config.epochs + epoch.epoch
+                state.resumed = number - done
+                yield epoch._replace(epoch=number, epochs=plan.epochs)
+            finished.append(trained)
+        metrics = [_measure(plan, trained, held) for trained in finished]
+        state.run = _record(project, plan, finished[0], ids, metrics, time.perf_counter() - started)
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Any) -> Trained:
+    """Return a model to be trained; a warm one has the weights of the run before."""
+    if config.start == "cold" or plan.before is None:
+        return new_model(plan.task, images, config, seed=plan.seed)
+    trained = new_model(plan.task, images, replace(config, weights="none"), seed=plan.seed)
+    trained.config = config
+    checkpoint.carry_over(weights_of(project, plan.before), trained)
+    trained.model.weights = f"training run {plan.before['id']}"
+    return trained
+
+
+def _measure(plan: Plan, trained: Trained, held: Mapping[str, tuple[Labeled, Any]]) -> dict[str, Any]:
+    """Return the metrics of a model on each reserved split that has labels."""
+    return {
+        split: score.measure(
+            score.predict(trained, plan.task, pixels, some.targets), plan.task, some.targets,
+            interval=split == "validation",
+        )
+        for split, (some, pixels) in held.items()
+        if some.sources
+    }  # fmt: skip
 
 
 def _load(
@@ -217,9 +246,17 @@ def quarantine(project: Project, broken: BrokenImages) -> None:
 
 
 def _record(
-    project: Project, plan: Plan, trained: Trained, ids: list[int], metrics: Mapping[str, Any], seconds: float
+    project: Project,
+    plan: Plan,
+    trained: Trained,
+    ids: list[int],
+    metrics: list[dict[str, Any]],
+    seconds: float,
 ) -> Mapping[str, Any]:
-    """Write the weights, then the run that names them."""
+    """Write the weights, then the run that names them; the metrics of the model to report are in "report"."""
+    known = environment(plan.config.device) | {"weights": trained.model.weights}
+    if plan.before is not None:
+        known["started_from"] = plan.before["id"]
     info = {"task": _task_name(project), "categories": plan.task.categories, "fingerprint": plan.fingerprint}
     with project.writing("train") as connection:
         number = rounds.next_run(connection)
@@ -231,8 +268,8 @@ def _record(
             "config": asdict(plan.config),
             "categories": list(plan.task.categories),
             "labeled": len(ids),
-            "metrics": metrics,
-            "environment": environment(plan.config.device) | {"weights": trained.model.weights},
+            "metrics": {**metrics[0], **({"report": metrics[1]} if len(metrics) > 1 else {})},
+            "environment": known,
             "file": file.relative_to(project.folder).as_posix(),
             "digest": file_digest(file),
             "seconds": seconds,
@@ -244,24 +281,6 @@ def _record(
 
 def _task_name(project: Project) -> str:
     return str(project.state()["task"])
-
-
-def environment(device: str) -> dict[str, str]:
-    """Return the versions and the hardware that a result depends on."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
-    return {
-        "device": device,
-        "hardware": name or platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
-
-
-def file_digest(file: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -277,20 +296,30 @@ def last_model(project: Project, device: str = "auto") -> Model | None:
     """Load the newest trained model; None before the first training run."""
     with project.reading() as connection:
         run = rounds.last_run(connection)
-    if run is None:
-        return None
-    file = project.folder / run["file"]
+    return None if run is None else model_of(project, run, device)
+
+
+def model_of(project: Project, run: Mapping[str, Any], device: str = "auto") -> Model:
+    """Load the model of a recorded training run; AlctlError if its weights are gone or not its own."""
+    trained, info = checkpoint.load_model(
+        weights_of(project, run), lambda info: task_of(info["task"], info["categories"])
+    )
+    config = resolve(replace(trained.config, device=device, precision="auto"), (0, 0))
+    trained.config = replace(trained.config, device=config.device, precision=config.precision)
+    trained.to(config.device)
+    return Model(run, trained, task_of(info["task"], info["categories"]))
+
+
+def weights_of(project: Project, run: Mapping[str, Any]) -> Path:
+    """Return the file of weights of a training run; AlctlError if it is gone or another."""
+    file: Path = project.folder / run["file"]
     if not file.is_file():
         raise AlctlError(f"the weights of training run {run['id']} are gone: {file}; run `alctl train` again")
     if file_digest(file) != run["digest"]:
         raise AlctlError(
             f"{file} is not the file that training run {run['id']} wrote; run `alctl train` again"
         )
-    trained, info = checkpoint.load_model(file, lambda info: task_of(info["task"], info["categories"]))
-    config = resolve(replace(trained.config, device=device, precision="auto"), (0, 0))
-    trained.config = replace(trained.config, device=config.device, precision=config.precision)
-    trained.to(config.device)
-    return Model(run, trained, task_of(info["task"], info["categories"]))
+    return file
 
 
 def predictions(
@@ -310,7 +339,7 @@ def predictions(
 def evaluate(project: Project, model: Model, split: str, progress: Progress) -> dict[str, float | None]:
     """Return the metrics of the model on the labeled images of a split, "validation" or "test"."""
     said, targets = predictions(project, model, split, progress)
-    return score.measure(said, model.task, targets)
+    return score.measure(said, model.task, targets, interval=split == "validation")
 
 
 def required_model(project: Project, device: str = "auto") -> Model:

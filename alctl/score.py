@@ -17,6 +17,8 @@ from alctl.task import Task
 
 Batches = Callable[[], Iterator[np.ndarray]]
 """Each call starts again at the first image and yields (B, 3, S, S) uint8 in order."""
+MOST_RESAMPLED = 2_000
+"""Images that the bootstrap interval is made of at most; its work grows with their square."""
 
 
 class Scorer:
@@ -159,10 +161,13 @@ def evaluate(
     return measure(predict(trained, task, images, targets, batch_size=batch_size), task, targets)
 
 
-def measure(predictions: Predictions, task: Task, targets: Tensor) -> dict[str, float | None]:
+def measure(
+    predictions: Predictions, task: Task, targets: Tensor, *, interval: bool = False
+) -> dict[str, float | None]:
     """Return the task's metrics, the mean true loss, and how well the predicted losses follow the true ones.
 
-    What cannot be said, such as a correlation of constants or anything about a missing module, is None.
+    What cannot be said, such as a correlation of constants or anything about a missing module, is None. With
+    ``interval``, also that of the ranking accuracy, and the number of images it is from.
     """
     metrics: dict[str, float | None] = dict(task.evaluate(predictions.probabilities, targets.cpu()))
     if predictions.target_loss is None:
@@ -170,7 +175,10 @@ def measure(predictions: Predictions, task: Task, targets: Tensor) -> dict[str, 
     true = predictions.target_loss.double().numpy()
     metrics["target_loss"] = float(true.mean())
     if predictions.predicted_loss is not None:
-        metrics |= agreement(predictions.predicted_loss.double().numpy(), true)
+        predicted = predictions.predicted_loss.double().numpy()
+        metrics |= agreement(predicted, true)
+        if interval:
+            metrics |= {"images": len(true), **ranking_interval(predicted, true)}
     return metrics
 
 
@@ -202,6 +210,31 @@ def agreement(predicted: np.ndarray, true: np.ndarray) -> dict[str, float | None
         "pearson": _correlation(predicted, true) if varies else None,
         "spearman": _correlation(stats.rankdata(predicted), stats.rankdata(true)) if varies else None,
     }
+
+
+def ranking_interval(
+    predicted: np.ndarray, true: np.ndarray, *, resamples: int = 1_000, seed: int = 0
+) -> dict[str, float | None]:
+    """Return the 95 % bootstrap interval of the ranking accuracy of predicted against true losses, both (N,).
+
+    Images are drawn with replacement, not pairs, which depend on each other. How often an image was drawn is its
+    weight w, so that every resample is a quotient of two quadratic forms, wᵀRw / wᵀCw: R holds which pairs are in the
+    right order, C which ones count. Of more than `MOST_RESAMPLED` images a random part is taken: the interval is wider
+    then than it need be. None where no two true losses differ.
+    """
+    rng = np.random.default_rng(stream(seed, "ranking interval"))
+    part = np.sort(rng.permutation(len(true))[:MOST_RESAMPLED])
+    guess, loss = predicted[part], true[part]
+    order = np.sign(loss[:, None] - loss[None, :])
+    counts = np.abs(order).astype(np.float32)
+    right = ((1 + order * np.sign(guess[:, None] - guess[None, :])) / 2).astype(np.float32) * counts
+    if not counts.any():
+        return {"ranking_accuracy_low": None, "ranking_accuracy_high": None}
+    n = len(part)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
+    above, below = (((weights @ pairs) * weights).sum(axis=1, dtype=np.float64) for pairs in (right, counts))
+    low, high = np.quantile(above[below > 0] / below[below > 0], (0.025, 0.975))
+    return {"ranking_accuracy_low": float(low), "ranking_accuracy_high": float(high)}
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -21,7 +21,7 @@ from alctl.chance import stream
 from alctl.checkpoint import State, restore, resume, save_state, snapshot
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
-from alctl.models import LossPredictionModule, Trained, pairs, rank_loss
+from alctl.models import Trained, new_module, pairs, rank_loss
 from alctl.score import evaluate
 from alctl.task import Task
 
@@ -81,7 +81,7 @@ def new_model(task: Task, images: Images, config: TrainConfig, *, seed: int) -> 
             config.model, config.weights, image_size=config.image_size, width=config.width, taps=taps
         )
         torch.default_generator.manual_seed(stream(seed, "loss prediction module"))
-        module = LossPredictionModule(model.channels, config.embedding) if config.loss_weight > 0 else None
+        module = new_module(model.channels, config)
     trained = Trained(model, module, *channel_statistics(images), config)
     return trained.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
