@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -25,10 +26,14 @@ from alctl.project import Project, required_state
 
 Images = Literal["link", "symlink", "copy", "none"]
 COLUMNS = ("item", "path", "image", "label", "annotator", "status", "seconds", "rank", "score", "why")
+CONTROL = "control"
+"""Why an item was picked that is there to compare the strategy with."""
 SHEET = 200
 """Images on the contact sheet."""
 _OURS = frozenset({"items.csv", "manifest.json", "contact_sheet.jpg", "images"})
 _TILE, _CAPTION, _ACROSS = 128, 28, 10
+_LONGEST = 240
+"""Bytes of a file name after its item; file systems take 255 in all."""
 
 
 def folder_of(project: Project, number: int) -> Path:
@@ -39,7 +44,10 @@ def folder_of(project: Project, number: int) -> Path:
 def export(
     project: Project, number: int, progress: Progress, *, images: Images = "link", target: Path | None = None
 ) -> Path:
-    """Write a round's folder, whole or not at all; a filled-in items.csv is never overwritten."""
+    """Write a round's folder, whole or not at all; a filled-in items.csv is never overwritten.
+
+    A round with a control is blind: nothing but manifest.json says which images the strategy wanted.
+    """
     with project.reading() as connection:
         row = rounds.round_row(connection, number)
         if row is None:
@@ -52,18 +60,19 @@ def export(
         root = required_state(connection, project.folder)["root"]
         categories = items.categories(connection)
     folder = target or folder_of(project, number)
-    table = _table(picks)
-    _refuse_to_lose(folder, table)
+    listed = _blinded(picks) if any(pick["why"] == CONTROL for pick in picks) else picks
+    table = _table(listed)
+    _refuse_to_lose(folder, table, {file_name(pick) for pick in picks})
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         partial.chmod(0o755)
         (partial / "items.csv").write_text(table, encoding="utf-8", newline="")
         (partial / "manifest.json").write_text(_manifest(row, picks, categories), encoding="utf-8")
-        sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in picks]
-        _place(partial / "images", picks, sources, images)
-        ranked = [pick for pick in picks if pick["rank"] is not None][:SHEET] or picks[:SHEET]
-        thumbnails = list(thumbs(sources[: len(ranked)], progress))
+        sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in listed]
+        _place(partial / "images", listed, sources, images)
+        ranked = [pick for pick in listed if pick["rank"] is not None][:SHEET] or listed[:SHEET]
+        thumbnails = _shown(sources[: len(ranked)], number, progress)
         contact_sheet(ranked, thumbnails).save(partial / "contact_sheet.jpg", quality=85)
         if folder.exists():
             shutil.rmtree(folder)
@@ -73,14 +82,37 @@ def export(
     return folder
 
 
-def _refuse_to_lose(folder: Path, table: str) -> None:
+def _shown(sources: Sequence[Source], number: int, progress: Progress) -> list[Image.Image | None]:
+    """Return the thumbnails of a round; one that cannot be made is an error, because the round is recorded."""
+    try:
+        return list(thumbs(sources, progress))
+    except BrokenImages as broken:
+        item, reason = next(iter(sorted(broken.reasons.items())))
+        path = next(source.path for source in sources if source.id == item)
+        count = f"{len(broken.reasons):,} images of round {number}"
+        raise AlctlError(
+            f"{count} cannot be shown any more; put the files back as they were indexed. "
+            f"The first is item {item}, {path}: {reason}"
+        ) from broken
+
+
+def _blinded(picks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the picks in the order of the items, without anything that tells the control from the rest."""
+    blank = {"rank": None, "score": None, "why": ""}
+    return [{**pick, **blank} for pick in sorted(picks, key=lambda pick: int(pick["item_id"]))]
+
+
+def _refuse_to_lose(folder: Path, table: str, names: AbstractSet[str]) -> None:
     """Stop if the folder holds an items.csv that somebody has filled in, or things that are not an export."""
     if not folder.exists():
         return
     existing = folder / "items.csv"
     if not existing.is_file():
         raise AlctlError(f"{folder} exists and is not an export of alctl; choose another folder with --to")
-    if strange := sorted({entry.name for entry in folder.iterdir()} - _OURS):
+    images = (
+        {entry.name for entry in (folder / "images").iterdir()} if (folder / "images").is_dir() else set()
+    )
+    if strange := sorted(({entry.name for entry in folder.iterdir()} - _OURS) | (images - names)):
         raise AlctlError(
             f"{folder} holds {strange[0]!r}, which is not alctl's; move it away, or export with --to"
         )
@@ -91,8 +123,13 @@ def _refuse_to_lose(folder: Path, table: str) -> None:
 
 
 def file_name(pick: Mapping[str, Any]) -> str:
-    """Return the name of an image in an export: unique, and traceable to its item without the table."""
-    return f"{pick['item_id']:07}_{PurePosixPath(pick['path']).name}"
+    """Return the name of an image in an export: unique, and traceable to its item without the table.
+
+    A name that would be too long for a file system loses the end of its stem.
+    """
+    path = PurePosixPath(pick["path"])
+    stem = path.stem.encode()[: _LONGEST - len(path.suffix.encode())].decode(errors="ignore")
+    return f"{pick['item_id']:07}_{stem}{path.suffix}"
 
 
 def _table(picks: Sequence[Mapping[str, Any]]) -> str:

@@ -79,9 +79,9 @@ def _rounds(
     config = replace(Config().train, **TRAINING)
     for number in range(1, count + 1):
         wanted = "" if number == 1 else strategy
-        selected = rounds.select(project, rounds.SelectOptions(k, wanted), progress)
+        selected = rounds.select(project, rounds.SelectOptions(k, wanted, guard=False), progress)
         bundle.export(project, selected.round, progress)
-        named = f" --strategy {strategy}" if wanted else ""
+        named = f" --strategy {strategy} --no-guard" if wanted else ""
         yield Step(f"alctl select --k {k}{named}", f"round {number}: {k} images by {selected.strategy}")
         took = exchange.import_labels(project, answers, exchange.ImportOptions(round=number))
         yield Step(f"alctl import-labels answers.csv --round {number}", f"{took.added} labels")

@@ -1,7 +1,7 @@
 """Selecting a round. Strategies speak in positions, the pool in ids, and here they meet, once."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from sqlalchemy import Connection
 from torch import Tensor
 
-from alctl import bundle
+from alctl import bundle, guard
 from alctl.chance import stream
 from alctl.errors import AlctlError
 from alctl.format import safe_cell
@@ -23,7 +23,7 @@ from alctl.pool.ids import Ids
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.runs import Model, cache_of, last_model, quarantine, source_of
-from alctl.score import Scorer
+from alctl.score import Scorer, Unscored
 from alctl.strategy import STRATEGIES, Candidates, Prediction, QueryStrategy
 
 UNTRAINED = "random"
@@ -43,6 +43,10 @@ class SelectOptions:
     resend: bool = False
     device: str = "auto"
     dry_run: bool = False
+    guard: bool | None = None
+    """Whether predicted losses must have proven themselves; None here and below: the project's setting."""
+    fallback: str = ""
+    control: float | None = None
 
 
 @dataclass
@@ -60,32 +64,13 @@ class Selected:
     picks: list[dict[str, Any]] = field(default_factory=list)
     reserved: int = 0
     """Validation and test images that go out with this round."""
+    control: int = 0
+    """Picks that are random, to compare the strategy with; their ranks come last."""
+    guard: dict[str, Any] | None = None
+    """Why the fallback chose, and instead of which strategy."""
     quarantined: dict[int, str] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
     """Classes that the model has never seen, because they were added after it was trained."""
-
-
-class Unscored:
-    """The `Candidates` of a project without a trained model: it has images, but nothing to say of them."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def __len__(self) -> int:
-        """Return how many images there are."""
-        return self.n
-
-    def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
-        """Refuse: there is no model."""
-        raise AlctlError(
-            "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
-        )
-
-    def images(self) -> Iterator[Tensor]:
-        """Refuse: without a model there is no input size to read images at."""
-        raise AlctlError(
-            "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
-        )
 
 
 def select(project: Project, options: SelectOptions, progress: Progress) -> Selected:
@@ -96,6 +81,11 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
     model = None if options.strategy == UNTRAINED else last_model(project, options.device)
     name = options.strategy or (project.config.select.strategy if model else UNTRAINED)
     strategy = make_strategy(name, options.params)
+    doubt = _doubt(project, options, strategy, model)
+    if doubt is not None:
+        doubt["instead_of"] = name
+        name = options.fallback or project.config.select.fallback
+        strategy = _fallback(name)
     quarantined: dict[int, str] = {}
     with project.held("select", "select.lock"):
         while True:
@@ -106,7 +96,8 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 quarantine(project, broken)
                 quarantined |= broken.reasons
                 continue
-            selected.strategy, selected.quarantined = name, quarantined
+            selected.strategy, selected.quarantined, selected.guard = name, quarantined, doubt
+            selected.params |= {} if doubt is None else {"guard": doubt}
             with project.writing("select") as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
@@ -115,6 +106,25 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 if options.dry_run:
                     discard(connection)
             return selected
+
+
+def _doubt(
+    project: Project, options: SelectOptions, strategy: QueryStrategy, model: Model | None
+) -> dict[str, Any] | None:
+    """Return why the strategy's predicted losses are not to be used yet; None if they are, or it needs none."""
+    wanted = project.config.select.guard if options.guard is None else options.guard
+    if not wanted or not strategy.uses_predicted_loss or model is None or model.trained.module is None:
+        return None
+    return guard.doubt(model.run)
+
+
+def _fallback(name: str) -> QueryStrategy:
+    strategy = make_strategy(name, {})
+    if strategy.uses_predicted_loss:
+        raise AlctlError(
+            f"{name!r} reads predicted losses too and cannot stand in for them; choose another --fallback"
+        )
+    return strategy
 
 
 def make_strategy(name: str, params: Mapping[str, Any]) -> QueryStrategy:
@@ -142,6 +152,7 @@ class _Situation:
     number: int
     seed: int
     left: int
+    control: list[Source]
     subset: list[Source]
     labeled: list[Source]
     reserved: list[tuple[Source, str]]
@@ -151,12 +162,20 @@ class _Situation:
 def _look(project: Project, options: SelectOptions, model: Model | None) -> _Situation:
     """Read the state of the pool and draw the random subset."""
     size = project.config.select.subset if options.subset is None else options.subset
+    share = project.config.select.control if options.control is None else options.control
     with project.reading() as connection:
         state = required_state(connection, project.folder)
         number = rounds.next_round(connection)
         seed = state["seed"] if options.seed is None else options.seed
         wanted = max(size, options.k) if size else 0
         subset = rounds.subset(connection, wanted, seed, number, resend=options.resend)
+        left = rounds.unlabeled(connection, resend=options.resend)
+        control = np.empty(0, dtype=np.int64)
+        if share and left:
+            count = max(1, round(share * min(options.k, left)))
+            own = stream(seed, "control")
+            control = rounds.subset(connection, count, own, number, resend=options.resend)
+            subset = subset[~np.isin(subset, control)]
         labeled = [row[0] for row in labels.labeled_items(connection, "pool")] if model else []
         reserved = rounds.unsent_reserved(connection) if number == 1 else []
 
@@ -167,7 +186,8 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
         return _Situation(
             number,
             seed,
-            rounds.unlabeled(connection, resend=options.resend),
+            left,
+            sources(control),
             sources(subset),
             sources(labeled),
             list(zip(sources([i for i, _ in reserved]), [split for _, split in reserved], strict=True)),
@@ -192,17 +212,20 @@ def _choose(
         now_.left,
         params=asdict(strategy),
         reserved=len(now_.reserved),
+        control=len(now_.control),
     )
     chosen: list[Source] = []
     scores: list[float] = []
-    if now_.subset:
+    wanted = options.k - len(now_.control)
+    if now_.subset and wanted:
         unlabeled = _candidates(project, model, now_.subset, progress)
         labeled = _candidates(project, model, now_.labeled, progress)
         rng = torch.Generator().manual_seed(stream(now_.seed, "strategy", now_.number))
-        answer = strategy.query(unlabeled, labeled, options.k, rng)
+        answer = strategy.query(unlabeled, labeled, wanted, rng)
         chosen = [now_.subset[position] for position in answer.positions.tolist()]
         scores = answer.scores.tolist()
-    for _ in bundle.thumbs([*chosen, *(source for source, _ in now_.reserved)], progress, keep=0):
+    out = [*chosen, *now_.control, *(source for source, _ in now_.reserved)]
+    for _ in bundle.thumbs(out, progress, keep=0):
         pass  # to see that they decode, before anybody is asked to label them
     if model is not None:
         selected.run = model.run["id"]
@@ -210,6 +233,10 @@ def _choose(
     selected.picks = [
         {"item": source.id, "rank": rank, "score": value, "why": "picked"}
         for rank, (source, value) in enumerate(zip(chosen, scores, strict=True), start=1)
+    ]
+    selected.picks += [
+        {"item": source.id, "rank": rank, "score": None, "why": bundle.CONTROL}
+        for rank, source in enumerate(now_.control, start=len(chosen) + 1)
     ]
     selected.picks += [
         {"item": source.id, "rank": None, "score": None, "why": split} for source, split in now_.reserved

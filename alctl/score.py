@@ -110,6 +110,29 @@ class Scorer:
         return layers
 
 
+class Unscored:
+    """The `Candidates` of a project without a trained model: it has images, but nothing to say of them."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return self.n
+
+    def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
+        """Refuse: there is no model."""
+        raise AlctlError(
+            "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
+        )
+
+    def images(self) -> Iterator[Tensor]:
+        """Refuse: without a model there is no input size to read images at."""
+        raise AlctlError(
+            "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
+        )
+
+
 class Predictions(NamedTuple):
     """What a model says of N images, on the CPU."""
 

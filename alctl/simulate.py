@@ -278,7 +278,7 @@ def _options(arm: Arm, simulation: Simulation, number: int) -> rounds.SelectOpti
     if number == 1:
         return rounds.SelectOptions(simulation.k, rounds.UNTRAINED, subset=0)
     return rounds.SelectOptions(
-        simulation.k, arm.strategy, arm.params, simulation.subset, device=simulation.train.device
+        simulation.k, arm.strategy, arm.params, simulation.subset, device=simulation.train.device, guard=False
     )
 
 

@@ -32,7 +32,7 @@ from tests.warm import run_warm, warm_json
 
 
 def choose(project: Project, k: int = 3, **options):
-    return select(project, SelectOptions(k, **{"device": "cpu", **options}), no_progress)
+    return select(project, SelectOptions(k, **{"device": "cpu", "guard": False, **options}), no_progress)
 
 
 def picked(selected) -> list[int]:
@@ -93,7 +93,9 @@ def test_the_real_command_picks_exactly_the_brightest_images_of_the_subset(tmp_p
     assert set(subset).isdisjoint(range(1, 21))
     expected = sorted(subset, key=gray_of, reverse=True)[:7]
 
-    result = warm_json("select", "--k", "7", "--subset", "50", "--device", "cpu", "--project", folder)
+    result = warm_json(
+        "select", "--k", "7", "--subset", "50", "--no-guard", "--device", "cpu", "--project", folder
+    )
 
     assert [pick["item"] for pick in result["picks"]] == expected
     scores = [pick["score"] for pick in result["picks"]]

@@ -47,6 +47,31 @@ def select(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", show_default=False, help="A parameter of the strategy."),
     ] = None,
+    control: Annotated[
+        float | None,
+        typer.Option(
+            show_default=False,
+            min=0,
+            max=1,
+            help="Share of the images that is random, to compare the strategy with [0]; annotators see no difference.",
+        ),
+    ] = None,
+    guard: Annotated[
+        bool | None,
+        typer.Option(
+            "--guard/--no-guard",
+            show_default=False,
+            help="Use the fallback while predicted losses have not proven themselves on the validation images [guard].",
+        ),
+    ] = None,
+    fallback: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            autocompletion=complete_strategies,
+            help="Query strategy of the guard [random].",
+        ),
+    ] = "",
     resend: Annotated[
         bool, typer.Option("--resend", help="Also take images that are out with annotators, or were skipped.")
     ] = False,
@@ -69,7 +94,7 @@ def select(
 
     opened = open_project(project)
     options = rounds.SelectOptions(
-        k, strategy, parameters(param or []), subset, seed, resend, device, dry_run
+        k, strategy, parameters(param or []), subset, seed, resend, device, dry_run, guard, fallback, control
     )
     folder = None
     with screen.bars() as progress:
@@ -80,7 +105,7 @@ def select(
 
 
 def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
-    """Print what was selected, where it is, and what was in the way."""
+    """Print what was selected, and where it is."""
     from dataclasses import asdict
 
     from alctl.cli import screen
@@ -89,10 +114,7 @@ def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
         screen.as_json(asdict(selected) | {"folder": str(folder) if folder else None})
         return
     picked = len(selected.picks) - selected.reserved
-    for item, reason in selected.quarantined.items():
-        screen.warn(f"item {item} cannot be used and was replaced: {reason}")
-    if selected.stale:
-        screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
+    show_doubts(selected)
     if not selected.picks:
         screen.say("nothing is left to select: every image of the pool is labeled, out, or cannot be used")
         screen.next_step("alctl status")
@@ -101,6 +123,10 @@ def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
     screen.say(f"round {selected.round}: {picked:,} images {how}, from {selected.candidates:,} candidates")
     if picked < selected.requested:
         screen.warn(f"{selected.requested:,} were asked for, and {picked:,} were left")
+    if selected.control:
+        screen.say(
+            f"  {selected.control:,} of them at random, to compare with; items.csv does not tell which"
+        )
     if selected.reserved:
         screen.say(f"  and {selected.reserved:,} reserved images, to measure the model with")
     if folder is None:
@@ -108,6 +134,21 @@ def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
         return
     screen.say(f"  fill in {folder / 'items.csv'}  (images and contact_sheet.jpg are beside it)")
     screen.next_step(f"alctl import-labels {folder / 'items.csv'}")
+
+
+def show_doubts(selected: Any) -> None:
+    """Print what was in the way of a selection."""
+    from alctl.cli import screen
+
+    for item, reason in selected.quarantined.items():
+        screen.warn(f"item {item} cannot be used and was replaced: {reason}")
+    if selected.stale:
+        screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
+    if selected.guard:
+        screen.warn(
+            f"chosen by {selected.strategy} instead of {selected.guard['instead_of']}, whose predicted losses have not "
+            f"proven themselves yet: {selected.guard['reason']}; --no-guard uses them all the same"
+        )
 
 
 @app.command()

@@ -43,21 +43,26 @@ def train(
     if plan.finished is None:
         screen.err.print(describe(plan), markup=False)
         with screen.bars() as progress:
-            follow(runs.run_training(opened, plan, state, progress), plan.config.epochs)
+            follow(runs.run_training(opened, plan, state, progress), plan.config.epochs, plan.epochs)
     show_run(state, already=plan.finished is not None, json=json)
 
 
 def describe(plan: Any) -> str:
     """Return what is about to be trained, in one line."""
     config, pool = plan.config, plan.splits["pool"]
+    before = f", on from training run {plan.before['id']}" if plan.before else ""
+    twice = ", then once more without the loss prediction module" if config.report_model else ""
     return (
         f"training {config.model} at {config.image_size} px on {len(pool.sources):,} images, "
-        f"{len(plan.task.categories)} classes, {config.epochs} epochs, {config.device} {config.precision}"
+        f"{len(plan.task.categories)} classes, {config.epochs} epochs, {config.device} {config.precision}{before}{twice}"
     )
 
 
-def follow(epochs: Generator[Any, None, None], total: int) -> None:
-    """Show training as it goes: one bar on a terminal, a line now and then elsewhere."""
+def follow(epochs: Generator[Any, None, None], joint: int, total: int) -> None:
+    """Show training as it goes: one bar on a terminal, a line now and then elsewhere.
+
+    The first ``joint`` epochs of ``total`` are of the joint model, the others of the model to report.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from alctl.cli import screen
@@ -77,7 +82,9 @@ def follow(epochs: Generator[Any, None, None], total: int) -> None:
                 validation = epoch.validation if epoch.validation is not None else validation
                 facts = epoch_facts(epoch, validation)
                 bar.update(task, completed=epoch.epoch, facts=facts)
-                if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch == total):
+                if epoch.epoch == joint + 1:
+                    screen.err.print("and now without the loss prediction module", markup=False)
+                if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch % joint == 0):
                     screen.err.print(f"epoch {epoch.epoch}/{total}  {facts}", markup=False)
         except KeyboardInterrupt:
             epochs.close()  # saves the last whole epoch
@@ -121,13 +128,17 @@ def show_run(state: Any, *, already: bool, json: bool) -> None:
     screen.next_step("alctl select --k 100", "the images whose loss the model expects to be highest")
 
 
-def show_metrics(metrics: dict[str, dict[str, float | None]]) -> None:
-    """Print metrics by split, the ones that people ask for first."""
+def show_metrics(metrics: dict[str, Any]) -> None:
+    """Print metrics by split, the ones that people ask for first, and those of the model to report below."""
     from alctl.cli import screen
 
     names = ("accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "spearman", "pearson")
-    if metrics:
-        rows = [[split, *(values.get(name) for name in names)] for split, values in metrics.items()]
+    joint = {split: values for split, values in metrics.items() if split != "report"}
+    report = {f"{split}, module left out": values for split, values in metrics.get("report", {}).items()}
+    if joint:
+        rows = [
+            [split, *(values.get(name) for name in names)] for split, values in {**joint, **report}.items()
+        ]
         screen.table("", ["", *(name.replace("_", " ") for name in names)], rows)
     else:
         screen.say("  no validation or test image is labeled yet, so nothing could be measured")

@@ -61,15 +61,23 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
 def _parameter(name: str, kind: Any, default: Any, doc: str) -> inspect.Parameter:
     """Return the option of one setting; its default is left to `alctl.toml`."""
     choices = get_args(kind) if get_origin(kind) is Literal else ()
+    flag = name.replace("_", "-")
     option = typer.Option(
-        f"--{name.replace('_', '-')}",
+        f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}",
         show_default=False,
         rich_help_panel="Settings of [train] in alctl.toml",
-        help=f"{doc} [{default if default != '' else 'found'}]",
+        help=f"{doc} [{_typed(default)}]",
         autocompletion=(lambda: list(choices)) if choices else None,
     )
     annotation: Any = Annotated[type(default) | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _typed(default: Any) -> str:
+    """Return a default as one would type it."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return str(default) if default != "" else "found"
 
 
 def train_config(base: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
