@@ -206,23 +206,28 @@ def create(folder: Path, dataset: Dataset, options: Options, progress: Progress)
     with new_folder(folder, keep=not options.dry_run) as partial:
         (partial / CONFIG).write_text(config_text(database=options.database), encoding="utf-8")
         project = connect(partial)
-        report = Ingested(root=str(dataset.root))
-        with project.writing("init") as connection:
-            if items.project_row(connection) is not None:
-                raise AlctlError(
-                    "the database already holds a project; give each project a database of its own"
-                )
-            items.create_project(
-                connection, root=str(dataset.root), task=options.task, seed=options.seed, now=now()
-            )
-            items.add_categories(connection, options.classes)
-            _ingest(connection, dataset, options, report, progress)
-            if not report.counts["new"]:
-                raise AlctlError(f"no usable image in {dataset.root}{_why_not(report)}")
-            _reserve(connection, options, report)
-            if options.dry_run:
-                discard(connection)
-        project.engine.dispose()
+        try:
+            return _fill(project, dataset, options, progress)
+        finally:
+            project.engine.dispose()
+
+
+def _fill(project: Project, dataset: Dataset, options: Options, progress: Progress) -> Ingested:
+    """Write everything that `init` writes into the empty database of a project."""
+    report = Ingested(root=str(dataset.root))
+    with project.writing("init") as connection:
+        if items.project_row(connection) is not None:
+            raise AlctlError("the database already holds a project; give each project a database of its own")
+        items.create_project(
+            connection, root=str(dataset.root), task=options.task, seed=options.seed, now=now()
+        )
+        items.add_categories(connection, options.classes)
+        _ingest(connection, dataset, options, report, progress)
+        if not report.counts["new"]:
+            raise AlctlError(f"no usable image in {dataset.root}{_why_not(report)}")
+        _reserve(connection, options, report)
+        if options.dry_run:
+            discard(connection)
     return report
 
 
