@@ -102,6 +102,8 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         before = lineage.run_before(own, rounds.every_run(connection)) if warm else None
         fingerprint = lineage.gone_on(own, before)
         finished = rounds.last_run(connection, fingerprint)
+    if finished is not None and not _has_weights(project, finished):
+        finished = None  # training again is what the error about such weights advises
     return Plan(task, config, seed, splits, fingerprint, finished, before)
 
 
@@ -308,6 +310,14 @@ def model_of(project: Project, run: Mapping[str, Any], device: str = "auto") -> 
     trained.config = replace(trained.config, device=config.device, precision=config.precision)
     trained.to(config.device)
     return Model(run, trained, task_of(info["task"], info["categories"]))
+
+
+def _has_weights(project: Project, run: Mapping[str, Any]) -> bool:
+    try:
+        weights_of(project, run)
+    except AlctlError:
+        return False
+    return True
 
 
 def weights_of(project: Project, run: Mapping[str, Any]) -> Path:

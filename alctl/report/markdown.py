@@ -1,0 +1,49 @@
+"""The report as Markdown: the same sections without charts and pictures, for a wiki or a merge request."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alctl.report.blocks import Block, Figure, Gallery, List, Table, Text
+from alctl.report.sections import sections, tiles
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&])")
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """Return the report as Markdown, every word that a person chose escaped."""
+    date = facts["generated_at"].replace("T", " ").replace("Z", " UTC")
+    lines = [
+        f"# {plain(facts['project'])}",
+        f"{plain(facts['task'])}, {facts['items']:,} images; reported on {date}",
+        _table(["", *(name for name, _ in tiles(facts))], [["", *(value for _, value in tiles(facts))]]),
+        *(plain(problem) for problem in facts["problems"]),
+    ]
+    for section in sections(facts):
+        lines.append(f"## {plain(section.title)}")
+        lines += [text for block in section.blocks if (text := _block(block))]
+    return "\n\n".join(lines) + "\n"
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown, and HTML in it, shows as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Text):
+        return plain(block.text)
+    if isinstance(block, List):
+        return "\n".join(f"- {plain(sentence)}" for sentence in block.sentences)
+    if isinstance(block, Table):
+        return _table(block.columns, block.rows)
+    if isinstance(block, Figure):
+        return plain(block.caption)
+    assert isinstance(block, Gallery)
+    return f"### {plain(block.title)}\n\n{_table(['image', ''], [[p.path, ', '.join(p.lines)] for p in block.pictures])}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
+    marks = [[cell if i == 1 else plain(cell) for cell in row] for i, row in enumerate(lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in marks)

@@ -1,0 +1,164 @@
+"""The statistics of a report: pure functions of arrays, None where nothing can be said."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+RESAMPLES = 10_000
+BINS = 10
+LEVEL = 0.95
+_Z = float(stats.norm.ppf((1 + LEVEL) / 2))
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> "Estimate":
+        """Return the estimate in another unit; ``factor`` is positive."""
+        return Estimate(self.value * factor, self.low * factor, self.high * factor)
+
+
+def share(right: int, n: int) -> Estimate | None:
+    """Return ``right`` of ``n`` as a share with Wilson's interval."""
+    if not n:
+        return None
+    found = stats.binomtest(right, n).proportion_ci(LEVEL, method="wilson")
+    return Estimate(right / n, float(found.low), float(found.high))
+
+
+def paired_gain(before: Bools, after: Bools) -> Estimate:
+    """Return by how much accuracy rose on the same (N,) images, with a bootstrap interval over the images.
+
+    Of N images some were gained and some lost; resampling images is resampling those two counts, so N may be large.
+    Each count gets half an image more, as Agresti & Min (Statistics in Medicine, 2005) do for matched pairs: else
+    five gained and none lost would pass for certain.
+    """
+    n = len(before)
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    counts = np.array([gained + 0.5, lost + 0.5, n - gained - lost + 1.0])
+    drawn = np.random.default_rng(0).multinomial(n + 2, counts / (n + 2), RESAMPLES)
+    low, high = _interval((drawn[:, 0] - drawn[:, 1]) / (n + 2))
+    return Estimate((gained - lost) / n, low, high)
+
+
+def unpaired_gain(before: float, after: float, n: int) -> Estimate:
+    """Return the difference of two accuracies on ``n`` images each as if the images were not the same ones."""
+    error = _Z * math.sqrt((before * (1 - before) + after * (1 - after)) / n)
+    return Estimate(after - before, after - before - error, after - before + error)
+
+
+def excess(pairs: Sequence[tuple[Bools, Bools]]) -> Estimate | None:
+    """Return by how much more often the first of two arms is true than the second, over (arm, arm) of several rounds.
+
+    Rounds weigh as their smaller arm; the bootstrap resamples within each arm of each round, both half an image wider.
+    """
+    pairs = [(ours, theirs) for ours, theirs in pairs if len(ours) and len(theirs)]
+    if not pairs:
+        return None
+    rng = np.random.default_rng(0)
+    weights = np.array([min(len(ours), len(theirs)) for ours, theirs in pairs], dtype=np.float64)
+    weights /= weights.sum()
+    value = sum(w * (a.mean() - b.mean()) for w, (a, b) in zip(weights, pairs, strict=True))
+    drawn = sum(
+        w * (_resampled(a, rng) - _resampled(b, rng)) for w, (a, b) in zip(weights, pairs, strict=True)
+    )
+    return Estimate(float(value), *_interval(np.asarray(drawn)))
+
+
+def _resampled(arm: Bools, rng: np.random.Generator) -> Floats:
+    n = len(arm) + 1
+    means: Floats = rng.binomial(n, (arm.sum() + 0.5) / n, RESAMPLES) / n
+    return means
+
+
+def _interval(drawn: Floats) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def spearman_interval(r: float, n: int) -> Estimate | None:
+    """Return Spearman's correlation of ``n`` pairs with its interval (Bonett & Wright, Psychometrika, 2000)."""
+    if n < 4 or abs(r) >= 1:
+        return None
+    error = _Z * math.sqrt((1 + r * r / 2) / (n - 3))
+    return Estimate(r, math.tanh(math.atanh(r) - error), math.tanh(math.atanh(r) + error))
+
+
+def reliability(confidence: Floats, right: Bools) -> dict[str, Any]:
+    """Return the reliability diagram of (N,) confidences in bins of equal width, and ECE (Guo et al., ICML 2017).
+
+    A bin holds the confidences above its lower edge up to its upper one.
+    """
+    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bins = []
+    for b in range(BINS):
+        inside = place == b
+        if inside.any():
+            bins.append({
+                "from": b / BINS, "to": (b + 1) / BINS, "images": int(inside.sum()),
+                "confidence": float(confidence[inside].mean()), "accuracy": float(right[inside].mean()),
+            })  # fmt: skip
+    error = sum(b["images"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / max(1, len(right))
+    return {"bins": bins, "ece": error}
+
+
+def confusion(truth: Sequence[int], said: Sequence[int], classes: int) -> list[list[int]]:
+    """Return how many images of each true class (rows) were taken for each class (columns)."""
+    table = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(table, (np.asarray(truth, dtype=np.int64), np.asarray(said, dtype=np.int64)), 1)
+    return [[int(n) for n in row] for row in table]
+
+
+def kappas(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return shared items, raw agreement and Cohen's kappa of each pair of annotators, most shared items first.
+
+    ``rows`` are `pool.history.agreement`'s. Kappa is None where both used one and the same class only.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    found = []
+    for one, other in sorted({(row["one"], row["other"]) for row in rows}):
+        own = [row for row in rows if (row["one"], row["other"]) == (one, other)]
+        says = [row["one_says"] for row in own], [row["other_says"] for row in own]
+        counts = [row["n"] for row in own]
+        same = sum(row["n"] for row in own if row["one_says"] == row["other_says"])
+        varied = len({*says[0], *says[1]}) > 1
+        kappa = float(cohen_kappa_score(*says, sample_weight=counts)) if varied else None
+        found.append({
+            "annotators": [one, other], "items": sum(counts), "agreement": same / sum(counts), "kappa": kappa,
+        })  # fmt: skip
+    return sorted(found, key=lambda pair: -pair["items"])
+
+
+def krippendorff(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return Krippendorff's alpha for classes over all annotators; None where only one class was ever given.
+
+    From coincidences: an item with m answers adds 1/(m-1) for each ordered pair of them (Krippendorff, Content
+    Analysis, chapter 12).
+    """
+    together: Counter[tuple[int, int]] = Counter()
+    for row in rows:
+        weight = row["n"] / (row["answers"] - 1)
+        together[row["one_says"], row["other_says"]] += weight
+        together[row["other_says"], row["one_says"]] += weight
+    totals: Counter[int] = Counter()
+    for (said, _), weight in together.items():
+        totals[said] += weight
+    n = sum(totals.values())
+    expected = n * n - sum(total * total for total in totals.values())
+    if expected <= 1e-9 * n * n:
+        return None
+    observed = sum(weight for (one, other), weight in together.items() if one != other)
+    return float(1 - (n - 1) * observed / expected)

@@ -1,0 +1,72 @@
+"""Thumbnails of the images that a report shows, and of no others."""
+
+import base64
+import io
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from alctl.errors import AlctlError
+from alctl.images import BrokenImages, Source, read_image
+from alctl.pool import items
+from alctl.progress import Progress
+from alctl.project import Project
+from alctl.report.evaluation import as_ids
+
+SIDE = 160
+_SMALL = 64
+
+
+class Thumbnail(NamedTuple):
+    """A picture as text."""
+
+    data: str
+    """A `data:` URI."""
+    small: bool
+    """Its pixels are so few that they are better shown as squares than blurred."""
+
+
+def shown(facts: Mapping[str, Any]) -> set[int]:
+    """Return every item that the report shows."""
+    certain = (entry["item"] for entries in (facts["certain"] or {}).values() for entry in entries)
+    return {*certain, *(entry["item"] for row in facts["rounds"] for entry in row["shown"])}
+
+
+def thumbnails(project: Project, ids: Iterable[int], progress: Progress) -> dict[int, Thumbnail]:
+    """Return a thumbnail of each item; those that cannot be read are left out."""
+    with project.reading() as connection:
+        root = project_root(project)
+        found = items.fetch(connection, as_ids(ids))
+    made: dict[int, Thumbnail] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sources = [Source(item.id, f"{root}/{item.path}", item.digest) for item in found]
+        for done, (source, thumbnail) in enumerate(
+            zip(sources, pool.map(_thumbnail, sources), strict=True), start=1
+        ):
+            if thumbnail is not None:
+                made[source.id] = thumbnail
+            progress("drawing images", done, len(sources))
+    return made
+
+
+def project_root(project: Project) -> str:
+    """Return the folder that the paths of items are relative to."""
+    return str(project.state()["root"])
+
+
+def _thumbnail(source: Source) -> Thumbnail | None:
+    """Return a PNG of a small image as it is, or a JPEG of a larger one, shrunk."""
+    try:
+        image = read_image(source, SIDE)
+    except (AlctlError, BrokenImages):
+        return None
+    small = max(image.size) <= _SMALL
+    file = io.BytesIO()
+    if small:
+        image.save(file, "PNG")
+    else:
+        image.thumbnail((SIDE, SIDE))
+        image.save(file, "JPEG", quality=75)
+    kind = "png" if small else "jpeg"
+    return Thumbnail(f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}", small)
