@@ -44,6 +44,8 @@ class Running:
 def start_warm(*args: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Running:
     """Start the real command."""
     folder = Path(mkdtemp(prefix="alctl-warm-"))
+    for name in ("out", "err"):
+        (folder / name).touch()
     arguments = ["alctl", *map(str, args)]
     process = _forks.Process(target=_main, args=(arguments, folder, cwd, {**ENVIRONMENT, **(env or {})}))
     process.start()
@@ -65,7 +67,7 @@ def warm_json(*args: object, cwd: Path | None = None, env: Mapping[str, str] | N
 def _main(arguments: list[str], folder: Path, cwd: Path | None, environment: dict[str, str]) -> None:
     """Be the command: its arguments, environment, folder and output, as if a shell had started it."""
     for name, number in (("out", 1), ("err", 2)):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(folder / name, os.O_WRONLY), number)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1)
     os.environ.clear()
