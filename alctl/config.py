@@ -133,7 +133,7 @@ class Config:
 def read_config(path: Path) -> Config:
     """Read `alctl.toml`; one AlctlError names every bad key and value at once."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AlctlError(f"{path} is not valid TOML: {error}") from error
     return check_config(values, str(path))

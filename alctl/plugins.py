@@ -32,8 +32,7 @@ class Plugins(Generic[T]):
         if name in self._files():
             return self._class_in(f"{self.package}.{name.replace('-', '_')}")
         if name in (others := self._entry_points()):
-            loaded: type[T] = others[name].load()
-            return loaded
+            return self._class_of(others[name])
         raise AlctlError(unknown(name, self.names(), self.package.rpartition(".")[2]))
 
     def _files(self) -> list[str]:
@@ -45,6 +44,16 @@ class Plugins(Generic[T]):
         from importlib.metadata import entry_points
 
         return {point.name: point for point in entry_points(group=self.package)}
+
+    def _class_of(self, point: "EntryPoint") -> type[T]:
+        whose = f"{point.name!r} of {point.dist.name if point.dist else point.value}"
+        try:
+            found = point.load()
+        except (ImportError, AttributeError) as error:
+            raise AlctlError(f"{whose} cannot be loaded: {error}") from error
+        if not (inspect.isclass(found) and issubclass(found, self.base)):
+            raise AlctlError(f"{whose} is not a {self.base.__name__}")
+        return found
 
     def _class_in(self, module_name: str) -> type[T]:
         module = import_module(module_name)

@@ -102,7 +102,7 @@ def _describe(holder: Path) -> str:
     try:
         who = json.loads(holder.read_text())
         return f"`{who['command']}` (process {who['process']} on {who['host']}, since {who['since']})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another alctl process"
 
 
@@ -201,7 +201,7 @@ def config_text(**settings: str | bool) -> str:
         for setting in fields(defaults):
             value = json.dumps(getattr(defaults, setting.name))
             line = (
-                f"{setting.name} = {json.dumps(given[setting.name])}"
+                f"{setting.name} = {json.dumps(given[setting.name], ensure_ascii=False)}"
                 if setting.name in given
                 else f"# {setting.name} = {value}"
             )
