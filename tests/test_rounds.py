@@ -10,6 +10,7 @@ from sqlalchemy import update
 from alctl import runs
 from alctl.checkpoint import read, write
 from alctl.errors import AlctlError
+from alctl.lineage import file_digest
 from alctl.project import Project
 from alctl.rounds import SelectOptions, make_strategy, predict, select
 from alctl.schema import training_run
@@ -70,7 +71,7 @@ def make_brightness_the_predicted_loss(project: Project) -> None:
             tensor.fill_(0.01)
     write(file, weights, header)
     with project.writing("test") as connection:
-        connection.execute(update(training_run).values(digest=runs.file_digest(file)))
+        connection.execute(update(training_run).values(digest=file_digest(file)))
 
 
 def test_the_real_command_picks_exactly_the_brightest_images_of_the_subset(tmp_path):
