@@ -209,4 +209,4 @@ def _at_least(points: Tensor, norms: Tensor, centre: Tensor, norm: Tensor) -> Te
 
 def _exact(x: Tensor, y: Tensor) -> Tensor:
     """Return the squared distance of each row of (N, d) to its own of (N, d), or to one (d,), in float64."""
-    return (x.double() - y.double()).square().sum(1)
+    return x.to(torch.float64, copy=True).sub_(y).square_().sum(1)
