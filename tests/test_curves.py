@@ -59,8 +59,8 @@ def test_the_area_weighs_by_the_distance_of_the_budgets():
     assert area([0, 1, 4], np.array([0.0, 1.0, 0.0])) == pytest.approx((0.5 + 1.5) / 4)
 
 
-def test_one_budget_has_no_area():
-    assert np.isnan(area([10], np.array([0.5])))
+def test_of_one_budget_the_area_is_its_value():
+    assert area([10], np.array([[0.5], [0.7]])).tolist() == [0.5, 0.7]
 
 
 def test_mean_and_deviation_are_over_the_trials_that_are_there():

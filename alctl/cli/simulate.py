@@ -203,7 +203,8 @@ def show_outcome(result: dict[str, Any]) -> None:
         return
     trials = len(found["trials"])
     what = found["metric"].replace("_", " ")
-    screen.table(f"{what} of {trials} trials, mean ± standard deviation", *values_table(found, area=True))
+    counted = f"{trials} trials, mean ± standard deviation" if trials > 1 else "one trial"
+    screen.table(f"{what} of {counted}", *values_table(found, area=True))
     if found["differences"]:
         title = f"\ndifference to {found['baseline']} in the same trials, with 95 % bootstrap intervals"
         screen.table(title, *differences_table(found))
@@ -273,5 +274,6 @@ def show_verdicts(found: dict[str, Any]) -> None:
         if last["needed"] is None:
             screen.say(f"{goal} is more than {name} reached")
         else:
-            most = "at most " if last["at_most"] else ""
-            screen.say(f"{goal} took {name} {most}{last['needed']:,.0f} labels, {last['saved']:,.0f} fewer")
+            most, least = ("at most ", "at least ") if last["at_most"] else ("", "")
+            needed, fewer = f"{most}{last['needed']:,.0f}", f"{least}{last['saved']:,.0f}"
+            screen.say(f"{goal} took {name} {needed} labels, {fewer} fewer")
