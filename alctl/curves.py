@@ -96,7 +96,7 @@ def area(labeled: Sequence[int], values: Floats) -> Floats:
     """Return the area under each curve (…, R) → (…), by trapezoids over the range of labels: its mean height."""
     x = np.asarray(labeled, dtype=np.float64)
     if len(x) < 2:
-        return values.mean(axis=-1)
+        return np.asarray(values.mean(axis=-1))
     heights = (values[..., 1:] + values[..., :-1]) / 2
     total: Floats = (heights * np.diff(x)).sum(axis=-1) / (x[-1] - x[0])
     return total
