@@ -231,15 +231,18 @@ def thumbs(sources: Sequence[Source], progress: Progress, keep: int = SHEET) -> 
 
 
 def contact_sheet(
-    picks: Sequence[Mapping[str, Any]], thumbnails: Sequence[Image.Image | None]
+    picks: Sequence[Mapping[str, Any]],
+    thumbnails: Sequence[Image.Image | None],
+    said: Mapping[int, str] | None = None,
 ) -> Image.Image:
-    """Draw the thumbnails in rank order, each with its rank, item and score."""
+    """Draw the thumbnails in rank order, each with its rank, item and score, and what is ``said`` of the item."""
     rows = -(-len(picks) // _ACROSS)
     pitch = _TILE + 8
-    sheet = Image.new("RGB", (_ACROSS * pitch + 8, rows * (pitch + _CAPTION) + 8), "white")
+    caption = _CAPTION if said is None else _CAPTION + 12
+    sheet = Image.new("RGB", (_ACROSS * pitch + 8, rows * (pitch + caption) + 8), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (pick, image) in enumerate(zip(picks, thumbnails, strict=True)):
-        x, y = 8 + i % _ACROSS * pitch, 8 + i // _ACROSS * (pitch + _CAPTION)
+        x, y = 8 + i % _ACROSS * pitch, 8 + i // _ACROSS * (pitch + caption)
         if image is not None:
             larger = _TILE // max(image.size)
             shown = image.resize((image.width * larger, image.height * larger)) if larger > 1 else image
@@ -248,4 +251,16 @@ def contact_sheet(
         score = f"  {pick['score']:.3g}" if pick["rank"] and pick["score"] else ""
         draw.text((x, y + _TILE + 2), f"{place}{score}", fill="black")
         draw.text((x, y + _TILE + 13), f"item {pick['item_id']}", fill="#666666")
+        if said is not None:
+            draw.text((x, y + _TILE + 25), _shortened(draw, said.get(pick["item_id"], "")), fill="#0b5cad")
     return sheet
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
+    """Return as much of the text, on one line, as fits below a thumbnail."""
+    text = " ".join(text.split())[:_TILE]
+    if draw.textlength(text) <= _TILE:
+        return text
+    while text and draw.textlength(f"{text}…") > _TILE:
+        text = text[:-1]
+    return f"{text}…"

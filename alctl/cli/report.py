@@ -47,3 +47,53 @@ def report(
     screen.say(facts["advice"]["verdict"])
     screen.say(f"the report is in {target}")
     screen.next_step("alctl select --k 100")
+
+
+@app.command()
+def show(
+    number: Annotated[
+        int | None, typer.Argument(metavar="[ROUND]", min=1, show_default=False, help="The round [the last].")
+    ] = None,
+    project: ProjectOption = None,
+    out: Annotated[
+        Path | None, typer.Option(show_default=False, help="The picture to write [round-0003.png].")
+    ] = None,
+    embedding: Annotated[
+        bool, typer.Option("--embedding", help="Draw where its picks lie among all images instead (t-SNE).")
+    ] = False,
+    launch: Annotated[
+        bool | None,
+        typer.Option("--open/--no-open", show_default=False, help="Open the picture [on a terminal]."),
+    ] = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Draw the images of a round, each with rank, score, and what annotators said of it.
+
+    [dim]Examples:[/dim]
+      alctl show 3
+      alctl show 3 --embedding --out where.png
+    """
+    import sys
+
+    from alctl.cli import screen
+    from alctl.project import open_project
+    from alctl.report import show as drawing
+
+    opened = open_project(project)
+    wanted = drawing.last_round(opened) if number is None else number
+    with screen.bars() as progress:
+        drawn = (
+            drawing.embedding(opened, wanted, device, progress)
+            if embedding
+            else drawing.contact_sheet(opened, wanted, progress)
+        )
+    target = out or Path(f"round-{wanted:04}{'-embedding' if embedding else ''}.png")
+    drawing.save(drawn, target)
+    if json:
+        screen.as_json({"file": target, **drawn.about})
+    else:
+        screen.say(f"round {wanted} is drawn in {target}")
+        screen.next_step("alctl report")
+    if launch or (launch is None and not json and sys.stdout.isatty()):
+        typer.launch(str(target))

@@ -36,12 +36,12 @@ def gain(
         rise = measures.paired_gain(was.right[np.isin(was.ids, same)], is_.right[np.isin(is_.ids, same)])
         how = "paired"
     else:
-        first, last = (
-            (run["metrics"].get(facts["split"]) or {}).get(facts["metric"]) for run in (before, after)
-        )
-        if first is None or last is None:
+        first, last = (run["metrics"].get(facts["split"]) or {} for run in (before, after))
+        old, new = first.get(facts["metric"]), last.get(facts["metric"])
+        if old is None or new is None:
             return None
-        rise, how = measures.unpaired_gain(first, last, n), "unpaired"
+        n = int(min(first.get("images", n), last.get("images", n)))
+        rise, how = measures.unpaired_gain(old, new, n), "unpaired"
     added = after["labeled"] - before["labeled"]
     settings = sorted({*before["config"], *after["config"]} - _HOW)
     return {

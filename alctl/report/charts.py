@@ -62,16 +62,23 @@ def scatter(x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str) ->
     return _picture([axes.frame, f'<g class="s1 cloud">{dots}</g>'], f"{ylabel} against {xlabel}")
 
 
-def shares(bars: Sequence[tuple[float, float, float, str]], xlabel: str, ylabel: str) -> str:
-    """Draw bars of (from, to, height, tip), all within 0 and 1, and the diagonal that they should reach."""
+def shares(bars: Sequence[tuple[float, float, float, int]], xlabel: str, ylabel: str) -> str:
+    """Draw bars of (from, to, height, how many), all within 0 and 1, and the diagonal that they should reach."""
     axes = _axes((0.0, 1.0), (0.0, 1.0), xlabel, ylabel)
     drawn = "".join(
         f'<rect x="{axes.x(left) + 1:.1f}" y="{axes.y(height):.1f}" width="{axes.x(right) - axes.x(left) - 2:.1f}" '
-        f'height="{axes.y(0) - axes.y(height):.1f}"><title>{escape(tip)}</title></rect>'
-        for left, right, height, tip in bars
+        f'height="{axes.y(0) - axes.y(height):.1f}"/>'
+        for left, right, height, _ in bars
+    )
+    counts = "".join(
+        f'<text class="count" x="{axes.x((left + right) / 2):.1f}" y="{axes.y(height) + (14 if height > 0.1 else -5):.1f}" '
+        f'text-anchor="middle">{n:,}</text>'
+        for left, right, height, n in bars
     )
     ideal = f'<line class="guide" x1="{axes.x(0)}" y1="{axes.y(0)}" x2="{axes.x(1)}" y2="{axes.y(1)}"/>'
-    return _picture([axes.frame, f'<g class="s1 bars">{drawn}</g>', ideal], f"{ylabel} against {xlabel}")
+    return _picture(
+        [axes.frame, f'<g class="s1 bars">{drawn}</g>', ideal, counts], f"{ylabel} against {xlabel}"
+    )
 
 
 def _curve(some: Series, axes: _Axes) -> str:

@@ -12,8 +12,6 @@ from alctl.project import Project
 from alctl.report import measures
 from alctl.report.scored import Judged, Judges, truth_of
 
-CONTROL = "control"
-"""Why a random image is in a round that a strategy chose the rest of."""
 CERTAIN = 12
 """Images that are shown of the most certain, the least certain and the surest mistakes."""
 DOTS = 1_500

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from alctl import bundle
 from alctl.pool import counts, history, items, labels, rounds
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
@@ -147,8 +148,8 @@ def _rounds(connection: Connection) -> list[dict[str, Any]]:
         found.append({
             **row,
             "images": len(candidates),
-            "control": [pick["item_id"] for pick in candidates if pick["why"] == evaluation.CONTROL],
-            "picked": [pick["item_id"] for pick in candidates if pick["why"] != evaluation.CONTROL],
+            "control": [pick["item_id"] for pick in candidates if pick["why"] == bundle.CONTROL],
+            "picked": [pick["item_id"] for pick in candidates if pick["why"] != bundle.CONTROL],
             "reserved": len(picks) - len(candidates),
             "answered": answered[row["id"]]["answered"],
             "out": answered[row["id"]]["out"],
@@ -218,9 +219,10 @@ def _curve(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     points = []
     for run in facts["runs"]:
-        value = (run["metrics"].get(facts["split"]) or {}).get(facts["metric"])
+        metrics = run["metrics"].get(facts["split"]) or {}
+        value = metrics.get(facts["metric"])
         if value is not None:
-            n = facts["measured"]
+            n = int(metrics.get("images") or facts["measured"])
             around = measures.share(round(value * n), n) if facts["task"] == TASK else None
             points.append({
                 "run": run["id"], "labeled": run["labeled"], "value": value,

@@ -17,6 +17,7 @@ def render(facts: Mapping[str, Any]) -> str:
         f"# {plain(facts['project'])}",
         f"{plain(facts['task'])}, {facts['items']:,} images; reported on {date}",
         _table(["", *(name for name, _ in tiles(facts))], [["", *(value for _, value in tiles(facts))]]),
+        f"**{plain(facts['advice']['verdict'])}**",
         *(plain(problem) for problem in facts["problems"]),
     ]
     for section in sections(facts):

@@ -1,5 +1,6 @@
 """The report as one HTML file: style, charts and pictures are in it, and nothing is fetched when it is opened."""
 
+import re
 from collections.abc import Mapping
 from functools import singledispatch
 from html import escape
@@ -12,6 +13,8 @@ from alctl.report.sections import sections, tiles
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Even if something foreign got into the page, it could neither run nor call anywhere."""
+
+_COMMAND = re.compile(r"`([^`]+)`")
 
 
 def render(facts: Mapping[str, Any], thumbnails: Mapping[int, Thumbnail]) -> str:
@@ -37,7 +40,7 @@ def _header(facts: Mapping[str, Any], found: list[Section]) -> str:
     numbers = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for name, value in tiles(facts))
     links = "".join(f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in found)
     date = facts["generated_at"].replace("T", " ").replace("Z", " UTC")
-    problems = "".join(f"<p>{escape(problem)}</p>" for problem in facts["problems"])
+    problems = "".join(f"<p>{_prose(problem)}</p>" for problem in facts["problems"])
     return (
         f"<header><h1>{escape(facts['project'])}</h1>"
         f'<p class="faint">{escape(facts["task"])}, {facts["items"]:,} images; reported on <time>{date}</time></p>'
@@ -51,6 +54,11 @@ def _section(section: Section, thumbnails: Mapping[int, Thumbnail]) -> str:
     return f'<section id="{section.name}"><h2>{escape(section.title)}</h2>\n{inside}</section>'
 
 
+def _prose(text: str) -> str:
+    """Return escaped text in which `commands` look like commands."""
+    return _COMMAND.sub(r"<code>\1</code>", escape(text))
+
+
 @singledispatch
 def _block(block: Block, thumbnails: Mapping[int, Thumbnail]) -> str:
     """Return one block as HTML."""
@@ -59,12 +67,12 @@ def _block(block: Block, thumbnails: Mapping[int, Thumbnail]) -> str:
 
 @_block.register
 def _(block: Text, thumbnails: Mapping[int, Thumbnail]) -> str:
-    return f"<p>{escape(block.text)}</p>"
+    return f"<p>{_prose(block.text)}</p>"
 
 
 @_block.register
 def _(block: List, thumbnails: Mapping[int, Thumbnail]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in block.sentences)}</ul>"
+    return f"<ul>{''.join(f'<li>{_prose(sentence)}</li>' for sentence in block.sentences)}</ul>"
 
 
 @_block.register
@@ -85,12 +93,12 @@ def _(block: Table, thumbnails: Mapping[int, Thumbnail]) -> str:
 
 @_block.register
 def _(block: Figure, thumbnails: Mapping[int, Thumbnail]) -> str:
-    return f"<figure>{block.svg}<figcaption>{escape(block.caption)}</figcaption></figure>"
+    return f"<figure>{block.svg}<figcaption>{_prose(block.caption)}</figcaption></figure>"
 
 
 @_block.register
 def _(block: Gallery, thumbnails: Mapping[int, Thumbnail]) -> str:
-    note = f'<p class="faint">{escape(block.note)}</p>' if block.note else ""
+    note = f'<p class="faint">{_prose(block.note)}</p>' if block.note else ""
     shown = "\n".join(_picture(picture, thumbnails.get(picture.item)) for picture in block.pictures)
     return f'<h3>{escape(block.title)}</h3>{note}<ul class="gallery">{shown}</ul>'
 

@@ -38,14 +38,14 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
     if facts["curve"] and facts["runs"]:
         last = next((p for p in facts["curve"] if p["run"] == facts["runs"][-1]["id"]), None)
         if last:
-            spread = f" ({last['low']:.3f}–{last['high']:.3f})" if last["low"] is not None else ""
-            found.append((f"{facts['split']} {_words(facts['metric'])}", f"{last['value']:.3f}{spread}"))
+            spread = f", 95 %: {last['low']:.3f} to {last['high']:.3f}" if last["low"] is not None else ""
+            found.append((f"{facts['split']} {_words(facts['metric'])}{spread}", f"{last['value']:.3f}"))
     return found
 
 
 def _advice(facts: Facts) -> list[Block]:
     reasons = facts["advice"]["reasons"]
-    return [Text(facts["advice"]["verdict"]), *([List(reasons)] if reasons else [])]
+    return [List(reasons) if reasons else Text(facts["advice"]["verdict"])]
 
 
 def _curve(facts: Facts) -> list[Block]:
@@ -111,10 +111,12 @@ def _runs(facts: Facts) -> list[Block]:
 def _ranking(facts: Facts) -> list[Block]:
     dots = []
     for run in sorted(facts["runs"], key=lambda run: (run["labeled"], run["id"])):
-        value = (run["metrics"].get(facts["split"]) or {}).get("ranking_accuracy")
+        found = run["metrics"].get(facts["split"]) or {}
+        value = found.get("ranking_accuracy")
         if value is not None:
             tip = f"run {run['id']}: {_count(run['labeled'])} labels, {value:.4f}"
-            dots.append(Dot(run["labeled"], value, tip=tip))
+            low, high = found.get("ranking_accuracy_low"), found.get("ranking_accuracy_high")
+            dots.append(Dot(run["labeled"], value, low, high, tip))
     if not dots:
         return [
             Text("No run has measured it: it takes a loss prediction module, and labeled reserved images.")
@@ -166,13 +168,10 @@ def _losses(facts: Facts) -> list[Block]:
 
 def _calibration(facts: Facts) -> list[Block]:
     found = facts["calibration"]
-    bars = [
-        (b["from"], b["to"], b["accuracy"], f"{b['images']} images: sure {b['confidence']:.3f}, right {b['accuracy']:.3f}")
-        for b in found["bins"]
-    ]  # fmt: skip
+    bars = [(b["from"], b["to"], b["accuracy"], b["images"]) for b in found["bins"]]
     caption = (
         f"When the model gives its answer a probability, how often is it right? On the dashed line it is honest, below "
-        f"it too sure. Expected calibration error {found['ece']:.3f} (10 bins)."
+        f"it too sure; a bar's number is how many images it stands for. Expected calibration error {found['ece']:.3f} (10 bins)."
     )
     return [Figure(charts.shares(bars, "probability it gives its answer", "share that is right"), caption)]
 
@@ -199,25 +198,39 @@ def _confusion(facts: Facts) -> list[Block]:
 
 
 def _balance(facts: Facts) -> list[Block]:
-    numbers = sorted({number for row in facts["balance"] for number in row["rounds"]})[-COLUMNS:]
-    shown = sorted(facts["balance"], key=lambda row: -row["pool"])[:CLASSES]
-    if len(facts["balance"]) <= CLASSES:
-        shown = facts["balance"]
-    columns = ["class", "pool", *(s for s in ("validation", "test")), *(f"round {n}" for n in numbers)]
-    values = [
-        [row["pool"], row["validation"], row["test"], *(row["rounds"][n] for n in numbers)] for row in shown
-    ]
-    totals = [max(1, *(v[i] for v in values)) for i in range(len(columns) - 1)]
+    balance = facts["balance"]
+    numbers = sorted({number for row in balance for number in row["rounds"]})[-COLUMNS:]
+    shown = balance if len(balance) <= CLASSES else sorted(balance, key=lambda row: -row["pool"])[:CLASSES]
+    splits = [split for split in ("pool", "validation", "test") if any(row[split] for row in balance)]
+    values = [[*(row[s] for s in splits), *(row["rounds"][n] for n in numbers)] for row in shown]
+    most = [max(1, *column) for column in zip(*values, strict=True)]
     rows = [[row["name"], *map(_count, v)] for row, v in zip(shown, values, strict=True)]
-    shades = [[0.0, *(n / top for n, top in zip(v, totals, strict=True))] for v in values]
-    pool = [row["pool"] for row in facts["balance"]]
-    least = min(pool)
-    ratio = f"{max(pool) / least:.1f} times as many" if least else "and some class has none yet"
-    said = f"The largest class of the labeled pool has {_count(max(pool))} images, the smallest {_count(least)}: {ratio}."
-    blocks: list[Block] = [Text(said), Table(columns, rows, shades)]
-    if len(facts["balance"]) > len(shown):
-        blocks.append(Text(f"The {len(shown)} largest of {_count(len(facts['balance']))} classes are shown."))
+    shades = [[0.0, *(n / top for n, top in zip(v, most, strict=True))] for v in values]
+    blocks: list[Block] = [
+        List(_lopsided(balance, numbers)),
+        Table(["class", *splits, *(f"round {n}" for n in numbers)], rows, shades),
+    ]
+    if len(balance) > len(shown):
+        blocks.append(Text(f"The {len(shown)} largest of {_count(len(balance))} classes are shown."))
     return blocks
+
+
+def _lopsided(balance: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> list[str]:
+    """Return how uneven the pool's labels are, and the rounds that brought mostly one class."""
+    pool = [row["pool"] for row in balance]
+    least = (
+        f"the smallest {_count(min(pool))}" if min(pool) else f"{_count(pool.count(0))} classes have none yet"
+    )
+    said = [f"The largest class of the labeled pool has {_count(max(pool))} images, {least}."]
+    for number in numbers:
+        total = sum(row["rounds"][number] for row in balance)
+        top = max(balance, key=lambda row: row["rounds"][number])
+        n = top["rounds"][number]
+        if len(balance) > 2 and 2 * n > total >= 10:
+            said.append(
+                f"Round {number} brought mostly one class: {_count(n)} of {_count(total)} are {top['name']}."
+            )
+    return said
 
 
 def _certain(facts: Facts) -> list[Block]:
@@ -248,7 +261,7 @@ def _certain_picture(entry: Mapping[str, Any]) -> Picture:
 def _rounds(facts: Facts) -> list[Block]:
     rows = [
         [
-            f"{row['id']} ({row['strategy']})", _count(row["images"]), _count(row["control"]), _count(row["reserved"]),
+            f"{row['id']} ({_strategy(row)})", _count(row["images"]), _count(row["control"]), _count(row["reserved"]),
             _count(row["answered"]), _count(row["out"]), _count(row["candidates"]),
             "–" if row["run_id"] is None else str(row["run_id"]), _day(row["created_at"]),
         ]
@@ -280,6 +293,12 @@ def _rounds(facts: Facts) -> list[Block]:
     if hidden := len(facts["rounds"]) - len(galleries):
         blocks.append(Text(f"The pictures of the {_count(hidden)} oldest rounds are left out."))
     return blocks
+
+
+def _strategy(row: Mapping[str, Any]) -> str:
+    """Return who chose a round, and for whom it stood in."""
+    guard = row["params"].get("guard") or {}
+    return f"{row['strategy']}, not {guard['instead_of']} yet" if guard else str(row["strategy"])
 
 
 def _pick_picture(pick: Mapping[str, Any], *, scored: bool) -> Picture:

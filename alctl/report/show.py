@@ -1,0 +1,196 @@
+"""Pictures of a round: its contact sheet with what annotators said since, and where it lies among all embeddings."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from sqlalchemy import Connection
+
+from alctl import bundle, runs
+from alctl.chance import stream
+from alctl.errors import AlctlError
+from alctl.images import BrokenImages, Source
+from alctl.pool import history, items, rounds
+from alctl.progress import Progress
+from alctl.project import Project, required_state
+from alctl.report.facts import RESERVED, said_of
+from alctl.score import Scorer
+
+MOST = 2_000
+"""Images of a kind that are embedded; of more a random part."""
+KINDS = ("rest", "labeled", "picked")
+_COLOURS = {"rest": "#b8bec7", "labeled": "#1f77b4", "picked": "#d62728"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a picture shows."""
+
+    round: int
+    image: Image.Image
+    about: dict[str, Any]
+    """How it was made, as JSON knows it; it goes into the file too."""
+
+
+def last_round(project: Project) -> int:
+    """Return the number of the newest round; AlctlError before the first."""
+    with project.reading() as connection:
+        number = rounds.next_round(connection) - 1
+    if not number:
+        raise AlctlError("no round was selected yet; run `alctl select --k 100` first")
+    return number
+
+
+def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
+    """Draw the first images of a round with score, rank and label; a random control image says so."""
+    with project.reading() as connection:
+        row, picks = _round(connection, number)
+        root = required_state(connection, project.folder)["root"]
+        answers = {a["item_id"]: said_of(a) for a in history.answers_of_round(connection, number)}
+    shown = picks[: bundle.SHEET]
+    sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in shown]
+    thumbnails: list[Image.Image | None] = []
+    try:
+        for thumbnail in bundle.thumbs(sources, progress):
+            thumbnails.append(thumbnail)
+    except BrokenImages:
+        pass  # they are blank
+    said = {
+        pick["item_id"]: ("(random) " if pick["why"] == bundle.CONTROL else "")
+        + (answers.get(pick["item_id"]) or "no answer yet")
+        for pick in shown
+    }
+    about = {"round": number, "strategy": row["strategy"], "images": len(picks), "shown": len(shown)}
+    return Shown(number, bundle.contact_sheet(shown, thumbnails, said), about)
+
+
+def _round(connection: Connection, number: int) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    """Return a round and its training candidates, best first, or the reserved ones if it has no others."""
+    row = rounds.round_row(connection, number)
+    if row is None:
+        last = rounds.next_round(connection) - 1
+        raise AlctlError(
+            f"there is no round {number}; " + (f"the last one is {last}" if last else "none was selected yet")
+        )
+    picks = rounds.picks(connection, number)
+    return row, [pick for pick in picks if pick["why"] not in RESERVED] or picks
+
+
+def embedding(project: Project, number: int, device: str, progress: Progress) -> Shown:
+    """Draw a t-SNE of the embeddings of a round's picks, of what was labeled before it, and of some of the rest.
+
+    The network is the one that chose the round, or the newest one where none did.
+    """
+    with project.reading() as connection:
+        row, picks = _round(connection, number)
+        state = required_state(connection, project.folder)
+        run = next((r for r in rounds.every_run(connection) if r["id"] == row["run_id"]), None)
+        picked = np.array([pick["item_id"] for pick in picks], dtype=np.int64)
+        labeled = history.learned_before(connection, number)
+        rest = history.rest(connection, [*labeled.tolist(), *picked.tolist()], MOST, row["seed"], number)
+    parts = {"rest": rest, "labeled": labeled, "picked": picked}
+    parts = {kind: _some(ids, stream(row["seed"], "show", kind, number)) for kind, ids in parts.items()}
+    model = runs.model_of(project, run, device) if run else runs.required_model(project, device)
+    ids = np.concatenate([parts[kind] for kind in KINDS])
+    kinds = np.repeat(np.arange(len(KINDS)), [len(parts[kind]) for kind in KINDS])
+    kept, vectors = _embed(project, model, ids, state["root"], progress)
+    if len(vectors) < 5:
+        raise AlctlError(f"{len(vectors)} images are too few for a picture of their embeddings")
+    progress("arranging", 0, 1)
+    places, parameters = arrange(vectors, row["seed"])
+    about = {
+        "round": number, "strategy": row["strategy"], "run": model.run["id"], "arranged_by": "t-SNE",
+        **parameters, "images": {kind: int((kinds[kept] == i).sum()) for i, kind in enumerate(KINDS)},
+    }  # fmt: skip
+    return Shown(number, _draw(places, kinds[kept], about), about)
+
+
+def _some(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return up to `MOST` random ones."""
+    if len(ids) <= MOST:
+        return ids
+    return np.sort(np.random.default_rng(seed).choice(ids, MOST, replace=False))
+
+
+def _embed(
+    project: Project, model: runs.Model, ids: NDArray[np.int64], root: str, progress: Progress
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the positions of the images that can be decoded, and their embeddings."""
+    with project.reading() as connection:
+        sources = [runs.source_of(root, item) for item in items.fetch(connection, ids)]
+    cache = runs.cache_of(project, model.task, model.trained.config.image_size)
+    kept = np.arange(len(sources))
+    while True:
+        some = [sources[i] for i in kept]
+        scorer = Scorer(model.trained, model.task, partial(cache.batches, some, progress), len(some))
+        try:
+            return kept, scorer.map(lambda prediction: prediction.embedding).float().cpu().numpy()
+        except BrokenImages as broken:
+            kept = np.array([i for i in kept if sources[i].id not in broken.reasons], dtype=np.int64)
+
+
+def arrange(vectors: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return a place in the plane for each of (N, D) vectors, (N, 2), and the exact parameters of t-SNE."""
+    import sklearn
+    from sklearn.manifold import TSNE
+
+    parameters: dict[str, Any] = {
+        "perplexity": min(30.0, (len(vectors) - 1) / 3), "early_exaggeration": 12.0, "learning_rate": "auto",
+        "max_iter": 1000, "init": "pca", "metric": "euclidean", "method": "barnes_hut", "angle": 0.5,
+        "random_state": seed % 2**32,
+    }  # fmt: skip
+    if np.ptp(vectors, axis=0).max(initial=0) == 0:
+        raise AlctlError("all embeddings are the same; train longer before you look at them")
+    places: NDArray[np.float32] = TSNE(n_components=2, **parameters).fit_transform(vectors)
+    return places, parameters | {"scikit-learn": sklearn.__version__}
+
+
+def _draw(places: NDArray[np.float32], kinds: NDArray[np.int64], about: Mapping[str, Any]) -> Image.Image:
+    """Draw the three kinds over each other, the picks on top; an axis of t-SNE means nothing, so there is none."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 7), dpi=130, layout="constrained")
+    axes: Any = figure.subplots()
+    names = {"rest": "others of the pool", "labeled": "labeled before", "picked": "picked in this round"}
+    for i, kind in enumerate(KINDS):
+        some = places[kinds == i]
+        axes.scatter(some[:, 0], some[:, 1], s=9 if kind != "picked" else 18, c=_COLOURS[kind], linewidths=0,
+                     label=f"{names[kind]} ({len(some):,})", alpha=0.8)  # fmt: skip
+    axes.set(
+        xticks=[],
+        yticks=[],
+        title=f"round {about['round']}, {about['strategy']}: t-SNE of embeddings of run {about['run']}",
+    )
+    axes.legend(loc="best")
+    figure.text(
+        0.5, 0.0,
+        f"perplexity {about['perplexity']:g}, init {about['init']}, {about['max_iter']} iterations, "
+        f"seed {about['random_state']}", ha="center", va="bottom", fontsize=8, color="#666666",
+    )  # fmt: skip
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return Image.open(file).convert("RGB")
+
+
+def save(shown: Shown, file: Path) -> None:
+    """Write the picture whole, or not at all; a PNG carries how it was made."""
+    info = PngInfo()
+    info.add_itxt("alctl", json.dumps(shown.about))
+    partial_file = file.with_name(f".{file.stem}.partial{file.suffix}")
+    try:
+        shown.image.save(partial_file, pnginfo=info)
+        partial_file.replace(file)
+    except ValueError as error:
+        raise AlctlError(f"{file} is no picture file; name one that ends in .png") from error
+    except OSError as error:
+        raise AlctlError(f"cannot write {file}: {error.strerror or error}") from error
+    finally:
+        partial_file.unlink(missing_ok=True)
