@@ -134,7 +134,7 @@ def _fits(old: Tensor, new: Tensor, *, grows: bool) -> bool:
 
 def _other_network(path: Path, difference: str) -> str:
     return (
-        f"a warm start needs the network of the training run before, and {path.name} has another {difference}; "
+        f"a warm start needs the network of the training run before, and {path.name} differs in {difference}; "
         "use the same model, width, taps, module and embedding, or --start cold"
     )
 
