@@ -51,7 +51,7 @@ class TrainConfig:
         "cold: from the initial weights each time; warm: from the last training run's, as the paper words it",
     )
     epochs: Count = option(200, "passes over the labeled images")
-    batch_size: Count = option(128, "images per step")
+    batch_size: Annotated[int, Ge(2)] = option(128, "images per step; the ranking loss compares two")
     lr: Positive = option(0.1, "learning rate of SGD")
     momentum: Share = option(0.9, "momentum of SGD")
     weight_decay: NotNegative = option(5e-4, "weight decay of SGD")

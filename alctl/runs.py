@@ -95,6 +95,7 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
             for split in ("pool", "validation", "test")
         }
         config = resolve(config, items.sizes(connection))
+        _check_device(config.device)
         _check_enough(splits["pool"], categories)
         seed = state["seed"] if seed is None else seed
         own = lineage.fingerprint(categories, config, seed, splits["pool"].plain)
@@ -146,6 +147,15 @@ def resolve(config: TrainConfig, largest: tuple[int, int]) -> TrainConfig:
     return replace(
         config, image_size=size, device=device, precision=precision, model=model, report_model=report
     )
+
+
+def _check_device(name: str) -> None:
+    """Refuse a device that is not there, before anything takes time."""
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        raise AlctlError(f"device {name!r} cannot be used: {why}; auto takes the best there is") from error
 
 
 def _check_enough(pool: Labeled, categories: Sequence[str]) -> None:
@@ -307,6 +317,7 @@ def model_of(project: Project, run: Mapping[str, Any], device: str = "auto") -> 
         weights_of(project, run), lambda info: task_of(info["task"], info["categories"])
     )
     config = resolve(replace(trained.config, device=device, precision="auto"), (0, 0))
+    _check_device(config.device)
     trained.config = replace(trained.config, device=config.device, precision=config.precision)
     trained.to(config.device)
     return Model(run, trained, task_of(info["task"], info["categories"]))

@@ -1,8 +1,9 @@
 """The application object, and the one place where an error becomes a sentence and an exit code."""
 
+import errno
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -11,7 +12,10 @@ from alctl.errors import AlctlError
 
 
 class Commands(TyperGroup):
-    """Commands in the order of the loop; AlctlError is shown without a traceback and exits 1."""
+    """Commands in the order of the loop; AlctlError is shown without a traceback and exits 1.
+
+    So is what the machine refuses, such as a full disk: no command can foresee every place of that.
+    """
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order in which they were declared."""
@@ -22,13 +26,21 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except AlctlError as error:
-            from alctl.cli.screen import show_error
+            _fail(str(error), [row._asdict() for row in getattr(error, "problems", [])])
+        except OSError as error:
+            if error.errno is None or error.errno == errno.EPIPE:
+                raise  # a reader such as `head` has gone, or it is a bug
+            named = f"{error.filename}: " if error.filename is not None else ""
+            _fail(f"{named}{error.strerror}", [])
 
-            if "--json" in sys.argv:
-                problems = [row._asdict() for row in getattr(error, "problems", [])]
-                typer.echo(json.dumps({"error": str(error), "problems": problems}))
-            show_error(str(error))
-            raise typer.Exit(1) from error
+
+def _fail(message: str, problems: list[dict[str, Any]]) -> NoReturn:
+    from alctl.cli.screen import show_error
+
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": message, "problems": problems}))
+    show_error(message)
+    raise typer.Exit(1)
 
 
 app = typer.Typer(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import DryRunOption, JsonOption, ProjectOption
+from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
 
 LabelsOption = Annotated[
     str, typer.Option("--labels", help="none, or folders: each image's folder is its class, and its label.")
@@ -27,12 +27,13 @@ def init(
     task: Annotated[str, typer.Option(help="What is labeled.")] = "classification",
     validation: Annotated[
         int | None,
-        typer.Option(show_default=False, help="Images reserved for validation [5 %, at most 500]."),
+        typer.Option(min=0, show_default=False, help="Images reserved for validation [5 %, at most 500]."),
     ] = None,
     test: Annotated[
-        int | None, typer.Option(show_default=False, help="Images reserved for the test [5 %, at most 500].")
+        int | None,
+        typer.Option(min=0, show_default=False, help="Images reserved for the test [5 %, at most 500]."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all chance in this project.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance in this project.")] = 0,
     database: Annotated[str, typer.Option(help="PostgreSQL URL of the state [SQLite in the project].")] = "",
     verify: VerifyOption = False,
     dry_run: DryRunOption = False,
@@ -49,8 +50,12 @@ def init(
     """
     from alctl import ingest
     from alctl.cli import screen
+    from alctl.errors import AlctlError
+    from alctl.plugins import Plugins, unknown
     from alctl.project import DEFAULT_FOLDER
 
+    if task not in (tasks := Plugins("alctl.tasks", object).names()):
+        raise AlctlError(unknown(task, tasks, "tasks"))
     options = ingest.Options(task, class_names(classes), validation, test, seed, verify, dry_run, database)
     with screen.bars() as progress:
         source = find_dataset(dataset, labels, progress)
@@ -66,8 +71,8 @@ def add(
     dataset: Annotated[str, typer.Argument(help="A folder of images or a manifest.")],
     project: ProjectOption = None,
     labels: LabelsOption = "none",
-    validation: Annotated[int, typer.Option(help="More images reserved for validation.")] = 0,
-    test: Annotated[int, typer.Option(help="More images reserved for the test.")] = 0,
+    validation: Annotated[int, typer.Option(min=0, help="More images reserved for validation.")] = 0,
+    test: Annotated[int, typer.Option(min=0, help="More images reserved for the test.")] = 0,
     verify: VerifyOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,

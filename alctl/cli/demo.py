@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import JsonOption
+from alctl.cli.options import LARGEST, JsonOption
 
 
 @app.command()
@@ -16,7 +16,7 @@ def demo(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds for each of the two strategies.")] = 5,
     k: Annotated[int, typer.Option("--k", min=2, help="Images a round.")] = 40,
-    seed: Annotated[int, typer.Option(help="Seed of all chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Run the whole loop on handwritten digits in about two minutes: by predicted loss, and at random.

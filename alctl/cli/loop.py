@@ -7,6 +7,7 @@ import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import (
+    LARGEST,
     DeviceOption,
     DryRunOption,
     JsonOption,
@@ -29,7 +30,9 @@ ToOption = Annotated[
 
 @app.command()
 def select(
-    k: Annotated[int, typer.Option("--k", min=1, help="How many images to label in this round.")],
+    k: Annotated[
+        int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
+    ],
     project: ProjectOption = None,
     strategy: Annotated[
         str,
@@ -153,7 +156,7 @@ def show_doubts(selected: Any) -> None:
 
 @app.command()
 def export(
-    number: Annotated[int, typer.Argument(metavar="ROUND", help="The round's number.")],
+    number: Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")],
     project: ProjectOption = None,
     images: ImagesOption = "link",
     to: ToOption = None,
@@ -186,7 +189,8 @@ def import_labels(
     ] = "csv",
     annotator: Annotated[str, typer.Option(help="Whose labels they are, where the file does not say.")] = "",
     round_: Annotated[
-        int | None, typer.Option("--round", show_default=False, help="Take only images of this round.")
+        int | None,
+        typer.Option("--round", max=LARGEST, show_default=False, help="Take only images of this round."),
     ] = None,
     add_classes: Annotated[
         bool, typer.Option("--add-classes", help="Make unknown classes new ones.")
@@ -245,7 +249,7 @@ def show_imported(result: Any, *, dry_run: bool) -> None:
 
 @app.command("undo-import")
 def undo_import(
-    number: Annotated[int, typer.Argument(metavar="IMPORT", help="The import's number.")],
+    number: Annotated[int, typer.Argument(metavar="IMPORT", max=LARGEST, help="The import's number.")],
     project: ProjectOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,

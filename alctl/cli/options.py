@@ -25,6 +25,9 @@ def complete_formats() -> list[str]:
     return Plugins("alctl.formats", object).names()
 
 
+LARGEST = 2**31 - 1
+"""The largest number that a column of the database takes."""
+
 ProjectOption = Annotated[
     Path | None,
     typer.Option(
@@ -35,7 +38,10 @@ ProjectOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")]
 SeedOption = Annotated[
-    int | None, typer.Option("--seed", show_default=False, help="Seed of all chance; else the project's.")
+    int | None,
+    typer.Option(
+        "--seed", min=0, max=LARGEST, show_default=False, help="Seed of all chance; else the project's."
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:1, mps, or auto: the best there is.")
