@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -133,6 +134,59 @@ def test_every_bad_key_of_the_settings_file_is_named(tmp_path):
     assert done.returncode == 1
     for word in ("alctl.toml", "train.epoch", "train.width", "selekt", "select.subset"):
         assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("init images --project p --task nonsense", "did you mean|is none of the tasks"),
+        ("init images --project /proc/nope/p", "No such file"),
+        ("demo labels.csv", "Not a directory"),
+        ("export 1 --to images/0000.png/x", "File exists|Not a directory"),
+        ("export 1 --to /proc/nope", "No such file"),
+        ("train --epochs 1 --device nope", "device 'nope' cannot be used"),
+        ("train --epochs 1 --device cuda:99", "device 'cuda:99' cannot be used"),
+        ("train --epochs 1 --device meta", "device 'meta' cannot be used"),
+        ("train --epochs 1 --batch-size 1", "train.batch_size"),
+        ("predict --device cpu --out no/folder/p.csv", "No such file"),
+        ("predict --device cpu --out images", "directory"),
+        ("predict --device nope --out p.csv", "device 'nope' cannot be used"),
+        ("import-labels images", "directory"),
+    ],
+)
+def test_what_the_machine_refuses_is_a_sentence_too(used, words, sentence):
+    done = run_warm(*words.split(), "--json", cwd=used)
+    assert done.returncode == 1, done.stderr
+    assert re.search(sentence, json.loads(done.stdout)["error"])
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """A folder with a project of which a round was selected and that was trained."""
+    folder = tmp_path_factory.mktemp("used")
+    make_images(folder / "images", 8)
+    write_csv(folder / "labels.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 9)])
+    for words in (
+        ["init", "images", "--classes", "cat,dog"],
+        ["select", "--k", 3],
+        ["import-labels", "labels.csv"],
+    ):
+        warm_json(*words, cwd=folder)
+    warm_json("train", "--epochs", 1, *TINY_FLAGS, cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "select --k 99999999999999999999", "select --k 3 --seed 99999999999999999999", "export 99999999999999999999",
+        "import-labels l.csv --round 99999999999999999999", "undo-import 99999999999999999999", "init x --validation -1",
+        "init x --seed -1", "add x --test -1",
+    ],
+)  # fmt: skip
+def test_a_number_that_no_database_holds_is_a_usage_error(words):
+    assert CliRunner().invoke(app, words.split(), prog_name="alctl").exit_code == 2
 
 
 def test_settings_of_the_file_hold_and_options_go_before_them(tmp_path):
