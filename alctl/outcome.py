@@ -19,7 +19,8 @@ from alctl.pool import items, labels
 from alctl.pool import rounds as recorded
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project
-from alctl.simulate import BASE, LOCK, RECORD, claimed, metric_of, opened, write_whole
+from alctl.replay import write_whole
+from alctl.simulate import BASE, LOCK, RECORD, claimed, measured, metric_of, opened
 
 BASELINE = "random"
 RANKING = "ranking_accuracy"
@@ -123,7 +124,7 @@ def _of_arm(project: Project, strategy: str, trial: int) -> list[Result]:
         classes = Counter(given.get(pick["item_id"]) for pick in asked if pick["rank"])
         results.append(
             Result(
-                strategy, trial, run["seed"], number, run["labeled"], run["metrics"].get("test") or {},
+                strategy, trial, run["seed"], number, run["labeled"], measured(run["metrics"]),
                 {name: classes[i] for i, name in enumerate(names, start=1)}, run["seconds"], run["environment"],
             )
         )  # fmt: skip

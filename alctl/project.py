@@ -188,9 +188,9 @@ def _refuse_occupied(folder: Path) -> None:
         raise AlctlError(f"{folder} is not an empty folder; choose another one with --project")
 
 
-def config_text(**settings: str | bool) -> str:
+def config_text(**settings: str) -> str:
     """Return a new project's `alctl.toml`: every setting with its explanation, commented out if not given or ""."""
-    given = {name: value for name, value in settings.items() if value != ""}
+    given = {name: value for name, value in settings.items() if value}
     lines = [
         "# Settings of this alctl project. Uncomment to change; every one is also an option of its command.",
         "",

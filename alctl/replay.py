@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,13 +110,19 @@ def noisy(truth: Mapping[str, str], share: float, seed: int) -> dict[str, str]:
 
 def write_truth(file: Path, truth: Mapping[str, str]) -> None:
     """Write path and class of every pool image to a CSV, whole or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as table:
-        csv.writer(table).writerows([("path", "label"), *sorted(truth.items())])
-    partial.replace(file)
+    table = StringIO(newline="")
+    csv.writer(table, lineterminator="\n").writerows([("path", "label"), *sorted(truth.items())])
+    write_whole(file, table.getvalue())
 
 
 def read_truth(file: Path) -> dict[str, str]:
     """Read what `write_truth` wrote."""
     with file.open(encoding="utf-8", newline="") as table:
         return {row["path"]: row["label"] for row in csv.DictReader(table)}
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text file so that nobody ever sees half of it."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(text, encoding="utf-8", newline="")
+    partial.replace(file)

@@ -117,12 +117,12 @@ def prepare(
         file = folder / RECORD
         if not file.exists():
             facts = _make_base(folder, simulation, find(), progress)
-            write_whole(file, json.dumps(wanted | facts, indent=1))
+            replay.write_whole(file, json.dumps(wanted | facts, indent=1))
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         _refuse_other(folder, record, wanted)
         if set(wanted["strategies"]) - set(record["strategies"]):
             record["strategies"] |= wanted["strategies"]
-            write_whole(file, json.dumps(record, indent=1))
+            replay.write_whole(file, json.dumps(record, indent=1))
     if simulation.k * simulation.rounds > record["pool"]:
         raise AlctlError(
             f"{simulation.rounds} rounds of {simulation.k:,} are more than the {record['pool']:,} images of the pool; "
@@ -245,8 +245,7 @@ def _start(folder: Path, arm: Arm) -> None:
     with db.writing(engine) as connection:
         items.set_seed(connection, arm.seed)
     engine.dispose()
-    # A strategy is compared as it is: what `select` does to help a real project would hide what it does itself.
-    write_whole(arm.folder / CONFIG, config_text(cache="../../cache", guard=False))
+    replay.write_whole(arm.folder / CONFIG, config_text(cache="../../cache"))
 
 
 def _rounds(arm: Arm, simulation: Simulation, truth: Mapping[str, str], progress: Progress) -> Iterator[Done]:
@@ -263,7 +262,7 @@ def _rounds(arm: Arm, simulation: Simulation, truth: Mapping[str, str], progress
             exchange.import_labels(project, _answer(project, number, truth), options)
             result = _train(project, arm, simulation, number, progress)
             trained += 1
-            value = (result["metrics"].get("test") or {}).get(metric_of(project))
+            value = measured(result["metrics"]).get(metric_of(project))
             yield Done(arm, number, result["labeled"], value, time.perf_counter() - started)
 
 
@@ -274,7 +273,7 @@ def _position(project: Project) -> tuple[int, int]:
 
 
 def _options(arm: Arm, simulation: Simulation, number: int) -> rounds.SelectOptions:
-    """The first round is random from the whole pool, the same for all arms of a trial."""
+    """The first round is random from the whole pool, the same for all arms of a trial; no guard helps the others."""
     if number == 1:
         return rounds.SelectOptions(simulation.k, rounds.UNTRAINED, subset=0)
     return rounds.SelectOptions(
@@ -324,6 +323,12 @@ def _train(
     return result
 
 
+def measured(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return a run's metrics on the test images: of the model to report if there is one, the other's as joint_… then."""
+    joint, alone = metrics.get("test") or {}, (metrics.get("report") or {}).get("test") or {}
+    return {**joint, **alone, **{f"joint_{name}": joint.get(name) for name in alone}}
+
+
 def metric_of(project: Project) -> str:
     """Return the name of the task's metric."""
     return TASKS.load(project.state()["task"]).metric
@@ -337,13 +342,6 @@ def opened(folder: Path) -> Iterator[Project]:
         yield project
     finally:
         project.engine.dispose()
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a text file so that nobody ever sees half of it."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
 
 
 def _quiet(_stage: str, _done: int, _total: int) -> None:

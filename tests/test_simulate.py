@@ -222,6 +222,19 @@ def test_another_training_of_the_same_rounds_is_shown_beside(digits: Path, whole
     assert not list(folder.glob("*:*"))
 
 
+def test_the_model_to_report_is_measured_where_it_is_trained(digits: Path, tmp_path: Path):
+    one = ("--strategy", "learning-loss", "--trials", 1, "--rounds", 1, "--report-model")
+    done = simulate(digits, tmp_path / "new", *one)
+    assert done.returncode == 0, done.stderr
+    with arm(tmp_path / "new", "learning-loss/trial-1").reading() as connection:
+        metrics = recorded.every_run(connection)[0]["metrics"]
+    found = {row["metric"]: float(row["value"]) for row in rows(tmp_path / "new")}
+    assert found["accuracy"] == metrics["report"]["test"]["accuracy"]
+    assert found["target_loss"] == metrics["report"]["test"]["target_loss"]
+    assert found["joint_target_loss"] == metrics["test"]["target_loss"] != found["target_loss"]
+    assert found["ranking_accuracy"] == metrics["test"]["ranking_accuracy"]
+
+
 def test_simulations_of_other_rounds_are_not_compared(digits: Path, whole: Path, tmp_path: Path):
     other = ("--strategy", "random", "--trials", 1, "--rounds", 1, "--k", 13)
     done = simulate(digits, tmp_path / "new", *other, "--compare", whole)
