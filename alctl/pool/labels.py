@@ -221,10 +221,10 @@ def write_batch(
 
 def write_initial(connection: Connection, *, source: str, now: str) -> int:
     """Write the classes that the staged files of a scan name as labels of the items that are new or repaired."""
-    known = """SELECT digest, min(category) AS name FROM staged_item WHERE category IS NOT NULL
-               GROUP BY digest HAVING count(DISTINCT category) = 1"""
-    rows = f"""FROM ({known}) AS k JOIN item AS i ON i.digest = k.digest JOIN category AS c ON c.name = k.name
-               JOIN staged_item AS s ON s.path = i.path AND s.fate IN ('new', 'repaired')"""
+    known = """SELECT digest, min(category) AS name FROM staged_item WHERE digest IS NOT NULL GROUP BY digest
+               HAVING count(DISTINCT category) = 1
+                 AND sum(CASE WHEN fate IN ('new', 'repaired') THEN 1 ELSE 0 END) > 0"""
+    rows = f"""FROM ({known}) AS k JOIN item AS i ON i.digest = k.digest JOIN category AS c ON c.name = k.name"""
     count = int(scalar(connection, f"SELECT count(*) {rows}"))
     if not count:
         return 0
