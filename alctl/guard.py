@@ -1,8 +1,7 @@
 """The cold-start guard: predicted losses choose images only once they have proven themselves.
 
-LL4AL is below random while its module has learned from few labels (its supplement, tables 1 and 3, has it so on
-human poses, and independent measurements on CIFAR-100), so whether it may choose is asked of the reserved validation
-images.
+LL4AL is below random while its module has learned from few labels: on human poses in its own supplement (table 3), and
+on CIFAR-100 in the logs of Ji et al. (WACV 2023). So the reserved validation images are asked whether it may choose.
 """
 
 from collections.abc import Mapping

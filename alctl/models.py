@@ -178,7 +178,7 @@ class Trained(nn.Module):
     def forward(self, images: Tensor, *, detach: bool = False) -> tuple[Output, Tensor | None]:
         """Run (B, 3, H, W) uint8 images; return the output in float32 and the predicted losses (B,).
 
-        With ``detach`` the loss prediction module learns from features that pass no gradient back (section 3.3).
+        With ``detach`` the loss prediction module learns from features that pass no gradient back (section 4.1).
         """
         bf16 = self.config.precision == "bf16"
         normal = (images.float() - self.mean[:, None, None]) / self.std[:, None, None]

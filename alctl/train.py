@@ -169,7 +169,7 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
 
 
 def detaches(config: TrainConfig, epoch: int) -> bool:
-    """Return whether the ranking loss no longer reaches the target model in a 0-based epoch (section 3.3)."""
+    """Return whether the ranking loss no longer reaches the target model in a 0-based epoch (section 4.1)."""
     return epoch >= round(config.grad_stop * config.epochs)
 
 

@@ -395,15 +395,23 @@ def test_settings_beyond_any_use_are_refused(setting):
         check_config({"train": setting}, "a file")
 
 
-@pytest.mark.parametrize("claim", [{"width": 10**9}, {"width": 4096}, {"embedding": 65_536}])
-def test_a_file_that_claims_a_gigantic_model_is_refused_before_it_takes_any_memory(tmp_path, claim):
+@pytest.mark.parametrize(
+    ("claim", "reason"),
+    [
+        ({"width": 10**9}, "less than or equal to 4096"),
+        ({"width": 4096}, "its own settings say (4096, 3, 3, 3)"),
+        ({"embedding": 65_536}, "its own settings say (65536, 4)"),
+    ],
+)
+def test_a_file_that_claims_a_gigantic_model_is_refused_before_it_takes_any_memory(tmp_path, claim, reason):
     path = tmp_path / "model.safetensors"
     images, _ = pictures(4)
     save_model(path, new_model(TASK, images, tiny(), seed=0), {})
     tensors, header = read(path)
     write(path, tensors, {**header, "config": {**header["config"], **claim}})
     done = run_in_little_memory(path)
-    assert "refused: " in done, done
+    assert "refused: " in done
+    assert reason in done
 
 
 def run_in_little_memory(path: Path) -> str:
