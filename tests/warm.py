@@ -5,6 +5,7 @@ Torch takes seconds to import; a test that runs ten commands, or kills thirty, w
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ class Running:
         self.process.join(timeout)
         assert not self.process.is_alive(), f"{self.arguments} is still running"
         printed = [(self.folder / name).read_text(encoding="utf-8") for name in ("out", "err")]
+        shutil.rmtree(self.folder)
         return subprocess.CompletedProcess(self.arguments, self.process.exitcode or 0, *printed)
 
     def signal(self, number: int) -> None:
