@@ -18,16 +18,13 @@ from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.images import BrokenImages, ImageCache, Source
 from alctl.lineage import file_digest
-from alctl.machine import best_device, environment
+from alctl.machine import check_device, environment, resolve
 from alctl.models import Trained
 from alctl.pool import items, labels, rounds
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.task import TASKS, Task
 from alctl.train import Epoch, new_model, train
-
-SMALL = 64
-"""Images up to this size keep their size and get the network made for them."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
             for split in ("pool", "validation", "test")
         }
         config = resolve(config, items.sizes(connection))
-        _check_device(config.device)
+        check_device(config.device)
         _check_enough(splits["pool"], categories)
         seed = state["seed"] if seed is None else seed
         own = lineage.fingerprint(categories, config, seed, splits["pool"].plain)
@@ -132,30 +129,6 @@ def _annotations(
 def source_of(root: str, item: items.Item) -> Source:
     """Return where the pixels of an item are."""
     return Source(item.id, f"{root}/{item.path}", item.digest)
-
-
-def resolve(config: TrainConfig, largest: tuple[int, int]) -> TrainConfig:
-    """Replace every "auto" by what it means for images of this size on this machine."""
-    side = max(largest)
-    size = config.image_size or (side if side <= SMALL else 224)
-    device = config.device if config.device != "auto" else best_device()
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if device.startswith("cuda") else "fp32"
-    model = config.model if config.model != "auto" else ("resnet18-cifar" if size <= SMALL else "resnet18")
-    report = config.report_model and config.loss_weight > 0  # else the model has no module as it is
-    return replace(
-        config, image_size=size, device=device, precision=precision, model=model, report_model=report
-    )
-
-
-def _check_device(name: str) -> None:
-    """Refuse a device that is not there, before anything takes time."""
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).partition("\n")[0]
-        raise AlctlError(f"device {name!r} cannot be used: {why}; auto takes the best there is") from error
 
 
 def _check_enough(pool: Labeled, categories: Sequence[str]) -> None:
@@ -317,7 +290,7 @@ def model_of(project: Project, run: Mapping[str, Any], device: str = "auto") -> 
         weights_of(project, run), lambda info: task_of(info["task"], info["categories"])
     )
     config = resolve(replace(trained.config, device=device, precision="auto"), (0, 0))
-    _check_device(config.device)
+    check_device(config.device)
     trained.config = replace(trained.config, device=config.device, precision=config.precision)
     trained.to(config.device)
     return Model(run, trained, task_of(info["task"], info["categories"]))

@@ -11,9 +11,9 @@ from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.exchange import undo_import
 from alctl.lineage import file_digest
-from alctl.machine import best_device
+from alctl.machine import best_device, resolve
 from alctl.project import Project
-from alctl.runs import last_model, plan_training, resolve, run_training
+from alctl.runs import last_model, plan_training, run_training
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.project_files import TINY_FLAGS, no_progress, small_project, take, write_csv
