@@ -34,16 +34,15 @@ def report(
     from alctl.cli import screen
     from alctl.project import open_project
     from alctl.report.facts import Options
-    from alctl.report.make import make, write
+    from alctl.report.make import make
 
     kind = "json" if json else form
-    with screen.bars() as progress:
-        text, facts = make(open_project(project), kind, Options(cost_per_hour, device), progress)
     target = out or (Path("report.html") if kind == "html" else None)
+    with screen.bars() as progress:
+        text, facts = make(open_project(project), kind, Options(cost_per_hour, device), progress, target)
     if target is None:
         typer.echo(text, nl=False)
         return
-    write(target, text)
     screen.say(facts["advice"]["verdict"])
     screen.say(f"the report is in {target}")
     screen.next_step("alctl select --k 100")

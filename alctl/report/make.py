@@ -15,14 +15,22 @@ from alctl.report.pictures import shown, thumbnails
 Format = Literal["html", "md", "json"]
 
 
-def make(project: Project, form: Format, options: Options, progress: Progress) -> tuple[str, dict[str, Any]]:
-    """Return the report as text, and the facts that it was made of."""
+def make(
+    project: Project, form: Format, options: Options, progress: Progress, out: Path | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Return the report as text, and the facts that it was made of; written to ``out`` too, if there is one."""
+    if out is not None and not out.parent.is_dir():
+        raise AlctlError(f"cannot write {out}: there is no folder {out.parent}")
     facts = gather(project, options, progress)
     if form == "json":
-        return json.dumps(as_plain(facts), indent=1) + "\n", facts
-    if form == "md":
-        return markdown.render(facts), facts
-    return page.render(facts, thumbnails(project, shown(facts), progress)), facts
+        text = json.dumps(as_plain(facts), indent=1) + "\n"
+    elif form == "md":
+        text = markdown.render(facts)
+    else:
+        text = page.render(facts, thumbnails(project, shown(facts), progress))
+    if out is not None:
+        _write(out, text)
+    return text, facts
 
 
 def as_plain(value: Any) -> Any:
@@ -34,7 +42,7 @@ def as_plain(value: Any) -> Any:
     return [as_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def write(file: Path, text: str) -> None:
+def _write(file: Path, text: str) -> None:
     """Write a file whole or not at all; a file name that is no text shows a replacement character."""
     partial = file.with_name(f".{file.name}.partial")
     try:

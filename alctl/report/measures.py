@@ -43,7 +43,7 @@ def paired_gain(before: Bools, after: Bools) -> Estimate:
 
     Of N images some were gained and some lost; resampling images is resampling those two counts, so N may be large.
     Each count gets half an image more, as Agresti & Min (Statistics in Medicine, 2005) do for matched pairs: else
-    five gained and none lost would pass for certain.
+    three gained and none lost would pass for certain.
     """
     n = len(before)
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())

@@ -170,11 +170,11 @@ def _draw(places: NDArray[np.float32], kinds: NDArray[np.int64], about: Mapping[
         title=f"round {about['round']}, {about['strategy']}: t-SNE of embeddings of run {about['run']}",
     )
     axes.legend(loc="best")
-    figure.text(
-        0.5, 0.0,
+    axes.set_xlabel(
         f"perplexity {about['perplexity']:g}, init {about['init']}, {about['max_iter']} iterations, "
-        f"seed {about['random_state']}", ha="center", va="bottom", fontsize=8, color="#666666",
-    )  # fmt: skip
+        f"seed {about['random_state']}",
+        fontsize=8,
+    )
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return Image.open(file).convert("RGB")
