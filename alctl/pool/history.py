@@ -48,10 +48,9 @@ def answers_of_round(connection: Connection, number: int) -> list[Mapping[str, A
     """Return item, status, class and number of annotators behind what holds for each answered item of a round."""
     return mappings(
         connection,
-        f"""SELECT c.item_id, c.status, c.category_id, g.name, a.annotators FROM {CONSENSUS} AS c
-            JOIN selection AS s ON s.item_id = c.item_id AND s.round_id = :number
-            JOIN (SELECT item_id, count(*) AS annotators FROM {IN_FORCE} AS f GROUP BY item_id) AS a
-              ON a.item_id = c.item_id
+        f"""SELECT c.item_id, c.status, c.category_id, g.name,
+              (SELECT count(*) FROM {IN_FORCE} AS f WHERE f.item_id = c.item_id) AS annotators
+            FROM {CONSENSUS} AS c JOIN selection AS s ON s.item_id = c.item_id AND s.round_id = :number
             LEFT JOIN category AS g ON g.id = c.category_id ORDER BY c.item_id""",
         number=number,
     )
