@@ -8,6 +8,7 @@ import numpy as np
 from alctl.report import measures
 from alctl.report.measures import Estimate
 from alctl.report.scored import Judged
+from alctl.report.words import hours, interval, points
 
 _HOW = frozenset({"device", "precision", "checkpoint_every"})
 """Settings that do not change what is learned."""
@@ -170,21 +171,3 @@ def _of_ranking(facts: Mapping[str, Any]) -> list[str]:
             "no better than random ones now. Choose another strategy for the next round."
         ]
     return [f"Predicted losses still follow the true ones: Spearman {interval(around)}."]
-
-
-def points(estimate: Estimate) -> str:
-    """Return a difference of shares in percentage points with its interval."""
-    value, low, high = (100 * number for number in estimate)
-    return f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
-
-
-def interval(estimate: Estimate) -> str:
-    """Return a number with its interval."""
-    return f"{estimate.value:.3f}, 95 % interval {estimate.low:.3f} to {estimate.high:.3f}"
-
-
-def hours(seconds: float) -> str:
-    """Return a time as people say it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
