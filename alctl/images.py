@@ -20,6 +20,8 @@ from PIL import Image, ImageOps
 from alctl.errors import AlctlError
 from alctl.progress import Progress
 
+warnings.filterwarnings("ignore", module=r"PIL\.")  # here, because `catch_warnings` is not safe within threads
+
 Pixels = NDArray[np.uint8]
 Encode = Callable[[Image.Image], Pixels]
 
@@ -73,8 +75,7 @@ def _decode(source: Source, size: int) -> Image.Image:
     if source.digest is not None and hashlib.sha256(data).digest() != source.digest:
         raise _Unreadable("the file is not the one that was indexed: its bytes have changed")
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
-            warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data)) as image:
             if size:
                 scale = size / min(image.size)
                 image.draft("RGB", (round(image.width * scale), round(image.height * scale)))

@@ -111,7 +111,7 @@ def _entry_of(path: str, splits: dict[str, Split]) -> Entry:
     split: Split = "pool"
     if folders and folders[0] in splits:
         split = splits[folders.pop(0)]
-    return Entry(path, split, folders[0] if folders else None)
+    return Entry(path, split, folders[0].strip() or None if folders else None)
 
 
 def manifest_dataset(file: Path) -> Dataset:

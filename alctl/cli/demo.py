@@ -12,7 +12,7 @@ from alctl.cli.options import LARGEST, JsonOption
 @app.command()
 def demo(
     folder: Annotated[
-        Path | None, typer.Argument(show_default=False, help="A new folder to keep [a temporary one].")
+        Path | None, typer.Argument(show_default=False, help="A new folder to keep (default: a temporary one).")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds for each of the two strategies.")] = 5,
     k: Annotated[int, typer.Option("--k", min=2, help="Images a round.")] = 40,

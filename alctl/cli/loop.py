@@ -24,7 +24,7 @@ ImagesOption = Annotated[
 ]
 ToOption = Annotated[
     Path | None,
-    typer.Option("--to", show_default=False, help="Export folder [rounds/NUMBER in the project]."),
+    typer.Option("--to", show_default=False, help="Export folder (default: rounds/NUMBER in the project)."),
 ]
 
 
@@ -39,12 +39,12 @@ def select(
         typer.Option(
             show_default=False,
             autocompletion=complete_strategies,
-            help="Query strategy [learning-loss once a model is trained, before that random].",
+            help="Query strategy (default: learning-loss once a model is trained, before that random).",
         ),
     ] = "",
     subset: Annotated[
         int | None,
-        typer.Option(show_default=False, min=0, help="Random unlabeled images to score [10,000]; 0: all."),
+        typer.Option(show_default=False, min=0, help="Random unlabeled images to score (default: 10,000); 0: all."),
     ] = None,
     param: Annotated[
         list[str] | None,
@@ -56,7 +56,7 @@ def select(
             show_default=False,
             min=0,
             max=1,
-            help="Share of the images that is random, to compare the strategy with [0]; annotators see no difference.",
+            help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
         ),
     ] = None,
     guard: Annotated[
@@ -64,7 +64,7 @@ def select(
         typer.Option(
             "--guard/--no-guard",
             show_default=False,
-            help="Use the fallback while predicted losses have not proven themselves on the validation images [guard].",
+            help="Use the fallback while predicted losses have not proven themselves on the validation images (default: the project's setting, true).",
         ),
     ] = None,
     fallback: Annotated[
@@ -72,7 +72,7 @@ def select(
         typer.Option(
             show_default=False,
             autocompletion=complete_strategies,
-            help="Query strategy of the guard [random].",
+            help="Query strategy of the guard (default: random).",
         ),
     ] = "",
     resend: Annotated[

@@ -71,8 +71,8 @@ def _parameter(name: str, kind: Any, default: Any, doc: str) -> inspect.Paramete
     option = typer.Option(
         f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}",
         show_default=False,
-        rich_help_panel="Settings of [train] in alctl.toml",
-        help=f"{doc} [{_typed(default)}]",
+        rich_help_panel="Settings of the train section in alctl.toml",
+        help=f"{doc} (default: {_typed(default)})",
         autocompletion=(lambda: list(choices)) if choices else None,
     )
     annotation: Any = Annotated[type(default) | None, option]
