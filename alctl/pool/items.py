@@ -115,7 +115,7 @@ def decide_fates(connection: Connection) -> dict[str, int]:
         """UPDATE staged_item SET fate = CASE
              WHEN i.digest = staged_item.digest THEN 'known'
              WHEN i.digest IS NULL AND staged_item.problem IS NOT NULL THEN 'known'
-             WHEN i.digest IS NULL AND staged_item.digest NOT IN (SELECT digest FROM item WHERE digest IS NOT NULL)
+             WHEN i.digest IS NULL AND NOT EXISTS (SELECT 1 FROM item AS o WHERE o.digest = staged_item.digest)
                THEN 'repaired'
              ELSE 'changed' END
            FROM item AS i WHERE i.path = staged_item.path AND staged_item.fate IS NULL""",
@@ -305,12 +305,12 @@ def relink(connection: Connection, root: str, rebase: Callable[[str], str]) -> t
     """
     run(connection, "UPDATE project SET root = :root", root=root)
     run(connection, "DELETE FROM duplicate")
+    run(connection, "CREATE INDEX ix_staged_item ON staged_item (digest)")
     rows = run(
         connection,
         """SELECT i.id, i.path, s.path IS NOT NULL AS here
            FROM item AS i LEFT JOIN staged_item AS s ON i.digest IS NULL AND s.digest IS NULL AND s.path = i.path
-           WHERE i.digest IS NULL
-             OR i.digest NOT IN (SELECT digest FROM staged_item WHERE digest IS NOT NULL)""",
+           WHERE NOT EXISTS (SELECT 1 FROM staged_item AS o WHERE o.digest = i.digest)""",
     ).all()
     run(connection, "UPDATE item SET path = ':relink:' || id")  # no new path may meet an old one
     run(
