@@ -224,7 +224,8 @@ def write_initial(connection: Connection, *, source: str, now: str) -> int:
     known = """SELECT digest, min(category) AS name FROM staged_item WHERE digest IS NOT NULL GROUP BY digest
                HAVING count(DISTINCT category) = 1
                  AND sum(CASE WHEN fate IN ('new', 'repaired') THEN 1 ELSE 0 END) > 0"""
-    rows = f"""FROM ({known}) AS k JOIN item AS i ON i.digest = k.digest JOIN category AS c ON c.name = k.name"""
+    rows = f"""FROM ({known}) AS k JOIN item AS i ON i.digest = k.digest
+               JOIN category AS c ON c.name = k.name"""
     count = int(scalar(connection, f"SELECT count(*) {rows}"))
     if not count:
         return 0
