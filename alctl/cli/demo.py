@@ -12,7 +12,8 @@ from alctl.cli.options import LARGEST, JsonOption
 @app.command()
 def demo(
     folder: Annotated[
-        Path | None, typer.Argument(show_default=False, help="A new folder to keep (default: a temporary one).")
+        Path | None,
+        typer.Argument(show_default=False, help="A new folder to keep (default: a temporary one)."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds for each of the two strategies.")] = 5,
     k: Annotated[int, typer.Option("--k", min=2, help="Images a round.")] = 40,
@@ -34,6 +35,8 @@ def demo(
         raise AlctlError(f"{folder} is not empty; name a new folder, or none for a temporary one")
     target = (folder or Path(tempfile.mkdtemp(prefix="alctl-demo-"))).absolute()
     points: list[Any] = []
+    if not json:
+        screen.err.print(f"[bold cyan]$ cd {target}[/]")
     with screen.bars() as progress:
         for event in demonstration.run(target, rounds, k, seed, progress):
             if isinstance(event, demonstration.Point):
@@ -46,6 +49,7 @@ def demo(
         return
     show_curves(points, demonstration.STRATEGIES)
     screen.say(f"the curves are drawn in {target / 'learning_curve.png'}; both projects are beside it")
+    screen.say("one run on few images proves nothing either way; `alctl simulate` compares over many trials")
     screen.next_step(f"alctl status --project {target / demonstration.STRATEGIES[0]}")
     screen.next_step("alctl init YOUR_IMAGES", "to begin with your own")
 
