@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 import subprocess
+from base64 import b64decode
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from alctl.pool import labels, rounds
 from alctl.project import Project, connect
 from alctl.report.facts import Options, gather
 from alctl.report.make import as_plain, make
+from alctl.report.pictures import thumbnails
 from alctl.report.sections import TITLES
 from alctl.rounds import SelectOptions, select
 from tests.fakes import tiny
@@ -342,6 +345,20 @@ def test_an_image_of_a_class_that_the_model_never_saw_is_a_mistake(copy):
     assert table[4].sum() == 1
     assert facts["losses"]["images"] == 59
     assert facts["gain"]["images"] == 60
+
+
+def test_large_images_become_small_pictures_and_small_ones_stay_as_they_are(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name, size in (("large.png", (800, 400)), ("small.png", (8, 4))):
+        Image.effect_noise(size, 50).save(tmp_path / "images" / name)
+    made = make_project(tmp_path / "project", tmp_path / "images")
+    large, small_ = thumbnails(made, [1, 2], no_progress).values()
+    assert (large.small, small_.small) == (False, True)
+    sizes = []
+    for thumbnail in (large, small_):
+        with Image.open(BytesIO(b64decode(thumbnail.data.partition(",")[2]))) as image:
+            sizes.append((image.format, image.size))
+    assert sizes == [("JPEG", (160, 80)), ("PNG", (8, 4))]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def _of_cost(facts: Mapping[str, Any]) -> list[str]:
         return []
     shown = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
     because = ", because curves flatten" if found is not None and found["gain"].low > 0 else ""
-    return [f"Another round of {count:,} images {shown}{because}."]
+    return [f"Another round of {count:,} labels {shown}{because}."]
 
 
 def _of_control(facts: Mapping[str, Any]) -> list[str]:

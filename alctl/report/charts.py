@@ -49,7 +49,9 @@ def lines(series: Sequence[Series], xlabel: str, ylabel: str, *, level: float | 
         parts.append(f'<line class="guide" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
     for number, some in enumerate(series, start=1):
         drawn = _curve(some, axes) if some.joined else _whiskers(some, axes)
-        parts.append(f'<g class="s{number}">{drawn}{"".join(_circle(d, axes, 3.5) for d in some.dots)}</g>')
+        aside = 0 if some.joined else 8 * number - 20  # so that whiskers at one place stand beside each other
+        circles = "".join(_circle(dot, axes) for dot in some.dots)
+        parts.append(f'<g class="s{number}" transform="translate({aside})">{drawn}{circles}</g>')
     return _picture(parts, f"{ylabel} against {xlabel}") + _legend([s.name for s in series])
 
 
@@ -98,8 +100,8 @@ def _whiskers(some: Series, axes: _Axes) -> str:
     )
 
 
-def _circle(dot: Dot, axes: _Axes, radius: float) -> str:
-    place = f'cx="{axes.x(dot.x):.1f}" cy="{axes.y(dot.y):.1f}" r="{radius}"'
+def _circle(dot: Dot, axes: _Axes) -> str:
+    place = f'cx="{axes.x(dot.x):.1f}" cy="{axes.y(dot.y):.1f}" r="3.5"'
     return f"<circle {place}><title>{escape(dot.tip)}</title></circle>"
 
 

@@ -27,12 +27,11 @@ def curve(facts: Facts) -> list[Block]:
     caption = f"{metric.capitalize()} of each model on the {count(facts['measured'])} labeled {facts['split']} images."
     if facts["curve"][0]["low"] is not None:
         caption += " The band is chance in the choice of these images (95 %, Wilson)."
-    for arm, name in (("control", "random control images"), ("picked", "picks")):
-        if facts["control"]:
-            series.append(
-                Series(f"{name} of the round, before they were learned", _right(facts, arm), joined=False)
-            )
     if facts["control"]:
+        series += [
+            Series("random control images, not learned yet", _right(facts, "control"), joined=False),
+            Series("picks, not learned yet", _right(facts, "picked"), joined=False),
+        ]
         caption += (
             " Control images are random ones of the pool, so the model that had not yet seen them should be as good "
             "on them as on test images; picks should be harder."

@@ -55,8 +55,8 @@ def _section(section: Section, thumbnails: Mapping[int, Thumbnail]) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return escaped text in which `commands` look like commands."""
-    return _COMMAND.sub(r"<code>\1</code>", escape(text))
+    """Return escaped text in which `commands` look like commands; "95 %" stays on one line."""
+    return _COMMAND.sub(r"<code>\1</code>", escape(text)).replace("95 %", "95&nbsp;%")
 
 
 @singledispatch

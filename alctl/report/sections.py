@@ -101,14 +101,16 @@ def _rounds(facts: Facts) -> list[Block]:
     ]
     blocks: list[Block] = [Table(columns, rows)]
     galleries = [row for row in facts["rounds"] if row["shown"]]
+    if any(row["run_id"] is not None for row in galleries):
+        blocks.append(
+            Text("A score is what the strategy ranks by; that of learning-loss is the predicted loss.")
+        )
     for row in reversed(galleries):
-        note = (
-            f"{len(row['shown'])} of {count(row['images'])}" if len(row["shown"]) < row["images"] else "all"
+        part = (
+            "All" if len(row["shown"]) == row["images"] else f"{len(row['shown'])} of {count(row['images'])}"
         )
-        said = (
-            f"{note}, best first. The score is what {row['strategy']} ranks by; that of learning-loss is the predicted "
-            f"loss. See more with `alctl show {row['id']}`."
-        )
+        order = ", best first" if row["run_id"] is not None else ""
+        said = f"{part}{order}; `alctl show {row['id']}` draws more."
         pictures = [_pick_picture(pick, scored=row["run_id"] is not None) for pick in row["shown"]]
         blocks.append(Gallery(f"Round {row['id']}, {row['strategy']}", pictures, said))
     if hidden := len(facts["rounds"]) - len(galleries):
