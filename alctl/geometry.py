@@ -15,6 +15,9 @@ BLOCK = 4096
 ROUNDING = 1e-5
 """Share of ‖x‖² + ‖y‖² by which ‖x‖² + ‖y‖² − 2x·y may be wrong in float32; in practice it is under 1e-6."""
 
+DIRECTIONS = 64
+"""Directions of the quick look at distances: an eighth of the usual 512 dimensions, so that it costs an eighth."""
+
 
 def blocks(n: int, width: int = BLOCK) -> Iterator[slice]:
     """Yield slices that cover 0 to ``n``, the last partial one too; rows of ``width`` distances fill one block."""
@@ -51,21 +54,20 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return products.add_(x.square().sum(1, keepdim=True)).clamp_(min=0)
 
 
-def nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the squared distance, float64, of each row of (N, d) to its nearest of (L, d), and which that is."""
+def nearest(points: Tensor, centres: Tensor) -> Tensor:
+    """Return the squared distance of each row of (N, d) to its nearest of (L, d), (N,) float64; infinite for L = 0."""
     squared = torch.full((len(points),), torch.inf, dtype=torch.float64, device=points.device)
-    owner = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     origin = centres[:1]  # what all points have in common would cost the digits in which they differ
     shifted = centres - origin
-    for rows in blocks(len(points)):
+    for rows in blocks(len(points) if len(centres) else 0):
         closest = points.new_full((len(points[rows]),), torch.inf)
+        owner = torch.zeros_like(closest, dtype=torch.int64)
         for columns in blocks(len(centres)):
             found, which = squared_distances(points[rows] - origin, shifted[columns]).min(1)
-            owner[rows] = torch.where(found < closest, which + columns.start, owner[rows])
+            owner = torch.where(found < closest, which + columns.start, owner)
             closest = torch.minimum(closest, found)
-        if len(centres):
-            squared[rows] = _exact(points[rows], centres[owner[rows]])
-    return squared, owner
+        squared[rows] = _exact(points[rows], centres[owner])
+    return squared
 
 
 def k_center(points: Tensor, centres: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -81,9 +83,9 @@ def k_center(points: Tensor, centres: Tensor, n: int) -> tuple[Tensor, Tensor]:
     picks: list[int] = []
     reach: list[Tensor] = []
     if not len(centres):
-        picks.append(int(nearest(points, points.mean(0, keepdim=True))[0].argmin()))
+        picks.append(int(nearest(points, points.mean(0, keepdim=True)).argmin()))
         centres = points[picks]
-    cover = _Cover(points, finite(centres), n)
+    cover = _Cover(points, finite(centres))
     if picks:
         reach.append(cover.squared.max())
         cover.squared[picks] = -torch.inf
@@ -95,7 +97,7 @@ def k_center(points: Tensor, centres: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 
 def spread(
-    squared_to: Callable[[int], Tensor],
+    squared_to: Callable[[int, Tensor], Tensor],
     start: Tensor,
     n: int,
     *,
@@ -105,8 +107,8 @@ def spread(
 ) -> tuple[Tensor, Tensor]:
     """Return min(n, N) positions far from each other, and weight × squared distance of each when picked, float64.
 
-    ``squared_to(i)`` gives the (N,) squared distances to point i, ``start`` those to the nearest of the centres there
-    are already (infinite: none, then give ``first``). With ``rng`` it is k-means++ seeding (Arthur & Vassilvitskii
+    ``squared_to(i, nearest)`` gives the (N,) squared distances to point i; infinity will do where they are no less
+    than ``nearest``. ``start`` are those to the centres there are already (infinite: none, then give ``first``). With ``rng`` it is k-means++ seeding (Arthur & Vassilvitskii
     2007), once no distance is left at random; without, the highest product is picked, ties by lowest position.
     """
     nearest_squared = start.clone()
@@ -126,7 +128,7 @@ def spread(
         picks.append(pick)
         utility.append(product[pick].clone())
         free[pick] = False
-        torch.minimum(nearest_squared, squared_to(pick), out=nearest_squared)
+        torch.minimum(nearest_squared, squared_to(pick, nearest_squared), out=nearest_squared)
         nearest_squared[pick] = 0
     scores = torch.stack(utility).double().cpu() if picks else torch.zeros(0, dtype=torch.float64)
     return torch.tensor(picks, dtype=torch.int64), scores
@@ -143,60 +145,45 @@ def draw(weights: Tensor, rng: torch.Generator) -> int:
 
 
 class _Cover:
-    """The squared distance of each point to its nearest centre, while centres are added one by one.
+    """The squared distance of each point to its nearest centre, while points become centres one by one.
 
-    In float32 a matrix-vector product says which points might be nearer to the new centre; only theirs, a handful, is
-    then computed in float64. The picks are those of the plain algorithm in float64, at float32's speed.
+    Few points are nearer to a new centre than to an old one, and most can be told from a lower bound: first of the
+    distance within the DIRECTIONS in which the points differ most, then of the whole distance in float32. Only the
+    rest is computed in float64, so that the picks are those of the plain algorithm in float64.
     """
 
-    def __init__(self, points: Tensor, centres: Tensor, more: int) -> None:
+    def __init__(self, points: Tensor, centres: Tensor) -> None:
         self.points = points
-        self.norms = squared_norms(points) * (1 - ROUNDING)
-        self.squared, self.owner = nearest(points, centres)
-        self.centres = torch.cat([centres, centres.new_zeros(more, centres.shape[1])])
-        self.centre_norms = squared_norms(self.centres) * (1 - ROUNDING)
-        self.count = len(centres)
-        self.prunes = points.device.type == "cpu"  # a GPU reads all points in the time that looking takes
-        self.copied = torch.empty_like(points[: len(points) // 2 * self.prunes])
-        self.rest = 0
+        self.squared = nearest(points, centres)
+        norms = squared_norms(points)
+        basis = _basis(points)
+        short = points @ basis
+        left = (norms - squared_norms(short)).clamp_(min=0).sqrt_()
+        # the length of what the basis leaves out is one more coordinate: ‖x‖² stays, and x·y only grows
+        self.short = torch.cat([short, left[:, None]], dim=1)
+        self.norms = norms * (1 - ROUNDING)
+        self.wait = 0
 
     def add(self, pick: int) -> None:
         """Make point ``pick`` a centre; it is never farthest again, even among duplicates of itself."""
-        centre, norm = self.points[pick], self.norms[pick]
-        rows = self._within_reach(centre, norm)
-        if rows is None:
-            rows = (_at_least(self.points, self.norms, centre, norm) < self.squared).nonzero()[:, 0]
-        else:
-            some = torch.index_select(self.points, 0, rows, out=self.copied[: len(rows)])
-            bound = _at_least(some, self.norms.index_select(0, rows), centre, norm)
-            rows = rows[bound < self.squared.index_select(0, rows)]
-        for part in rows.split(BLOCK):
-            found = _exact(self.points[part], centre)
-            closer = found < self.squared[part]
-            self.squared[part[closer]] = found[closer]
-            self.owner[part[closer]] = self.count
+        for rows in self._maybe_nearer(pick).split(BLOCK):
+            found = _exact(self.points.index_select(0, rows), self.points[pick])
+            self.squared[rows] = torch.minimum(self.squared.index_select(0, rows), found)
         self.squared[pick] = -torch.inf
-        self.centres[self.count] = centre
-        self.centre_norms[self.count] = norm
-        self.count += 1
 
-    def _within_reach(self, centre: Tensor, norm: Tensor) -> Tensor | None:
-        """Return the rows that a new centre might be nearest to, or None where looking at all is cheaper.
-
-        By the triangle inequality a point keeps its centre when that is twice as far from the new one as from the
-        point.
-        """
-        if not self.prunes or 2 * self.count > len(self.points):
-            return None
-        if self.rest:
-            self.rest -= 1
-            return None
-        apart = _at_least(self.centres[: self.count], self.centre_norms[: self.count], centre, norm)
-        rows = (apart.index_select(0, self.owner) <= 4 * self.squared).nonzero()[:, 0]
-        if 2 * len(rows) > len(self.points):
-            self.rest = 8
-            return None
-        return rows
+    def _maybe_nearer(self, pick: int) -> Tensor:
+        """Return the rows that may be nearer to ``pick`` than to the centres so far, and few that are not."""
+        whole, short, norm = self.points[pick], self.short[pick], self.norms[pick]
+        if self.wait == 0:
+            rows = (_at_least(self.short, self.norms, short, norm) < self.squared).nonzero()[:, 0]
+            if 4 * len(rows) <= len(self.points):
+                some, norms = self.points.index_select(0, rows), self.norms.index_select(0, rows)
+                return rows[_at_least(some, norms, whole, norm) < self.squared.index_select(0, rows)]
+            self.wait = (
+                16  # that told too little, and may again until the balls around the centres are smaller
+            )
+        self.wait -= 1
+        return (_at_least(self.points, self.norms, whole, norm) < self.squared).nonzero()[:, 0]
 
 
 def _at_least(points: Tensor, norms: Tensor, centre: Tensor, norm: Tensor) -> Tensor:
@@ -205,6 +192,15 @@ def _at_least(points: Tensor, norms: Tensor, centre: Tensor, norm: Tensor) -> Te
     ``norms`` and ``norm`` are squared lengths less the share ROUNDING.
     """
     return torch.addmv(norms, points, centre, alpha=-2).add_(norm)
+
+
+def _basis(points: Tensor) -> Tensor:
+    """Return DIRECTIONS orthonormal columns (d, ≤ 64) that hold most of a sample of (N, d), by subspace iteration."""
+    sample = points[:: max(1, len(points) // 2048)][:2048]
+    basis: Tensor = torch.linalg.qr(sample[:DIRECTIONS].T).Q
+    for _ in range(3):
+        basis = torch.linalg.qr(sample.T @ (sample @ basis)).Q
+    return basis
 
 
 def _exact(x: Tensor, y: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from alctl.errors import AlctlError
-from alctl.geometry import finite, spread, squared_norms
+from alctl.geometry import ROUNDING, finite, spread, squared_norms
 from alctl.strategy import Candidates, Prediction, QueryStrategy, Selection
 
 
@@ -15,7 +15,7 @@ class Badge(QueryStrategy):
     """Images with large gradients that point in different directions.
 
     The gradient of image i is g = (p - e_ŷ) ⊗ h, C·d numbers. It is never formed: ⟨g_i, g_j⟩ = (a_i·a_j)(h_i·h_j)
-    with a = p - e_ŷ, so memory is N·(C + d) and a pick costs two matrix-vector products.
+    with a = p - e_ŷ, so memory is N·(C + d) and a pick costs at most two matrix-vector products.
     """
 
     bias: bool = False
@@ -33,11 +33,17 @@ class Badge(QueryStrategy):
 
         both = finite(unlabeled.map(factors))
         residual, embedding = both[:, :classes], both[:, classes:]
-        norms = squared_norms(residual) * (squared_norms(embedding) + self.bias)
+        lengths = (squared_norms(embedding) + self.bias).sqrt()
+        norms = squared_norms(residual) * lengths.square()
 
-        def squared_to(pick: int) -> Tensor:
-            products = (residual @ residual[pick]) * (embedding @ embedding[pick] + self.bias)
-            return (norms + norms[pick]).sub_(products, alpha=2).clamp_(min=0)
+        def squared_to(pick: int, nearest: Tensor) -> Tensor:
+            aligned = residual @ residual[pick]
+            least = (norms + norms[pick]) * (1 - ROUNDING) - 2 * aligned.abs() * lengths * lengths[pick]
+            rows = (least < nearest).nonzero()[:, 0]  # by |h·h'| ≤ ‖h‖‖h'‖ no other can be nearer
+            products = aligned[rows] * (embedding.index_select(0, rows) @ embedding[pick] + self.bias)
+            squared = torch.full_like(norms, torch.inf)
+            squared[rows] = (norms[rows] + norms[pick] - 2 * products).clamp_(min=0)
+            return squared
 
         first = int(norms.argmax())
         positions, scores = spread(squared_to, torch.full_like(norms, torch.inf), n, first=first, rng=rng)

@@ -42,14 +42,14 @@ class LearningLossDiverse(QueryStrategy):
         points = unit(both[order, 1:])
         rank = 1 - torch.arange(len(order), dtype=torch.float64, device=both.device) / len(both)
 
-        def squared_to(pick: int) -> Tensor:
+        def squared_to(pick: int, _: Tensor) -> Tensor:
             return (2 - 2 * (points @ points[pick])).clamp_(min=0).double()
 
         first: int | None = 0
         start = torch.full_like(rank, torch.inf)
         if self.cover_labeled and len(labeled):
             first = None
-            start = nearest(points, unit(labeled.map(lambda seen: seen.embedding)))[0]
+            start = nearest(points, unit(labeled.map(lambda seen: seen.embedding)))
         chosen, scores = spread(
             squared_to, start, n, first=first, weights=rank**self.alpha, rng=rng if self.sample else None
         )
