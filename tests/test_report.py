@@ -41,7 +41,7 @@ def write_digits(folder: Path, n: int) -> dict[str, str]:
     digits = load_digits(n_class=4)
     answers = {}
     for i in range(n):
-        name = f"{EVIL}<!--' onerror='{i:03}.png"
+        name = f"{EVIL}<!--' onerror='a\" onerror=\"b{i:03}.png"
         Image.fromarray(np.round(digits.images[i] * (255 / 16)).astype(np.uint8)).save(folder / name)
         answers[name] = CLASSES[digits.target[i]]
     (folder / f"{EVIL}broken.png").write_bytes(b"no image")
