@@ -54,6 +54,18 @@ def test_distances_are_those_of_the_gradients_in_full(bias):
     assert scores.tolist() == pytest.approx(expected, rel=1e-4)
 
 
+def test_gradients_that_are_almost_parallel_keep_their_distances():
+    pool = random_candidates(300, seed=1)
+    p = torch.rand(300, 1, 1, dtype=torch.float64, generator=chance()) / 2
+    h = torch.linspace(1, 2, 300, dtype=torch.float64)[:, None] * torch.ones(8, dtype=torch.float64)
+    pool = replace(pool, probabilities=torch.cat([p, 1 - p], dim=2), embedding=h)
+    positions, scores = Badge().query(pool, pool, 60, chance())
+    g = gradients(pool)[positions]
+    distances = torch.cdist(g, g, compute_mode="donot_use_mm_for_euclid_dist").square()
+    expected = [distances[i, :i].min().item() for i in range(1, 60)]
+    assert scores[1:].tolist() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
 def test_labeled_images_are_no_centres():
     pool = random_candidates(60, seed=1)
     first = Badge().query(pool, random_candidates(0, seed=2), 20, chance())
