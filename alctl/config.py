@@ -4,7 +4,7 @@ A field's ``doc`` is the help text of its command-line option and its comment in
 """
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -141,6 +141,9 @@ def read_config(path: Path) -> Config:
 
 def check_config(values: dict[str, Any], source: str) -> Config:
     """Turn nested values into a Config; ``source`` names where they came from in the error."""
+    if all(values[name] == {} for name in values) and values.keys() <= {f.name for f in fields(Config)}:
+        return Config()  # as in a new project's file; every command is quicker without pydantic's schema
+
     from pydantic import TypeAdapter, ValidationError
 
     try:

@@ -20,7 +20,9 @@ from PIL import Image, ImageOps
 from alctl.errors import AlctlError
 from alctl.progress import Progress
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # here, because `catch_warnings` is not safe within threads
+warnings.filterwarnings(
+    "ignore", module=r"PIL\."
+)  # here, because `catch_warnings` is not safe within threads
 
 Pixels = NDArray[np.uint8]
 Encode = Callable[[Image.Image], Pixels]

@@ -159,15 +159,18 @@ def test_the_penalty_matrix_holds_the_share_of_budgets_that_the_row_wins():
 
 
 def test_labels_at_a_height_lie_on_the_line_between_two_points():
-    assert labels_at(LABELED, np.array(LEARNING_LOSS), 0.8046) == (
-        pytest.approx(3000 + 1000 * (0.8046 - 0.7650) / (0.8193 - 0.7650)), False,
-    )  # fmt: skip
+    found = labels_at(LABELED, np.array(LEARNING_LOSS), 0.8046)
+    assert found is not None
+    assert found[0] == pytest.approx(3000 + 1000 * (0.8046 - 0.7650) / (0.8193 - 0.7650))
+    assert not found[1]
     assert labels_at(LABELED, np.array(LEARNING_LOSS), 0.5) == (1000, True)
     assert labels_at(LABELED, np.array(LEARNING_LOSS), 0.9) is None
 
 
 def test_a_curve_that_falls_back_counts_from_where_it_stays():
-    assert labels_at([10, 20, 30, 40], np.array([0.1, 0.5, 0.2, 0.6]), 0.4) == (pytest.approx(35), False)
+    found = labels_at([10, 20, 30, 40], np.array([0.1, 0.5, 0.2, 0.6]), 0.4)
+    assert found is not None
+    assert found[0] == pytest.approx(35)
 
 
 def test_saved_labels_compare_the_means_of_the_trials_that_both_finished():

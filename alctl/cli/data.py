@@ -27,14 +27,20 @@ def init(
     task: Annotated[str, typer.Option(help="What is labeled.")] = "classification",
     validation: Annotated[
         int | None,
-        typer.Option(min=0, show_default=False, help="Images reserved for validation (default: 5 %, at most 500)."),
+        typer.Option(
+            min=0, show_default=False, help="Images reserved for validation (default: 5 %, at most 500)."
+        ),
     ] = None,
     test: Annotated[
         int | None,
-        typer.Option(min=0, show_default=False, help="Images reserved for the test (default: 5 %, at most 500)."),
+        typer.Option(
+            min=0, show_default=False, help="Images reserved for the test (default: 5 %, at most 500)."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance in this project.")] = 0,
-    database: Annotated[str, typer.Option(help="PostgreSQL URL of the state (default: SQLite in the project).")] = "",
+    database: Annotated[
+        str, typer.Option(help="PostgreSQL URL of the state (default: SQLite in the project).")
+    ] = "",
     verify: VerifyOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,

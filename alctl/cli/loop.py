@@ -44,7 +44,9 @@ def select(
     ] = "",
     subset: Annotated[
         int | None,
-        typer.Option(show_default=False, min=0, help="Random unlabeled images to score (default: 10,000); 0: all."),
+        typer.Option(
+            show_default=False, min=0, help="Random unlabeled images to score (default: 10,000); 0: all."
+        ),
     ] = None,
     param: Annotated[
         list[str] | None,

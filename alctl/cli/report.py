@@ -51,7 +51,8 @@ def report(
 @app.command()
 def show(
     number: Annotated[
-        int | None, typer.Argument(metavar="[ROUND]", min=1, show_default=False, help="The round (default: the last).")
+        int | None,
+        typer.Argument(metavar="[ROUND]", min=1, show_default=False, help="The round (default: the last)."),
     ] = None,
     project: ProjectOption = None,
     out: Annotated[
@@ -62,7 +63,9 @@ def show(
     ] = False,
     launch: Annotated[
         bool | None,
-        typer.Option("--open/--no-open", show_default=False, help="Open the picture (default: on a terminal)."),
+        typer.Option(
+            "--open/--no-open", show_default=False, help="Open the picture (default: on a terminal)."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
