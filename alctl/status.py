@@ -1,7 +1,6 @@
 """What a project has come to and what to do next, as plain data."""
 
 from pathlib import Path
-from pathlib import Path
 from typing import Any
 
 from alctl import db
