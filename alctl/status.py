@@ -38,31 +38,24 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     """Return the command that brings the project forward, and the reason."""
     pool, run = result["states"]["pool"], result["run"]
     out = [row for row in result["rounds"] if row["out"]]
-    if out and not (Path(result["project"]) / round_file(out[-1]["id"])).is_file():
-        return (
-            f"alctl export {out[-1]['id']}",
-            f"round {out[-1]['id']} is recorded, but its files are not in the project",
-        )
-    if out and not (Path(result["project"]) / round_file(out[-1]["id"])).is_file():
-        return (
-            f"alctl export {out[-1]['id']}",
-            f"round {out[-1]['id']} is recorded, but its files are not in the project",
-        )
-    if out and not any(row["answered"] for row in out if row["id"] == out[-1]["id"]):
-        return (
-            f"alctl import-labels {round_file(out[-1]['id'])}",
-            f"round {out[-1]['id']} is out with annotators",
-        )
-    if pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"]):
-        return "alctl train", f"{pool['labeled']:,} images are labeled"
-    if pool["unlabeled"]:
-        return "alctl select --k 100", f"{pool['unlabeled']:,} images are unlabeled"
-    if out:
-        return (
-            f"alctl import-labels {round_file(out[-1]['id'])}",
-            f"{pool['out']:,} images are out with annotators",
-        )
-    return "alctl evaluate", "every image is answered"
+    last = out[-1] if out else {"id": 0, "answered": 0}
+    file = round_file(last["id"])
+    not_exported = bool(out) and not (Path(result["project"]) / file).is_file()
+    untrained = pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"])
+    steps = [
+        (not_exported, f"alctl export {last['id']}", f"round {last['id']}'s files are not in the project"),
+        (
+            out and not last["answered"],
+            f"alctl import-labels {file}",
+            f"round {last['id']} is out with annotators",
+        ),
+        (untrained, "alctl train", f"{pool['labeled']:,} images are labeled"),
+        (pool["unlabeled"], "alctl select --k 100", f"{pool['unlabeled']:,} images are unlabeled"),
+        (out, f"alctl import-labels {file}", f"{pool['out']:,} images are out with annotators"),
+    ]
+    return next(
+        ((command, why) for due, command, why in steps if due), ("alctl evaluate", "every image is answered")
+    )
 
 
 def round_file(number: int) -> str:

@@ -89,6 +89,8 @@ def bars() -> Iterator[Progress]:
             if stage not in tasks:
                 tasks[stage] = shown.add_task(stage, total=total or None, rate="")
             speed = next((task.speed for task in shown.tasks if task.id == tasks[stage]), None)
-            shown.update(tasks[stage], completed=done, total=total or None, rate=f"{speed:,.0f}/s" if speed else "")
+            shown.update(
+                tasks[stage], completed=done, total=total or None, rate=f"{speed:,.0f}/s" if speed else ""
+            )
 
         yield progress
