@@ -1,7 +1,7 @@
 """`init`, `add`, `relink`: images into the pool."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -9,7 +9,12 @@ from alctl.cli.app import app
 from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
 
 LabelsOption = Annotated[
-    str, typer.Option("--labels", help="none, or folders: each image's folder is its class, and its label.")
+    Literal["none", "folders", "held-out"],
+    typer.Option(
+        "--labels",
+        help="folders: each image's folder is its label; held-out: only of validation and test images, "
+        "as if annotators had to find out the pool's; none: what a manifest says, else nothing.",
+    ),
 ]
 VerifyOption = Annotated[bool, typer.Option("--verify", help="Decode every image, not only its header.")]
 
@@ -150,11 +155,9 @@ def find_dataset(given: str, labels: str, progress: Any) -> Any:
     from alctl import datasets, ingest
     from alctl.errors import AlctlError
 
-    if labels not in {"none", "folders"}:
-        raise AlctlError(f"--labels {labels!r} is neither none nor folders")
     path = Path(given)
     if path.suffix.lower() in ingest.MANIFESTS:
-        return ingest.manifest_dataset(path)
+        return _held_out(ingest.manifest_dataset(path), labels)
     if not path.exists() and given in datasets.NAMES:
         known = ingest.manifest_dataset(datasets.write_out(given, path, progress))
         return known if labels == "folders" else ingest.without_pool_labels(known)
@@ -162,7 +165,13 @@ def find_dataset(given: str, labels: str, progress: Any) -> Any:
         raise AlctlError(
             f"there is no {given!r} here, and torchvision knows no dataset of that name: {', '.join(datasets.NAMES)}"
         )
-    return ingest.folder_dataset(path, class_folders=labels == "folders")
+    return _held_out(ingest.folder_dataset(path, class_folders=labels != "none"), labels)
+
+
+def _held_out(dataset: Any, labels: str) -> Any:
+    from alctl import ingest
+
+    return ingest.without_pool_labels(dataset) if labels == "held-out" else dataset
 
 
 def show_ingested(report: Any, where: str, *, json: bool, dry_run: bool) -> None:
