@@ -1,6 +1,8 @@
 """Open a database, bring it up to date, back it up, check it. SQLite by default, PostgreSQL by URL."""
 
 import shutil
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,9 +43,23 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     """Full durability: a label is somebody's paid work, and bulk speed does not depend on it."""
     connection.isolation_level = None  # the driver must not begin by itself; `_begin` does
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _use_wal(connection: Any) -> None:
+    """Switch to the write-ahead log, which lasts as long as the file; SQLite's busy timeout does not cover this."""
+    patience = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:  # another process is switching it at this moment
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
