@@ -89,8 +89,8 @@ def _remember_input(seen: dict[str, Tensor], _module: nn.Module, inputs: tuple[T
 class _GlobalAveragePool(torch.autograd.Function):
     """(B, C, H, W) → (B, C), with a gradient that is dense in the layout of the input.
 
-    The plain mean's gradient is a broadcast view, which makes every following layer of the backward pass slow:
-    10 % of a bf16 channels-last training step, against 1 % here (benchmarks/loss_prediction_module.py).
+    The plain mean's gradient is a broadcast view, which slows every layer of the backward pass that it goes through;
+    benchmarks/train.py measures what is left of the module's cost.
     """
 
     @staticmethod
@@ -111,8 +111,8 @@ class _GlobalAveragePool(torch.autograd.Function):
 class LossPredictionModule(nn.Module):
     """Per tap: global average pool → linear → ReLU; concatenated → linear → one predicted loss (LL4AL, figure 2).
 
-    The deeper one (LL4AL, supplement) has a 3 × 3 convolution with batch normalisation and ReLU before each pool. The linear layers run in float32 whatever autocast says: in bfloat16, 2,000 predicted losses collapse to about
-    800 distinct values, and the top K is cut through ties.
+    The deeper one (LL4AL, supplement) has a 3 × 3 convolution with batch normalisation and ReLU before each pool. The linear layers run in float32 whatever autocast says: bfloat16 has so few distinct values
+    that thousands of predicted losses would tie, and the top K would be cut through ties.
     """
 
     def __init__(self, channels: Sequence[int], width: int = 128, *, deeper: bool = False) -> None:
