@@ -56,7 +56,6 @@ class Options:
     verify: bool = False
     dry_run: bool = False
     database: str = ""
-    adding: bool = False
 
 
 @dataclass
@@ -300,7 +299,7 @@ def _reserve(connection: Connection, options: Options, report: Ingested) -> None
     for split in ("test", "validation"):
         wanted = getattr(options, split)
         n = default_reserved(report.counts["new"]) if wanted is None else wanted
-        if wanted is None and (options.adding or items.has_split(connection, split)):
+        if wanted is None and items.has_split(connection, split):
             n = 0
         if n:
             drawn = items.reserve(connection, split, n, seed)
