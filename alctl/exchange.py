@@ -3,12 +3,14 @@
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
 from sqlalchemy import Connection
 
 from alctl.annotation import Annotation, LabeledImage, Refusal
@@ -20,6 +22,8 @@ from alctl.pool.labels import StagedLabel
 from alctl.project import Project, now
 
 ANONYMOUS = "anonymous"
+_EXPORTED = re.compile(r"(\d{7,9})_(.+)")
+"""The name that an export gives an image: item and file name."""
 SHOWN = 20
 """Problems in an error message; --json and the rejected file hold all of them."""
 
@@ -55,6 +59,8 @@ class Imported:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    unusable: int = 0
+    """Labels of images that cannot be used: they are kept, but nothing learns from them."""
     outside: int = 0
     """Rows of items that are not in the round asked for."""
     new_classes: list[str] = field(default_factory=list)
@@ -110,6 +116,7 @@ def import_labels(project: Project, file: Path, options: ImportOptions) -> Impor
         counts = labels.decide_fates(connection)
         taken = {fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside")}
         result.added, result.changed, result.unchanged, result.outside = taken.values()
+        result.unusable = labels.of_unusable(connection)
         if result.added or result.changed:
             recorded = {**taken, "rejected": len(problems)}
             result.batch = labels.write_batch(
@@ -189,7 +196,7 @@ def annotation_json(annotation: Annotation) -> dict[str, Any]:
 
 
 def _match(connection: Connection) -> dict[str, list[str]]:
-    """Find the item of every staged answer: by id, exact path, longest known end of the path, then unique name.
+    """Find the item of every staged answer: by id, exact path, end of the path, exported name, then unique name.
 
     Return the paths that may be several items, with those items' paths.
     """
@@ -201,7 +208,10 @@ def _match(connection: Connection) -> dict[str, list[str]]:
     known = labels.ids_of_paths(connection, {end for some in ends.values() for end in some})
     found = {path: next((known[end] for end in some if end in known), None) for path, some in ends.items()}
     labels.match_paths(connection, {path: id_ for path, id_ in found.items() if id_ is not None})
-    named = _by_name(connection, [path for path, id_ in found.items() if id_ is None])
+    rest = [path for path, id_ in found.items() if id_ is None]
+    exported = _by_exported_name(connection, rest)
+    labels.match_paths(connection, exported)
+    named = _by_name(connection, [path for path in rest if path not in exported])
     labels.match_paths(connection, {path: hits[0][0] for path, hits in named.items() if len(hits) == 1})
     return {path: [hit for _, hit in hits] for path, hits in named.items() if len(hits) > 1}
 
@@ -211,6 +221,20 @@ def _ends(path: str) -> Iterator[str]:
     parts = PurePosixPath(path).parts
     for start in range(1 if path.startswith("/") else 0, len(parts)):
         yield "/".join(parts[start:])
+
+
+def _by_exported_name(connection: Connection, rest: Sequence[str]) -> dict[str, int]:
+    """Return the items of paths such as ``images/0000023_cat.jpg``, where number and name are those of one item."""
+    parts = {path: _EXPORTED.fullmatch(PurePosixPath(path).name) for path in rest}
+    numbers = {path: int(match[1]) for path, match in parts.items() if match}
+    last = items.size(connection)
+    wanted = sorted({n for n in numbers.values() if 0 < n <= last})
+    known = {item.id: item for item in items.fetch(connection, np.array(wanted, dtype=np.int64))}
+    return {
+        path: number
+        for path, number in numbers.items()
+        if number in known and path.endswith(f"_{PurePosixPath(known[number].path).name}")
+    }
 
 
 def _by_name(connection: Connection, rest: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
@@ -257,7 +281,11 @@ def _explain(connection: Connection, ambiguous: Mapping[str, Sequence[str]]) -> 
 def _sentence(row: Mapping[str, Any], classes: Sequence[str]) -> str:
     fate, name = row["fate"], row["path"] or row["item_path"]
     if fate == "unknown item":
-        return f"item {row['item']} is not in the pool" if row["item"] else f"{name!r} is not in the pool"
+        return (
+            f"item {row['item']} is not in the pool"
+            if row["item"] is not None
+            else f"{name!r} is not in the pool"
+        )
     if fate == "other path":
         return f"item {row['item']} is {row['item_path']!r}, not {row['path']!r}: is the file of another project?"
     if fate == "unknown class":
@@ -280,7 +308,7 @@ def unknown_class(name: str, classes: Sequence[str]) -> str:
 
 def _write_rejected(file: Path, problems: Sequence[Problem]) -> Path:
     """Write the rejected rows of a text file, each with its problem, ready to be mended and imported."""
-    target = file.with_name(f"{file.name}.rejected.csv")
+    target = _free_name(file)
     wanted = {line for line, _ in problems}
     with file.open(encoding="utf-8-sig", newline="") as stream:
         first = stream.readline()
@@ -296,6 +324,12 @@ def _write_rejected(file: Path, problems: Sequence[Problem]) -> Path:
             cells = rows.get(line, [])
             writer.writerow([*cells, *[""] * (len(header) - len(cells)), line, problem])
     return target
+
+
+def _free_name(file: Path) -> Path:
+    """Return where the rejected rows go: never over a file that somebody may be mending."""
+    names = [f"{file.name}.rejected.csv", *(f"{file.name}.rejected.{n}.csv" for n in range(2, 1_000))]
+    return next(path for path in map(file.with_name, names) if not path.exists())
 
 
 def undo_import(project: Project, batch: int, *, dry_run: bool = False) -> int:

@@ -251,17 +251,22 @@ def ranking_interval(
     order = np.sign(loss[:, None] - loss[None, :])
     counts = np.abs(order).astype(np.float32)
     right = ((1 + order * np.sign(guess[:, None] - guess[None, :])) / 2).astype(np.float32) * counts
-    if not counts.any():
+    if not counts.any() or not (np.isfinite(guess).all() and np.isfinite(loss).all()):
         return {"ranking_accuracy_low": None, "ranking_accuracy_high": None}
     n = len(part)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
     above, below = (((weights @ pairs) * weights).sum(axis=1, dtype=np.float64) for pairs in (right, counts))
+    if not (below > 0).any():
+        return {"ranking_accuracy_low": None, "ranking_accuracy_high": None}
     low, high = np.quantile(above[below > 0] / below[below > 0], (0.025, 0.975))
     return {"ranking_accuracy_low": float(low), "ranking_accuracy_high": float(high)}
 
 
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.corrcoef(x, y)[0, 1])
+def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Return Pearson's correlation; None where it overflows or is undefined."""
+    with np.errstate(all="ignore"):
+        found = float(np.corrcoef(x, y)[0, 1])
+    return found if math.isfinite(found) else None
 
 
 def _ties(values: np.ndarray) -> int:

@@ -17,6 +17,7 @@ from tests.project_files import (
     make_images,
     make_project,
     no_progress,
+    paths_of,
     small_project,
     take,
     write_csv,
@@ -467,3 +468,31 @@ def test_a_round_comes_back_in_parts(project, tmp_path):
 def test_labels_of_items_that_were_never_sent_are_welcome(project, tmp_path):
     assert take(project, write_csv(tmp_path / "l.csv", [(6, "dog")])).added == 1
     assert open_project(project.folder).state()["task"] == "classification"
+
+
+def test_a_row_with_fewer_cells_than_columns_is_a_problem_and_not_an_unanswered_one(project, tmp_path):
+    file = tmp_path / "short.csv"
+    file.write_text("item,path,label\n1,cat\n")
+    with pytest.raises(BadRowsError, match="line 2: 2 cells under 3 columns"):
+        take(project, file)
+
+
+def test_the_names_that_an_export_gives_images_are_understood(project, tmp_path):
+    path = paths_of(project)[2]
+    file = tmp_path / "names.csv"
+    file.write_text(f"image,label\nimages/0000002_{Path(path).name},cat\n")
+    assert take(project, file).added == 1
+    file.write_text(f"image,label\nimages/0000003_{Path(path).stem}x.png,cat\n")
+    with pytest.raises(BadRowsError, match="is not in the pool"):
+        take(project, file)
+
+
+def test_rejected_rows_that_somebody_is_mending_are_not_overwritten(project, tmp_path):
+    file = tmp_path / "bad.csv"
+    file.write_text("item,label\n1,catt\n2,cat\n")
+    first = take(project, file, skip_bad=True).rejected_file
+    second = take(project, file, skip_bad=True).rejected_file
+    assert first is not None
+    assert second is not None
+    assert Path(first).name == "bad.csv.rejected.csv"
+    assert Path(second).name == "bad.csv.rejected.2.csv"

@@ -234,6 +234,10 @@ def show_imported(result: Any, *, dry_run: bool) -> None:
         return
     counts = f"{result.added:,} added, {result.changed:,} changed, {result.unchanged:,} unchanged"
     screen.say(f"{'would import' if dry_run else 'imported'} {result.file}: {counts}")
+    if result.unusable:
+        screen.warn(
+            f"{result.unusable:,} of these labels are of images that cannot be used; they teach nothing"
+        )
     if result.outside:
         screen.say(f"  {result.outside:,} rows are of images outside the round and were left")
     if result.new_classes:
@@ -244,9 +248,20 @@ def show_imported(result: Any, *, dry_run: bool) -> None:
         screen.listed(
             [row._asdict() for row in result.rejected], lambda row: f"line {row['line']}: {row['problem']}"
         )
+    after_import(result, dry_run=dry_run)
+
+
+def after_import(result: Any, *, dry_run: bool) -> None:
+    """Say how to take an import back, and what comes next."""
+    from alctl.cli import screen
+
     if result.batch is not None:
         screen.say(f"  to take it back: alctl undo-import {result.batch}")
-    screen.next_step("alctl train", "or `alctl status` to see what is still out")
+    if not (result.added or result.changed or result.unchanged):
+        screen.warn("no row of it has an answer that could be taken")
+        screen.next_step("alctl status")
+    elif not dry_run:
+        screen.next_step("alctl train", "or `alctl status` to see what is still out")
 
 
 @app.command("undo-import")

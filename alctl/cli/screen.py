@@ -1,10 +1,12 @@
 """What a person sees: tables, progress bars with rate and time left, errors; and JSON for machines."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
@@ -33,8 +35,18 @@ def warn(text: str) -> None:
 
 
 def next_step(command: str, why: str = "") -> None:
-    """Name the command that comes next."""
+    """Name the command that comes next, for the project that this command was told to use."""
+    if command.startswith("alctl ") and (project := _named_project()) and project not in command:
+        command = f"{command} -p {project}"
     out.print(f"[dim]next:[/] [bold cyan]{escape(command)}[/]" + (f"  [dim]{escape(why)}[/]" if why else ""))
+
+
+def _named_project() -> str:
+    """Return the --project of this command line, or an empty string."""
+    for option, value in pairwise(sys.argv):
+        if option in {"-p", "--project"}:
+            return shlex.quote(value)
+    return next((word.partition("=")[2] for word in sys.argv if word.startswith("--project=")), "")
 
 
 def as_json(result: Any) -> None:

@@ -35,10 +35,9 @@ class Csv(LabelFormat):
                 header = next(rows, [])
                 columns = _columns(path, header)
                 for cells in rows:
-                    if len(cells) > len(header):
-                        yield Refusal(
-                            rows.line_num, f"{len(cells)} cells under {len(header)} columns; quote commas"
-                        )
+                    if len(cells) > len(header) or _cut_off(columns, cells):
+                        problem = f"{len(cells)} cells under {len(header)} columns: a missing or unquoted separator?"
+                        yield Refusal(rows.line_num, problem)
                     elif any(cells) and (answer := _answer(columns, cells, rows.line_num)) is not None:
                         yield answer
         except UnicodeDecodeError as error:
@@ -84,6 +83,14 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     if "label" not in columns and "status" not in columns:
         raise AlctlError(f"{path} has no column 'label'; its columns are: {', '.join(header)}")
     return columns
+
+
+def _cut_off(columns: Mapping[str, int], cells: Sequence[str]) -> bool:
+    """Tell whether a row ends before its answer and is yet more than an item that nobody has answered."""
+    answers = [columns[name] for name in ("label", "status") if name in columns]
+    filled = [cell for cell in cells if cell.strip()]
+    more = len(filled) > 1 or any(mark in cell for cell in filled for mark in ",;\t")
+    return min(answers) >= len(cells) and more
 
 
 def _answer(columns: dict[str, int], cells: Sequence[str], line: int) -> LabeledImage | Refusal | None:

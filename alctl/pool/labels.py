@@ -296,3 +296,14 @@ def staged_categories(connection: Connection) -> list[str]:
            GROUP BY category ORDER BY min(position)""",
     )
     return [row[0] for row in rows]
+
+
+def of_unusable(connection: Connection) -> int:
+    """Return how many staged answers with a class are of images that cannot be used."""
+    return int(
+        scalar(
+            connection,
+            """SELECT count(*) FROM staged_label WHERE fate IN ('added', 'changed') AND status = 'labeled'
+               AND item_id IN (SELECT item_id FROM unusable)""",
+        )
+    )
