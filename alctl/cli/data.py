@@ -183,7 +183,7 @@ def show_ingested(report: Any, where: str, *, json: bool, dry_run: bool) -> None
         return
     counts = report.counts
     screen.say(
-        f"{'would be in' if dry_run else ''} {where}: {report.items:,} items, {counts['new']:,} of them new".strip()
+        f"{'would be in' if dry_run else ''} {where}: {report.items:,} items, {counts['new'] + counts['broken']:,} of them new".strip()
     )
     facts = [
         (report.validation, "reserved for validation"), (report.test, "reserved for the test"),
