@@ -279,13 +279,14 @@ def _record(connection: Connection, selected: Selected, situation: _Situation) -
 def predict(project: Project, model: Model, out: Path, split: str, progress: Progress) -> int:
     """Write class, probability and predicted loss of every usable image of a split to a CSV; return how many.
 
-    One image at a time passes through memory, however many there are. Images that cannot be decoded are quarantined
-    and left out.
+    Images pass through memory in batches; what is kept of each is its path and three numbers. Those that cannot be
+    decoded are quarantined and left out.
     """
     with project.reading() as connection:
         root = required_state(connection, project.folder)["root"]
-        found = [source_of(root, item) for item in items.fetch(connection, items.usable(connection, split))]
-        paths = {item.id: item.path for item in items.fetch(connection, items.usable(connection, split))}
+        usable = items.fetch(connection, items.usable(connection, split))
+    found = [source_of(root, item) for item in usable]
+    paths = {item.id: item.path for item in usable}
     cache = cache_of(project, model.task, model.trained.config.image_size)
     while True:
         scorer = Scorer(model.trained, model.task, partial(cache.batches, found, progress), len(found))

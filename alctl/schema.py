@@ -85,7 +85,7 @@ import_batch = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("file", Text, nullable=False),
-    Column("digest", String(64), nullable=False),  # SHA-256 of the file, hexadecimal
+    Column("digest", String(64), nullable=False),  # SHA-256 of the file and of --annotator, hexadecimal
     Column("format", String(40), nullable=False),
     Column("counts", JSON, nullable=False),
     Column("created_at", String(32), nullable=False),
