@@ -45,6 +45,27 @@ category = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),  # frozen; the model's output index + 1
     Column("name", Text, nullable=False, unique=True),
+    Column("merged_into", ForeignKey("category.id")),  # the class that its labels count as since a merge
+    Column("keypoints", JSON),  # names of the keypoints of its objects, in order
+    Column("skeleton", JSON),  # pairs of keypoints that are joined, 0-based
+)
+
+category_change = Table(
+    "category_change",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("action", String(10), nullable=False),  # add, rename, merge
+    Column("category_id", ForeignKey("category.id"), nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Column("created_at", String(32), nullable=False),
+)
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", JSON, nullable=False),  # what was asked once and holds from then on
 )
 
 item = Table(
@@ -106,9 +127,11 @@ label = Table(
         nullable=False,
     ),
     Column("category_id", ForeignKey("category.id")),  # the whole-image class
-    Column("annotations", Text),  # objects with geometry, canonical JSON
+    Column("annotations", Text),  # objects with geometry, canonical JSON; classes by id
     Column("seconds", Float),
     Column("created_at", String(32), nullable=False),
+    Column("made_at", String(32)),  # when the annotator gave it, where the file tells
+    Column("place", Text),  # where in the file it stands
     Index(None, "item_id", "annotator", "id"),
     Index(None, "import_id"),
 )
@@ -150,6 +173,7 @@ round_ = Table(
     Column("candidates", Integer, nullable=False),  # how many unlabeled items were in the subset
     Column("run_id", ForeignKey("training_run.id")),
     Column("created_at", String(32), nullable=False),
+    Column("due_at", String(32)),
 )
 
 selection = Table(
@@ -160,6 +184,35 @@ selection = Table(
     Column("rank", Integer),  # 1 is best; null for the reserved items that go out with the first round
     Column("score", Float),
     Column("why", Text, nullable=False),
+    Column("recalled_at", String(32)),  # taken back from the annotators unanswered; may be selected again
     Index(None, "item_id"),
     Index("uq_selection_round_id_rank", "round_id", "rank", unique=True),
+)
+
+handout = Table(
+    "handout",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("round_id", ForeignKey("round.id"), nullable=False),
+    Column("tool", String(40), nullable=False),  # the format of the files, or the server they were pushed to
+    Column("place", Text, nullable=False),  # folder or address
+    Column("cursor", Text),  # how far answers have been pulled
+    Column("created_at", String(32), nullable=False),
+)
+
+prediction = Table(
+    "prediction",
+    metadata,
+    Column("round_id", ForeignKey("round.id"), primary_key=True),
+    Column("item_id", ForeignKey("item.id"), primary_key=True),
+    Column("category_id", ForeignKey("category.id")),
+    Column("annotations", Text),
+)
+"""What annotators were given to correct, to see how much they changed."""
+
+annotator = Table(
+    "annotator",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("weight", Float, nullable=False),  # of a vote in the consensus; 1 where there is no row
 )

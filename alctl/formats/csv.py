@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from alctl.annotation import Annotation, LabeledImage, Refusal, Status
+from alctl.annotation import Annotation, Category, LabeledImage, Record, Refusal, Status
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat, plain_cell, safe_cell
 from alctl.plugins import unknown
 
 _ITEM = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,9}([.,][0-9]{1,20})?(e-?[0-9]{1,2})?")
-COLUMNS = ("item", "path", "label", "annotator", "status", "seconds")
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+COLUMNS = ("item", "path", "label", "annotator", "status", "seconds", "sha256")
 STATUSES: dict[str, Status] = {
     "labeled": "labeled",
     "labelled": "labeled",
@@ -26,8 +27,19 @@ class Csv(LabelFormat):
     """Comma, semicolon or tab; UTF-8 with or without a byte order mark."""
 
     carries = frozenset({"category"})
+    suffix = ".csv"
 
-    def read(self, path: Path) -> Iterator[LabeledImage | Refusal]:
+    def recognise(self, path: Path) -> str:
+        """A table is one whose first line names an item or a path, and a label or a status."""
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                header = next(csv.reader(stream, delimiter=_delimiter(stream), strict=True), [])
+            _columns(path, header)
+        except (OSError, ValueError, csv.Error, AlctlError):
+            return ""
+        return f"a table with the columns {', '.join(header)}"
+
+    def read(self, path: Path) -> Iterator[Record]:
         """Yield an answer for each row with a label or a status; rows that are still empty are passed over."""
         try:
             with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -44,10 +56,12 @@ class Csv(LabelFormat):
             raise AlctlError(
                 f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as 'CSV UTF-8'"
             ) from error
+        except OSError as error:
+            raise AlctlError(f"cannot read {path}: {error.strerror}") from error
         except csv.Error as error:
             raise AlctlError(f"{path}, line {rows.line_num}: not CSV: {error}") from error
 
-    def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[str]) -> None:
+    def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
         """Write one row an image; a cell that a spreadsheet would take for a formula is quoted with an apostrophe."""
         with path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
@@ -56,7 +70,7 @@ class Csv(LabelFormat):
                 label = image.annotations[0].category if image.annotations else ""
                 status = "" if image.status == "labeled" else image.status
                 seconds = "" if image.seconds is None else image.seconds
-                cells = (image.item or "", image.path, label, image.annotator, status, seconds)
+                cells = (image.item or "", image.path, label, image.annotator, status, seconds, image.digest)
                 writer.writerow([safe_cell(cell) for cell in cells])
 
 
@@ -110,6 +124,7 @@ def _answer(columns: dict[str, int], cells: Sequence[str], line: int) -> Labeled
         status=STATUSES[given or "labeled"],
         line=line,
         seconds=float(seconds.replace(",", ".")) if seconds else None,
+        digest=values.get("sha256", "").lower(),
     )
 
 
@@ -120,9 +135,11 @@ def _problem(values: Mapping[str, str], label: str, status: str) -> str:
         return unknown(status, ["labeled", "skip", "unusable"], "statuses")
     if (STATUSES[status or "labeled"] == "labeled") != bool(label):
         return f"status is {status!r} but the label is {label!r}; which is it?"
-    if not item and not values.get("path"):
+    if not item and not values.get("path") and not values.get("sha256"):
         return "neither an item nor a path"
     if item and not _ITEM.fullmatch(item):
         return f"item {item!r} is not a number that alctl gave out"
+    if values.get("sha256") and not _DIGEST.fullmatch(values["sha256"]):
+        return f"sha256 {values['sha256']!r} is not a digest of 64 hexadecimal digits"
     seconds = values.get("seconds", "")
     return "" if not seconds or _SECONDS.fullmatch(seconds) else f"seconds {seconds!r} is not a number"

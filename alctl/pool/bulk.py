@@ -11,14 +11,14 @@ from sqlalchemy import Connection, Table, text
 def insert_rows(
     connection: Connection, table: Table, rows: Iterable[Sequence[Any]], chunk: int = 20_000
 ) -> None:
-    """Insert tuples in the table's column order through the driver: 20 times as fast as an ORM's objects."""
+    """Insert tuples into the table's first columns through the driver: 20 times as fast as an ORM's objects."""
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    names = ", ".join(f'"{name}"' for name in table.c.keys())  # noqa: SIM118 - a column collection, not a dict
-    marks = ", ".join([mark] * len(table.c))
-    statement = f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'
     iterator = iter(rows)
     while part := [tuple(row) for row in islice(iterator, chunk)]:
-        connection.exec_driver_sql(statement, part)
+        columns = table.c.keys()[: len(part[0])]
+        names = ", ".join(f'"{name}"' for name in columns)
+        marks = ", ".join([mark] * len(columns))
+        connection.exec_driver_sql(f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})', part)
 
 
 def fresh_table(connection: Connection, table: Table) -> None:

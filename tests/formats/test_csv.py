@@ -52,6 +52,10 @@ IMAGES = st.builds(
     line=st.just(0),
     width=st.none(),
     height=st.none(),
+    digest=st.just(""),
+    where=st.just(""),
+    made_at=st.just(""),
+    relative=st.just(False),
 )
 SKIPPED = IMAGES.map(lambda image: image._replace(annotations=(), status="skip"))
 PIECES = ["item", "label", "path", ",", ";", "\t", "\n", "\r", '"', "1", "cat", "skip", "\0", "'", " "]
