@@ -2,44 +2,34 @@
 
 import csv
 import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
-import numpy as np
 from sqlalchemy import Connection
 
-from alctl.annotation import Annotation, LabeledImage, Refusal
+from alctl import matching, objects, shapes
 from alctl.errors import AlctlError
-from alctl.format import FORMATS
-from alctl.pool import items, labels, rounds
+from alctl.format import FORMATS, LabelFormat, safe_cell
+from alctl.intake import ClassList, Intake, Problem
+from alctl.plugins import configured
+from alctl.pool import items, labels, rounds, settings, staging
 from alctl.pool.bulk import discard
-from alctl.pool.labels import StagedLabel
-from alctl.project import Project, now
+from alctl.progress import Progress, silent
+from alctl.project import Project, now, required_state
 
-ANONYMOUS = "anonymous"
-_EXPORTED = re.compile(r"(\d{7,9})_(.+)")
-"""The name that an export gives an image: item and file name."""
+T = TypeVar("T")
 SHOWN = 20
 """Problems in an error message; --json and the rejected file hold all of them."""
-
-
-class Problem(NamedTuple):
-    """One row that cannot be taken."""
-
-    line: int
-    problem: str
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class ImportOptions:
     """How a file of labels is taken."""
 
-    format: str = "csv"
+    format: str = AUTO
     annotator: str = ""
     """Whose labels they are where the file does not say."""
     round: int | None = None
@@ -47,6 +37,10 @@ class ImportOptions:
     add_classes: bool = False
     skip_bad: bool = False
     dry_run: bool = False
+    unknown_images: str = ""
+    """"refuse" or "leave" answers about images that are not in the pool; empty: refuse for a CSV, else leave."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the format cannot know; remembered by the project."""
 
 
 @dataclass
@@ -54,15 +48,27 @@ class Imported:
     """What an import did."""
 
     file: str
+    format: str = ""
+    recognised: str = ""
+    """What the file was taken for; empty if its format was given."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The format's options, given now or remembered."""
     batch: int | None = None
     """The number that `undo-import` takes; None if nothing changed."""
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    outdated: int = 0
+    """Answers that their annotators have replaced since; the newer ones stay."""
     unusable: int = 0
     """Labels of images that cannot be used: they are kept, but nothing learns from them."""
     outside: int = 0
     """Rows of items that are not in the round asked for."""
+    unknown: int = 0
+    """Images that are not in the pool and were left."""
+    unknown_paths: list[str] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+    """What was done to the labels or left out, and how often."""
     new_classes: list[str] = field(default_factory=list)
     rejected: list[Problem] = field(default_factory=list)
     rejected_file: str | None = None
@@ -75,241 +81,278 @@ class BadRowsError(AlctlError):
 
     def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
-        lines: dict[str, list[int]] = {}
-        for line, problem in self.problems:
-            lines.setdefault(problem, []).append(line)
-        shown = [f"  {_lines(where)}: {problem}" for problem, where in list(lines.items())[:SHOWN]]
-        if len(lines) > SHOWN:
-            shown.append(f"  … and {len(lines) - SHOWN:,} more (--json lists all)")
+        places: dict[str, list[Problem]] = {}
+        for problem in self.problems:
+            places.setdefault(problem.problem, []).append(problem)
+        shown = [f"  {_places(where)}: {problem}" for problem, where in list(places.items())[:SHOWN]]
+        if len(places) > SHOWN:
+            shown.append(f"  … and {len(places) - SHOWN:,} more (--json lists all)")
         count = f"{len(self.problems):,} problem{'s' if len(self.problems) > 1 else ''}"
         advice = "mend them, or take the good rows with --skip-bad"
         super().__init__("\n".join([f"{file} has {count}; nothing was imported", *shown, advice]))
 
 
-def _lines(where: Sequence[int]) -> str:
+def place_of(problem: Problem) -> str:
+    """Return "line 7", "labels/a.txt, line 2" or "task 12"."""
+    line = f"line {problem.line}" if problem.line else ""
+    return ", ".join(filter(None, (problem.where, line))) or "the file"
+
+
+def _places(problems: Sequence[Problem]) -> str:
     """Return "line 7", or "lines 7, 8, 9 and 40 more"."""
-    if len(where) == 1:
-        return f"line {where[0]}"
-    rest = f" and {len(where) - 3:,} more" if len(where) > 3 else ""
-    return f"lines {', '.join(map(str, where[:3]))}{rest}"
+    if len(problems) == 1:
+        return place_of(problems[0])
+    rest = f" and {len(problems) - 3:,} more" if len(problems) > 3 else ""
+    if any(problem.where for problem in problems):
+        return f"{'; '.join(place_of(problem) for problem in problems[:3])}{rest}"
+    return f"lines {', '.join(str(problem.line) for problem in problems[:3])}{rest}"
 
 
-def import_labels(project: Project, file: Path, options: ImportOptions) -> Imported:
+def import_labels(
+    project: Project, file: Path, options: ImportOptions, progress: Progress = silent
+) -> Imported:
     """Take the labels of a file, all or nothing; BadRowsError lists every problem unless ``skip_bad``."""
+    result = Imported(str(file), options.format)
+    if options.format == AUTO:
+        result.format, result.recognised = recognised(file)
     digest = _digest(file, options.annotator)
-    result = Imported(str(file))
     with project.writing("import-labels") as connection:
         if (earlier := labels.earlier_import(connection, digest)) and _took_all(earlier):
             result.earlier = earlier["id"]
             result.unchanged = sum(earlier["counts"].values())
             return result
-        refusals = _stage(connection, file, options)
-        ambiguous = _match(connection)
-        result.new_classes = _match_classes(connection, add=options.add_classes)
-        if options.round is not None:
-            _keep_to_round(connection, options.round)
-        labels.find_problems(connection)
-        problems = sorted([*refusals, *_explain(connection, ambiguous)])
-        if problems and not options.skip_bad:
-            raise BadRowsError(file, problems)
-        result.rejected = problems
-        counts = labels.decide_fates(connection)
-        taken = {fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside")}
-        result.added, result.changed, result.unchanged, result.outside = taken.values()
-        result.unusable = labels.of_unusable(connection)
+        problems = _take(connection, project, file, options, result, progress)
+        counts = staging.decide_fates(connection)
+        taken = {
+            fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside", "outdated")
+        }
+        result.added, result.changed, result.unchanged, result.outside, result.outdated = taken.values()
+        result.unusable = staging.of_unusable(connection)
         if result.added or result.changed:
-            recorded = {**taken, "rejected": len(problems)}
-            result.batch = labels.write_batch(
-                connection, file=str(file), digest=digest, kind=options.format, counts=recorded, now=now()
+            recorded = {**taken, "rejected": len(problems), "unknown": result.unknown}
+            result.batch = staging.write_batch(
+                connection, file=str(file), digest=digest, kind=result.format, counts=recorded, now=now()
             )
         if options.dry_run:
             discard(connection)
             result.batch = None
     if problems and not options.dry_run:
-        result.rejected_file = str(_write_rejected(file, problems))
+        result.rejected_file = str(_write_rejected(file, result.format, problems))
     return result
 
 
+def recognised(file: Path) -> tuple[str, str]:
+    """Return the name of a file's format, and what that format says it is; AlctlError if none or several do."""
+    if not file.exists():
+        raise AlctlError(f"cannot read {file}: there is no such file or folder")
+    found = {name: said for name in FORMATS.names() if (said := FORMATS.load(name)().recognise(file))}
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if found:
+        several = "; or ".join(f"--format {name}: {said}" for name, said in found.items())
+        raise AlctlError(f"{file} may be {several}")
+    if file.suffix.lower() in {".csv", ".tsv", ".txt"}:
+        return "csv", ""
+    choices = ", ".join(FORMATS.names())
+    raise AlctlError(
+        f"{file} is none of the formats that alctl knows ({choices}); --format says which it is meant to be"
+    )
+
+
+def _take(
+    connection: Connection,
+    project: Project,
+    file: Path,
+    options: ImportOptions,
+    result: Imported,
+    progress: Progress,
+) -> list[Problem]:
+    """Stage the file, match it, find its problems, fit its shapes; return the problems if they are to be skipped."""
+    reader, result.options = _reader(connection, result.format, options.options, file)
+    classes = class_list(connection, add=options.add_classes)
+    intake = Intake(required_state(connection, project.folder)["task"], classes, options.annotator)
+    staging.stage(connection, _counted(intake.rows(reader.read(file)), progress))
+    if not intake.answers and not intake.refused:
+        held = intake.nothing()
+        raise AlctlError(f"{file} holds no label that could be imported{f' ({held})' if held else ''}")
+    ambiguous = matching.match(connection)
+    if options.round is not None:
+        _keep_to_round(connection, options.round)
+    leave = (options.unknown_images or ("refuse" if result.format == "csv" else "leave")) == "leave"
+    staging.find_problems(connection, ambiguous, leave_unknown=leave)
+    _fit(connection, intake)
+    problems = [*intake.refused, *_explain(connection, ambiguous)]
+    problems.sort(key=lambda problem: (problem.where, problem.line))
+    if problems and not options.skip_bad:
+        raise BadRowsError(file, problems)
+    result.unknown_paths = staging.left_paths(connection)
+    result.unknown = len(result.unknown_paths)
+    if result.unknown and not staging.matched(connection):
+        raise AlctlError(_all_unknown(file, result.unknown_paths))
+    result.new_classes = items.add_classes(connection, classes.new)
+    items.learn_keypoints(connection, classes.keypoints)
+    result.rejected, result.notes = problems, dict(intake.notes)
+    return problems
+
+
+def _counted(rows: Iterable[T], progress: Progress) -> Iterator[T]:
+    for n, row in enumerate(rows, start=1):
+        if n % 1_000 == 0:
+            progress("reading labels", n, 0)
+        yield row
+
+
+def _reader(
+    connection: Connection, name: str, given: Mapping[str, str], file: Path
+) -> tuple[LabelFormat, dict[str, Any]]:
+    """Return the format with the options given now, or else those that the project remembers."""
+    remembered = settings.read(connection, f"format.{name}") or {}
+    options = {**remembered, **given}
+    reader = configured(FORMATS.load(name), options, f"format {name!r}")
+    if given:
+        settings.write(connection, f"format.{name}", options)
+    return reader, options
+
+
+def class_list(connection: Connection, *, add: bool) -> ClassList:
+    """Return the project's classes as a file's names are compared with them."""
+    ids, keypoints = items.class_ids(connection), items.keypoints_of_classes(connection)
+    return ClassList(ids, keypoints, len(items.categories(connection)), add)
+
+
+def _all_unknown(file: Path, paths: Sequence[str]) -> str:
+    first = ", ".join(map(repr, paths[:3]))
+    return (
+        f"none of the {len(paths):,} images of {file} is in the pool (the first are {first}): "
+        "is it the file of another project, or does `alctl add` have to come first?"
+    )
+
+
 def _digest(file: Path, annotator: str) -> str:
-    """Return the digest of a file as the work of ``annotator``: the same answers of two people are two imports."""
+    """Return the digest of a file as the work of ``annotator``: the same answers of two people are two imports.
+
+    Of a folder, of the names and sizes of all its files and the bytes of those that are not photographs.
+    """
     try:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256")
+        digest = _digest_of_folder(file) if file.is_dir() else _digest_of_file(file)
         if annotator:
             digest.update(b"\0" + annotator.encode())
-        return digest.hexdigest()
+        return str(digest.hexdigest())
     except OSError as error:
         raise AlctlError(f"cannot read {file}: {error.strerror}") from error
 
 
+def _digest_of_file(file: Path) -> Any:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256")
+
+
+def _digest_of_folder(folder: Path) -> Any:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+            if path.suffix.lower() not in matching.SUFFIXES:
+                digest.update(_digest_of_file(path).digest())
+    return digest
+
+
 def _took_all(earlier: Mapping[str, Any]) -> bool:
     """Tell whether an earlier import of the same bytes left nothing over."""
-    return not earlier["counts"].get("rejected") and not earlier["counts"].get("outside")
-
-
-def _stage(connection: Connection, file: Path, options: ImportOptions) -> list[Problem]:
-    """Read the file into a temporary table; return the rows that could not even be read."""
-    refusals: list[Problem] = []
-
-    def rows() -> Iterator[StagedLabel]:
-        reader = FORMATS.load(options.format)()
-        for position, answer in enumerate(reader.read(file)):
-            if isinstance(answer, Refusal):
-                refusals.append(Problem(*answer))
-            else:
-                yield _staged(position, answer, options.annotator)
-
-    labels.stage(connection, rows())
-    return refusals
-
-
-def _staged(position: int, answer: LabeledImage, annotator: str) -> StagedLabel:
-    category, annotations = _stored(answer)
-    path = answer.path.replace("\\", "/") if "\\" in answer.path else answer.path
-    return StagedLabel(
-        position,
-        answer.line,
-        answer.item,
-        path.removeprefix("./"),
-        answer.annotator or annotator or ANONYMOUS,
-        answer.status,
-        category,
-        annotations,
-        answer.seconds,
-    )
-
-
-def _stored(answer: LabeledImage) -> tuple[str | None, str | None]:
-    """Return the whole-image class, or else the objects as canonical JSON."""
-    if answer.status != "labeled":
-        return None, None
-    if len(answer.annotations) == 1 and answer.annotations[0].bbox is None:
-        return answer.annotations[0].category, None
-    return None, json.dumps(
-        [annotation_json(a) for a in answer.annotations], separators=(",", ":"), sort_keys=True
-    )
-
-
-def annotation_json(annotation: Annotation) -> dict[str, Any]:
-    """Return an annotation as the label table keeps it: only what it has."""
-    return {key: value for key, value in asdict(annotation).items() if value}
-
-
-def _match(connection: Connection) -> dict[str, list[str]]:
-    """Find the item of every staged answer: by id, exact path, end of the path, exported name, then unique name.
-
-    Return the paths that may be several items, with those items' paths.
-    """
-    labels.match_exactly(connection)
-    unmatched = labels.unmatched_paths(connection)
-    if not unmatched:
-        return {}
-    ends = {path: list(_ends(path)) for path in unmatched}
-    known = labels.ids_of_paths(connection, {end for some in ends.values() for end in some})
-    found = {path: next((known[end] for end in some if end in known), None) for path, some in ends.items()}
-    labels.match_paths(connection, {path: id_ for path, id_ in found.items() if id_ is not None})
-    rest = [path for path, id_ in found.items() if id_ is None]
-    exported = _by_exported_name(connection, rest)
-    labels.match_paths(connection, exported)
-    named = _by_name(connection, [path for path in rest if path not in exported])
-    labels.match_paths(connection, {path: hits[0][0] for path, hits in named.items() if len(hits) == 1})
-    return {path: [hit for _, hit in hits] for path, hits in named.items() if len(hits) > 1}
-
-
-def _ends(path: str) -> Iterator[str]:
-    """Yield the ends of a path at its folders, longest first: a file may name its images from another root."""
-    parts = PurePosixPath(path).parts
-    for start in range(1 if path.startswith("/") else 0, len(parts)):
-        yield "/".join(parts[start:])
-
-
-def _by_exported_name(connection: Connection, rest: Sequence[str]) -> dict[str, int]:
-    """Return the items of paths such as ``images/0000023_cat.jpg``, where number and name are those of one item."""
-    parts = {path: _EXPORTED.fullmatch(PurePosixPath(path).name) for path in rest}
-    numbers = {path: int(match[1]) for path, match in parts.items() if match}
-    last = items.size(connection)
-    wanted = sorted({n for n in numbers.values() if 0 < n <= last})
-    known = {item.id: item for item in items.fetch(connection, np.array(wanted, dtype=np.int64))}
-    return {
-        path: number
-        for path, number in numbers.items()
-        if number in known and path.endswith(f"_{PurePosixPath(known[number].path).name}")
-    }
-
-
-def _by_name(connection: Connection, rest: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
-    """Return for each path the items whose path ends with it, or else those with the same file name."""
-    if not rest:
-        return {}
-    wanted = {PurePosixPath(path).name for path in rest}
-    by_name: dict[str, list[tuple[int, str]]] = {}
-    for id_, path in items.paths(connection):
-        if (name := PurePosixPath(path).name) in wanted:
-            by_name.setdefault(name, []).append((id_, path))
-    named = {path: by_name.get(PurePosixPath(path).name, []) for path in rest}
-    return {
-        path: [hit for hit in hits if hit[1].endswith(f"/{path}")] or hits for path, hits in named.items()
-    }
-
-
-def _match_classes(connection: Connection, *, add: bool) -> list[str]:
-    """Find the class of every staged answer; with ``add`` make the ones that are new."""
-    new = items.add_categories(connection, labels.staged_categories(connection)) if add else []
-    labels.match_categories(connection)
-    return new
+    return not any(earlier["counts"].get(left) for left in ("rejected", "outside", "unknown"))
 
 
 def _keep_to_round(connection: Connection, number: int) -> None:
     if rounds.round_row(connection, number) is None:
         raise AlctlError(f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}")
-    labels.keep_to_round(connection, number)
+    staging.keep_to_round(connection, number)
+
+
+def _fit(connection: Connection, intake: Intake) -> None:
+    """Bring fractions to pixels and clip what reaches over an edge by a rounding, now that the images are known."""
+    ordered = intake.task == "segmentation"
+    staging.reshape(connection, _in_pixels(staging.relative_rows(connection), ordered=ordered))
+    over = list(staging.reaching_over(connection))
+    far = [row.position for row in over if _too_far(row)]
+    staging.mark(connection, "over the edge", far)
+    near = [row for row in over if row.position not in set(far)]
+    if near:
+        staging.reshape(connection, _clipped(near, ordered=ordered))
+        intake.notes["images had objects that reached over the edge by a rounding and were clipped"] += len(
+            near
+        )
+
+
+def _too_far(row: Any) -> bool:
+    across, down = shapes.slack(row.width), shapes.slack(row.height)
+    return bool(
+        row.reach_left < -across
+        or row.reach_top < -down
+        or row.reach_right > row.width + across
+        or row.reach_bottom > row.height + down
+    )
+
+
+def _in_pixels(rows: Iterable[Any], *, ordered: bool) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        found = [(shapes.scaled(a, row.width, row.height), id_) for a, id_ in objects.loads(row.annotations)]
+        yield _reshaped(row.position, found, ordered=ordered)
+
+
+def _clipped(rows: Iterable[Any], *, ordered: bool) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        pairs = [(shapes.clipped(a, row.width, row.height), id_) for a, id_ in objects.loads(row.annotations)]
+        yield _reshaped(row.position, [(a, id_) for a, id_ in pairs if a is not None], ordered=ordered)
+
+
+def _reshaped(position: int, found: Sequence[tuple[Any, int]], *, ordered: bool) -> tuple[Any, ...]:
+    reach = shapes.extent(annotation for annotation, _ in found) or (None, None, None, None)
+    return (position, objects.dumps(found, ordered=ordered), *reach)
 
 
 def _explain(connection: Connection, ambiguous: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
     """Turn each staged problem into a sentence."""
-    rows = labels.problems(connection)
-    classes = items.categories(connection) if rows else []
-    for row in rows:
-        if row["fate"] == "unknown item" and row["path"] in ambiguous:
+    for row in staging.problems(connection):
+        if row["fate"] == "unknown item" and row["item"] is None and row["path"] in ambiguous:
             first, second, *_ = ambiguous[row["path"]]
             several = f"{row['path']!r} may be {first!r} or {second!r}; give the folder too, or the item id"
-            yield Problem(row["line"], several)
+            yield Problem(row["line"], several, row["place"])
         else:
-            yield Problem(row["line"], _sentence(row, classes))
+            yield Problem(row["line"], _sentence(row), row["place"])
 
 
-def _sentence(row: Mapping[str, Any], classes: Sequence[str]) -> str:
-    fate, name = row["fate"], row["path"] or row["item_path"]
-    if fate == "unknown item":
-        return (
-            f"item {row['item']} is not in the pool"
-            if row["item"] is not None
-            else f"{name!r} is not in the pool"
-        )
-    if fate == "other path":
-        return f"item {row['item']} is {row['item_path']!r}, not {row['path']!r}: is the file of another project?"
-    if fate == "unknown class":
-        return unknown_class(row["category"], classes)
-    whose = f"{name!r} by {row['annotator']}"
-    if fate == "contradiction":
-        return f"{whose} has another label in line {row['other_line']}"
-    return f"{whose} stands in line {row['other_line']} already"
+def _sentence(row: Mapping[str, Any]) -> str:
+    name = row["path"] or row["item_path"]
+    other = place_of(Problem(row["other_line"] or 0, "", row["other_place"] or ""))
+    size, declared = f"{row['item_width']} × {row['item_height']}", f"{row['width']} × {row['height']}"
+    turned = (row["width"], row["height"]) == (row["item_height"], row["item_width"])
+    why = "; the tool did not turn it as its EXIF data say" if turned else ""
+    reach = ", ".join(f"{row[f'reach_{side}'] or 0:.6g}" for side in ("left", "top", "right", "bottom"))
+    return {
+        "unknown item": f"item {row['item']} is not in the pool"
+        if row["item"]
+        else f"{name!r} is not in the pool",
+        "other path": f"item {row['item']} is {row['item_path']!r}, not {row['path']!r}: is the file of another project?",
+        "other image": f"item {row['item']}, {row['item_path']!r}, has other bytes than the file says: another project?",
+        "trouble": row["trouble"] or "",
+        "other size": f"{name!r} is {size} pixels, and its labels are for {declared}{why}",
+        "no size": f"{name!r} cannot be read, so its labels, which are fractions of its size, mean nothing",
+        "over the edge": f"an object of {name!r} reaches over its edge: {reach} in {size} pixels (left, top, right, bottom)",
+        "contradiction": f"{name!r} by {row['annotator']} has another label in {other}",
+        "repeated": f"{name!r} by {row['annotator']} stands in {other} already",
+    }[row["fate"]]
 
 
-def unknown_class(name: str, classes: Sequence[str]) -> str:
-    """Return the sentence for a class that is not in the class list, with the nearest one."""
-    if not classes:
-        return f"class {name!r}: the project has no classes yet; --add-classes takes them from this file"
-    near = get_close_matches(name.lower(), [c.lower() for c in classes], n=1)
-    hint = next((c for c in classes if near and c.lower() == near[0]), None)
-    meant = f"did you mean {hint!r}? " if hint else ""
-    return f"class {name!r} is not in the class list; {meant}(--add-classes makes it one)"
-
-
-def _write_rejected(file: Path, problems: Sequence[Problem]) -> Path:
-    """Write the rejected rows of a text file, each with its problem, ready to be mended and imported."""
+def _write_rejected(file: Path, kind: str, problems: Sequence[Problem]) -> Path:
+    """Write the rejected rows of a CSV, each with its problem, ready to be mended and imported; else a list of them."""
     target = _free_name(file)
-    wanted = {line for line, _ in problems}
+    if kind != "csv":
+        with target.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("where", "problem"))
+            writer.writerows((safe_cell(place_of(p)), safe_cell(p.problem)) for p in problems)
+        return target
+    wanted = {problem.line for problem in problems}
     with file.open(encoding="utf-8-sig", newline="") as stream:
         first = stream.readline()
         stream.seek(0)
@@ -320,7 +363,7 @@ def _write_rejected(file: Path, problems: Sequence[Problem]) -> Path:
     with target.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow([*header, "line", "problem"])
-        for line, problem in problems:
+        for line, problem, _ in problems:
             cells = rows.get(line, [])
             writer.writerow([*cells, *[""] * (len(header) - len(cells)), line, problem])
     return target

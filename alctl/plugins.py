@@ -2,11 +2,12 @@
 
 import inspect
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from alctl.errors import AlctlError
 
@@ -67,6 +68,22 @@ class Plugins(Generic[T]):
         if len(classes) != 1:
             raise AlctlError(f"{module_name} must hold exactly one {self.base.__name__}, not {len(classes)}")
         return classes[0]
+
+
+def configured(kind: type[T], params: Mapping[str, Any], what: str) -> T:
+    """Build a plugin from text or values by name; ``what`` names it where one is unknown or of the wrong kind."""
+    known = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+    if strange := sorted(set(params) - set(known)):
+        raise AlctlError(f"{what} has no parameter {strange[0]!r}; it has: {', '.join(known) or 'none'}")
+    if not params:
+        return kind()
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(dict(params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise AlctlError(f"{what}: {first['loc'][0]}: {first['msg']}") from error
 
 
 def unknown(name: str, choices: Sequence[str], what: str) -> str:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from alctl.chance import stream
 from alctl.errors import AlctlError
 from alctl.format import safe_cell
 from alctl.images import BrokenImages, Source
+from alctl.plugins import configured
 from alctl.pool import items, labels, rounds
 from alctl.pool.bulk import discard
 from alctl.pool.ids import Ids
@@ -129,20 +130,7 @@ def _fallback(name: str) -> QueryStrategy:
 
 def make_strategy(name: str, params: Mapping[str, Any]) -> QueryStrategy:
     """Build a strategy; a parameter that it does not have, or of the wrong kind, raises AlctlError."""
-    kind: Any = STRATEGIES.load(name)
-    known = {parameter.name: parameter for parameter in fields(kind)}
-    if strange := sorted(set(params) - set(known)):
-        raise AlctlError(
-            f"strategy {name!r} has no parameter {strange[0]!r}; it has: {', '.join(known) or 'none'}"
-        )
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        strategy: QueryStrategy = TypeAdapter(kind).validate_python(dict(params))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise AlctlError(f"strategy {name!r}: {first['loc'][0]}: {first['msg']}") from error
-    return strategy
+    return configured(STRATEGIES.load(name), params, f"strategy {name!r}")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from alctl import db
-from alctl.pool import items, labels, rounds
+from alctl.pool import items, rounds, staging
 from alctl.pool.bulk import insert_rows, run
+from alctl.pool.staging import StagedLabel
 from alctl.schema import item, reserved
 
 CLASSES = ("cat", "dog", "owl")
@@ -37,22 +38,22 @@ def answer(
     digest: str = "",
 ) -> int:
     """Import rows of (item id, annotator, class or "skip" or "unusable") as one batch; return its number."""
-    labels.stage(
+    known = items.class_ids(connection)
+    staging.stage(
         connection,
         (
-            labels.StagedLabel(
-                n, n + 2, id_, "", who, what if what not in CLASSES else "labeled",
-                what if what in CLASSES else None, None, None,
+            StagedLabel(
+                n, n + 2, "", id_, "", None, who, what if what not in CLASSES else "labeled",
+                known[what] if what in CLASSES else None, None, None,
             )
             for n, (id_, who, what) in enumerate(rows)
         ),
     )  # fmt: skip
-    labels.match_exactly(connection)
-    labels.match_categories(connection)
-    labels.find_problems(connection)
-    assert labels.problems(connection) == []
-    counts = labels.decide_fates(connection)
-    return labels.write_batch(connection, file="f.csv", digest=digest, kind="csv", counts=counts, now=NOW)
+    staging.match_exactly(connection)
+    staging.find_problems(connection)
+    assert staging.problems(connection) == []
+    counts = staging.decide_fates(connection)
+    return staging.write_batch(connection, file="f.csv", digest=digest, kind="csv", counts=counts, now=NOW)
 
 
 def send(connection: Connection, ids: Iterable[int]) -> int:

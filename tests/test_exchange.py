@@ -49,7 +49,7 @@ def problems_of(project: Project, file: Path, **options) -> dict[int, str]:
     with pytest.raises(BadRowsError) as raised:
         take(project, file, **options)
     assert (history(project), status(project)) == before
-    return dict(raised.value.problems)
+    return {problem.line: problem.problem for problem in raised.value.problems}
 
 
 def in_two_folders(tmp_path: Path) -> Project:
@@ -128,9 +128,9 @@ def test_an_unknown_format_lists_the_known_ones(project, tmp_path):
         take(project, write_csv(tmp_path / "l.csv", [(1, "cat")]), format="csw")
 
 
-def test_a_file_without_any_answer_changes_nothing(project, tmp_path):
-    result = take(project, write_csv(tmp_path / "l.csv", [(1, ""), (2, " ")]))
-    assert (result.batch, result.added) == (None, 0)
+def test_a_file_without_any_answer_is_an_error_and_not_an_empty_success(project, tmp_path):
+    with pytest.raises(AlctlError, match=r"l\.csv holds no label"):
+        take(project, write_csv(tmp_path / "l.csv", [(1, ""), (2, " ")]))
     assert status(project)["imports"] == []
 
 
@@ -404,7 +404,7 @@ def test_skip_bad_takes_the_good_rows_and_the_rest_can_be_mended_and_imported(pr
         encoding="utf-8",
     )
     result = take(project, file, skip_bad=True)
-    assert (result.added, [line for line, _ in result.rejected]) == (2, [4, 6, 8])
+    assert (result.added, [problem.line for problem in result.rejected]) == (2, [4, 6, 8])
     assert classes_of(project) == {1: "cat", 5: "dog"}
     rejected = Path(str(result.rejected_file))
     assert rejected.name == "l.csv.rejected.csv"

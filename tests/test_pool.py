@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 
 from alctl import db
 from alctl.chance import stream
-from alctl.pool import counts, items, labels, rounds
+from alctl.pool import counts, items, labels, rounds, staging
 from alctl.pool.bulk import insert_rows, run
 from alctl.pool.ids import RandomOrder
+from alctl.pool.staging import StagedLabel
 from alctl.schema import item, reserved
 from tests.pools import CLASSES, NOW, answer, pool, reserve, send
 
@@ -327,26 +328,25 @@ def test_items_are_fetched_in_the_order_of_the_ids(connection):
 def test_other_statements_go_on_while_and_after_paths_are_streamed(connection):
     seen = [(id_, items.size(connection)) for id_, _ in items.paths(connection)]
     assert sorted(seen) == [(i, 100) for i in range(1, 101)]
-    assert labels.ids_of_paths(connection, ["5.jpg", "nothing.jpg"]) == {"5.jpg": 5}
+    assert staging.ids_of_paths(connection, ["5.jpg", "nothing.jpg"]) == {"5.jpg": 5}
 
 
 def test_paths_are_matched_to_items_and_to_duplicates_of_items(connection):
     run(connection, "INSERT INTO duplicate VALUES ('copy of 5.jpg', 5)")
     names = ["5.jpg", "copy of 5.jpg", "5.JPG", "", "100.jpg", "100.jpg"]
-    assert labels.ids_of_paths(connection, names) == {"5.jpg": 5, "copy of 5.jpg": 5, "100.jpg": 100}
+    assert staging.ids_of_paths(connection, names) == {"5.jpg": 5, "copy of 5.jpg": 5, "100.jpg": 100}
 
 
 def test_problems_name_the_other_line_even_when_every_row_has_one(connection):
     n = 20_000
     rows = [
-        labels.StagedLabel(k, k + 2, 1 + k % 100, "", f"ann{k // 200}", "labeled", CLASSES[k // 100 % 2], None, None)
+        StagedLabel(k, k + 2, "", 1 + k % 100, "", None, f"ann{k // 200}", "labeled", 1 + k // 100 % 2, None, None)
         for k in range(n)
     ]  # fmt: skip
-    labels.stage(connection, rows)
-    labels.match_exactly(connection)
-    labels.match_categories(connection)
-    labels.find_problems(connection)
-    found = labels.problems(connection)
+    staging.stage(connection, rows)
+    staging.match_exactly(connection)
+    staging.find_problems(connection)
+    found = staging.problems(connection)
     assert len(found) == n
     assert {row["fate"] for row in found} == {"contradiction"}
     assert all(abs(row["other_line"] - row["line"]) == 100 for row in found)

@@ -1,4 +1,4 @@
-"""`select`, `export`, `import-labels`, `undo-import`: images out to annotators, labels back."""
+"""`select`, `export`: images out to annotators."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +13,6 @@ from alctl.cli.options import (
     JsonOption,
     ProjectOption,
     SeedOption,
-    complete_formats,
     complete_strategies,
     parameters,
 )
@@ -180,109 +179,3 @@ def export(
         return
     screen.say(f"round {number} is in {folder}")
     screen.next_step(f"alctl import-labels {folder / 'items.csv'}", "when it is filled in")
-
-
-@app.command("import-labels")
-def import_labels(
-    file: Annotated[Path, typer.Argument(help="The file with the labels.")],
-    project: ProjectOption = None,
-    format: Annotated[  # noqa: A002 - the option's natural name
-        str, typer.Option(autocompletion=complete_formats, help="The file's format.")
-    ] = "csv",
-    annotator: Annotated[str, typer.Option(help="Whose labels they are, where the file does not say.")] = "",
-    round_: Annotated[
-        int | None,
-        typer.Option("--round", max=LARGEST, show_default=False, help="Take only images of this round."),
-    ] = None,
-    add_classes: Annotated[
-        bool, typer.Option("--add-classes", help="Make unknown classes new ones.")
-    ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Take the good rows; write the others to FILE.rejected.csv.")
-    ] = False,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Take labels from annotators: the whole file, or with --skip-bad all its good rows.
-
-    A CSV needs the column [bold]item[/bold] or [bold]path[/bold], and [bold]label[/bold]; it may have annotator,
-    status (labeled, skip, unusable) and seconds. Rows without label and status are not answered yet.
-
-    [dim]Examples:[/dim]
-      alctl import-labels alctl-project/rounds/0001/items.csv --add-classes
-      alctl import-labels labels.csv --annotator ann --dry-run
-    """
-    from alctl import exchange
-    from alctl.cli import screen
-    from alctl.project import open_project
-
-    options = exchange.ImportOptions(format, annotator, round_, add_classes, skip_bad, dry_run)
-    result = exchange.import_labels(open_project(project), file, options)
-    if json:
-        screen.as_json(result)
-        return
-    show_imported(result, dry_run=dry_run)
-
-
-def show_imported(result: Any, *, dry_run: bool) -> None:
-    """Print what an import did, and how to take it back."""
-    from alctl.cli import screen
-
-    if result.earlier is not None:
-        screen.say(f"{result.file} was imported already, as import {result.earlier}; nothing changed")
-        screen.next_step("alctl status")
-        return
-    counts = f"{result.added:,} added, {result.changed:,} changed, {result.unchanged:,} unchanged"
-    screen.say(f"{'would import' if dry_run else 'imported'} {result.file}: {counts}")
-    if result.unusable:
-        screen.warn(
-            f"{result.unusable:,} of these labels are of images that cannot be used; they teach nothing"
-        )
-    if result.outside:
-        screen.say(f"  {result.outside:,} rows are of images outside the round and were left")
-    if result.new_classes:
-        screen.say(f"  new classes: {', '.join(result.new_classes)}")
-    if result.rejected:
-        where = f", written to {result.rejected_file}" if result.rejected_file else ""
-        screen.warn(f"{len(result.rejected):,} rows rejected{where}:")
-        screen.listed(
-            [row._asdict() for row in result.rejected], lambda row: f"line {row['line']}: {row['problem']}"
-        )
-    after_import(result, dry_run=dry_run)
-
-
-def after_import(result: Any, *, dry_run: bool) -> None:
-    """Say how to take an import back, and what comes next."""
-    from alctl.cli import screen
-
-    if result.batch is not None:
-        screen.say(f"  to take it back: alctl undo-import {result.batch}")
-    if not (result.added or result.changed or result.unchanged):
-        screen.warn("no row of it has an answer that could be taken")
-        screen.next_step("alctl status")
-    elif not dry_run:
-        screen.next_step("alctl train", "or `alctl status` to see what is still out")
-
-
-@app.command("undo-import")
-def undo_import(
-    number: Annotated[int, typer.Argument(metavar="IMPORT", max=LARGEST, help="The import's number.")],
-    project: ProjectOption = None,
-    dry_run: DryRunOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Take one import back; its labels stay in the history, but no longer count.
-
-    [dim]Example:[/dim]
-      alctl undo-import 4
-    """
-    from alctl import exchange
-    from alctl.cli import screen
-    from alctl.project import open_project
-
-    count = exchange.undo_import(open_project(project), number, dry_run=dry_run)
-    if json:
-        screen.as_json({"import": number, "labels": count, "dry_run": dry_run})
-        return
-    screen.say(f"import {number}: {count:,} labels {'would be' if dry_run else 'are'} no longer in force")
-    screen.next_step("alctl status")

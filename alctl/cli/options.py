@@ -91,9 +91,9 @@ def train_config(base: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
     return check_config({"train": {**asdict(base), **settings}}, "the command line").train
 
 
-def parameters(given: list[str]) -> dict[str, str]:
+def parameters(given: list[str], option: str = "--param") -> dict[str, str]:
     """Turn ``["beta=4"]`` into ``{"beta": "4"}``."""
     pairs = [text.partition("=") for text in given]
     if wrong := [name for name, equals, _ in pairs if not equals]:
-        raise AlctlError(f"--param {wrong[0]!r} is not NAME=VALUE")
+        raise AlctlError(f"{option} {wrong[0]!r} is not NAME=VALUE")
     return {name.replace("-", "_"): value for name, _, value in pairs}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, select, text
 
-from alctl.annotation import Split
+from alctl.annotation import Category, Split
 from alctl.chance import stream
 from alctl.pool.bulk import as_rows, fresh_table, insert_rows, mappings, run, scalar
 from alctl.schema import category, item, project, reserved, unusable
@@ -80,6 +80,41 @@ def add_categories(connection: Connection, names: Iterable[str]) -> list[str]:
     new = [name for name in dict.fromkeys(names) if name not in known]
     insert_rows(connection, category, list(enumerate(new, start=len(known) + 1)))
     return new
+
+
+def class_ids(connection: Connection) -> dict[str, int]:
+    """Return the id of every class by name."""
+    return {name: id_ for id_, name in enumerate(categories(connection), start=1)}
+
+
+def keypoints_of_classes(connection: Connection) -> dict[int, tuple[str, ...]]:
+    """Return the names of the keypoints of each class that has any."""
+    rows = connection.execute(select(category.c.id, category.c.keypoints))
+    return {int(id_): tuple(names) for id_, names in rows if names}
+
+
+def add_classes(connection: Connection, classes: Iterable[Category]) -> list[str]:
+    """Append new classes with their keypoints; return their names."""
+    first = len(categories(connection)) + 1
+    new = list(classes)
+    for id_, (name, keypoints, skeleton) in enumerate(new, start=first):
+        connection.execute(
+            insert(category).values(
+                id=id_,
+                name=name,
+                keypoints=list(keypoints) or None,
+                skeleton=[list(pair) for pair in skeleton] or None,
+            )
+        )
+    return [found.name for found in new]
+
+
+def learn_keypoints(connection: Connection, known: Mapping[int, tuple[str, ...]]) -> None:
+    """Give classes that have no keypoints yet those of ``known``."""
+    recorded = keypoints_of_classes(connection)
+    for id_, names in known.items():
+        if names and id_ not in recorded:
+            connection.execute(category.update().where(category.c.id == id_).values(keypoints=list(names)))
 
 
 def size(connection: Connection) -> int:

@@ -1,0 +1,169 @@
+"""`import-labels`, `undo-import`: labels back from annotators."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import (
+    LARGEST,
+    DryRunOption,
+    JsonOption,
+    ProjectOption,
+    complete_formats,
+    parameters,
+)
+
+
+@app.command("import-labels")
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="The file with the labels.")],
+    project: ProjectOption = None,
+    format: Annotated[  # noqa: A002 - the option's natural name
+        str, typer.Option(autocompletion=complete_formats, help="The file's format; auto: see what it is.")
+    ] = "auto",
+    annotator: Annotated[str, typer.Option(help="Whose labels they are, where the file does not say.")] = "",
+    round_: Annotated[
+        int | None,
+        typer.Option("--round", max=LARGEST, show_default=False, help="Take only images of this round."),
+    ] = None,
+    add_classes: Annotated[
+        bool, typer.Option("--add-classes", help="Make unknown classes new ones.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Take the good rows; write the others to FILE.rejected.csv.")
+    ] = False,
+    unknown_images: Annotated[
+        Literal["refuse", "leave"] | None,
+        typer.Option(
+            show_default=False,
+            help="What to do with labels of images that are not in the pool (default: refuse those of a CSV, leave others).",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            show_default=False,
+            help="What the format cannot know, such as origin=1 for Pascal VOC; the project remembers it.",
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take labels from annotators: the whole file, or with --skip-bad all its good rows.
+
+    FILE is a table, an export of Label Studio or CVAT, COCO, YOLO, Pascal VOC, masks, or a folder per class; what it
+    is, is recognised. A CSV needs the column [bold]item[/bold] or [bold]path[/bold], and [bold]label[/bold]; it may
+    have annotator, status (labeled, skip, unusable) and seconds.
+
+    [dim]Examples:[/dim]
+      alctl import-labels alctl-project/rounds/0001/items.csv --add-classes
+      alctl import-labels project-3-at-2026-05-04.json --dry-run
+      alctl import-labels ./voc --option origin=1
+    """
+    from alctl import exchange
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    options = exchange.ImportOptions(
+        format,
+        annotator,
+        round_,
+        add_classes,
+        skip_bad,
+        dry_run,
+        unknown_images or "",
+        parameters(option or [], "--option"),
+    )
+    with screen.bars() as progress:
+        result = exchange.import_labels(open_project(project), file, options, progress)
+    if json:
+        screen.as_json(result)
+        return
+    show_imported(result, dry_run=dry_run)
+
+
+def show_imported(result: Any, *, dry_run: bool) -> None:
+    """Print what an import did, and how to take it back."""
+    from alctl.cli import screen
+    from alctl.exchange import place_of
+
+    if result.earlier is not None:
+        screen.say(f"{result.file} was imported already, as import {result.earlier}; nothing changed")
+        screen.next_step("alctl status")
+        return
+    if result.recognised:
+        screen.say(f"{result.file} is {result.recognised} ({result.format})")
+    if result.options:
+        screen.say("  " + ", ".join(f"{name}={value}" for name, value in result.options.items()))
+    counts = f"{result.added:,} added, {result.changed:,} changed, {result.unchanged:,} unchanged"
+    screen.say(f"{'would import' if dry_run else 'imported'} {result.file}: {counts}")
+    show_left(result)
+    if result.new_classes:
+        screen.say(f"  new classes: {', '.join(result.new_classes)}")
+    if result.rejected:
+        where = f", written to {result.rejected_file}" if result.rejected_file else ""
+        screen.warn(f"{len(result.rejected):,} rows rejected{where}:")
+        screen.listed(
+            [{"place": place_of(row), "problem": row.problem} for row in result.rejected],
+            lambda row: f"{row['place']}: {row['problem']}",
+        )
+    after_import(result, dry_run=dry_run)
+
+
+def show_left(result: Any) -> None:
+    """Print what of a file is not in force, and what was done to the rest."""
+    from alctl.cli import screen
+
+    for what, count in result.notes.items():
+        screen.say(f"  {count:,} {what}")
+    if result.outdated:
+        screen.say(f"  {result.outdated:,} answers are older than what their annotators say now, which stays")
+    if result.outside:
+        screen.say(f"  {result.outside:,} rows are of images outside the round and were left")
+    if result.unusable:
+        screen.warn(
+            f"{result.unusable:,} of these labels are of images that cannot be used; they teach nothing"
+        )
+    if result.unknown:
+        screen.warn(f"{result.unknown:,} images are not in the pool; their labels were left:")
+        screen.listed([{"path": path} for path in result.unknown_paths], lambda row: str(row["path"]))
+
+
+def after_import(result: Any, *, dry_run: bool) -> None:
+    """Say how to take an import back, and what comes next."""
+    from alctl.cli import screen
+
+    if result.batch is not None:
+        screen.say(f"  to take it back: alctl undo-import {result.batch}")
+    if not (result.added or result.changed or result.unchanged):
+        screen.warn("no row of it has an answer that could be taken")
+        screen.next_step("alctl status")
+    elif not dry_run:
+        screen.next_step("alctl train", "or `alctl status` to see what is still out")
+
+
+@app.command("undo-import")
+def undo_import(
+    number: Annotated[int, typer.Argument(metavar="IMPORT", max=LARGEST, help="The import's number.")],
+    project: ProjectOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take one import back; its labels stay in the history, but no longer count.
+
+    [dim]Example:[/dim]
+      alctl undo-import 4
+    """
+    from alctl import exchange
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    count = exchange.undo_import(open_project(project), number, dry_run=dry_run)
+    if json:
+        screen.as_json({"import": number, "labels": count, "dry_run": dry_run})
+        return
+    screen.say(f"import {number}: {count:,} labels {'would be' if dry_run else 'are'} no longer in force")
+    screen.next_step("alctl status")

@@ -1,0 +1,195 @@
+"""From a reader's records to rows that can be staged: is each answer what the project's task asks for?
+
+Nothing here knows the images yet; what only they can tell (does a shape fit, is the size right) comes after matching.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from alctl import objects, shapes
+from alctl.annotation import Annotation, Category, LabeledImage, Note, Record, Refusal
+from alctl.pool.staging import StagedLabel
+
+ANONYMOUS = "anonymous"
+
+
+class Problem(NamedTuple):
+    """One answer that cannot be taken."""
+
+    line: int
+    problem: str
+    where: str = ""
+
+
+class Fitted(NamedTuple):
+    """What of an answer the task can use."""
+
+    category: str | None = None
+    annotations: tuple[Annotation, ...] = ()
+    aside: int = 0
+    """Annotations of another kind than the task's."""
+    problem: str = ""
+
+
+def fitted(task: str, annotations: tuple[Annotation, ...]) -> Fitted:
+    """Return the class of an image for classification, and its objects for the other tasks."""
+    whole = [annotation for annotation in annotations if annotation.whole_image]
+    if task == "classification":
+        return _class_of(whole, len(annotations) - len(whole))
+    things = [annotation for annotation in annotations if not annotation.whole_image]
+    if whole and not things:
+        return Fitted(problem=f"says what the image is, but not where; the task of this project is {task}")
+    for thing in things:
+        if missing := _missing(task, thing):
+            return Fitted(
+                problem=f"a {thing.category!r} without {missing}; the task of this project is {task}"
+            )
+    made = map(shapes.boxed, things) if task == "detection" else things
+    return Fitted(annotations=tuple(made), aside=len(whole))
+
+
+def _class_of(whole: Sequence[Annotation], objects_: int) -> Fitted:
+    names = list(dict.fromkeys(annotation.category for annotation in whole))
+    if len(names) == 1:
+        return Fitted(names[0], aside=objects_)
+    if names:
+        several = " and ".join(map(repr, names[:3]))
+        return Fitted(problem=f"has {len(names)} classes, {several}; an image of this project has one")
+    if objects_:
+        return Fitted(
+            problem=f"holds {objects_} objects and no class; the task of this project is classification"
+        )
+    return Fitted(problem="was submitted without a class; was it to be skipped?")
+
+
+def _missing(task: str, thing: Annotation) -> str:
+    """Return what the task needs of an object and it does not have."""
+    if task == "detection":
+        return "" if thing.bbox is not None or thing.segmentation is not None else "a box"
+    if task == "pose":
+        return "" if thing.keypoints else "keypoints"
+    return "" if thing.segmentation is not None else "an outline or a mask"
+
+
+@dataclass
+class ClassList:
+    """The project's classes while a file is read; new ones get the ids that they will have."""
+
+    ids: dict[str, int]
+    """By every name that is understood, also the former ones of renamed and merged classes."""
+    keypoints: dict[int, tuple[str, ...]]
+    size: int
+    add: bool
+    new: list[Category] = field(default_factory=list)
+    declared: dict[str, Category] = field(default_factory=dict)
+    """What the file says of its classes."""
+
+    def declare(self, category: Category) -> str:
+        """Note what the file says of a class; return what is wrong with it, or an empty string."""
+        self.declared[category.name] = category
+        known = self.keypoints.get(self.ids.get(category.name, 0), ())
+        if category.keypoints and known and category.keypoints != known:
+            theirs, ours = ", ".join(category.keypoints), ", ".join(known)
+            return (
+                f"class {category.name!r} has the keypoints {theirs} in the file, and {ours} in this project"
+            )
+        return ""
+
+    def id_of(self, name: str) -> int | None:
+        """Return the id of a class, None for an unknown one."""
+        found = self.ids.get(name)
+        if found is None and self.add:
+            found = self.ids[name] = self.size + len(self.new) + 1
+            self.new.append(self.declared.get(name, Category(name)))
+            self.keypoints[found] = self.new[-1].keypoints
+        return found
+
+    def keypoint_problem(self, annotation: Annotation, id_: int) -> str:
+        """Return what is wrong with the number of an object's keypoints."""
+        if not annotation.keypoints:
+            return ""
+        if self.add and not self.keypoints.get(id_):
+            self.keypoints[id_] = self.declared.get(annotation.category, Category("")).keypoints
+        known, count = self.keypoints.get(id_, ()), len(annotation.keypoints)
+        if not known:
+            return f"class {annotation.category!r} has no keypoints in this project; `alctl classes add` names them"
+        if count != len(known):
+            return f"a {annotation.category!r} with {count} keypoints; the class has {len(known)}: {', '.join(known)}"
+        return ""
+
+    def unknown(self, name: str) -> str:
+        """Return the sentence for a class that is not in the class list, with the nearest one."""
+        if not self.ids:
+            return f"class {name!r}: the project has no classes yet; --add-classes takes them from this file"
+        near = get_close_matches(name.lower(), [c.lower() for c in self.ids], n=1)
+        hint = next((c for c in self.ids if near and c.lower() == near[0]), None)
+        meant = f"did you mean {hint!r}? " if hint else ""
+        return f"class {name!r} is not in the class list; {meant}(--add-classes makes it one)"
+
+
+@dataclass
+class Intake:
+    """Reads a file's records once; what it found beside the answers is in its fields afterwards."""
+
+    task: str
+    classes: ClassList
+    annotator: str
+    refused: list[Problem] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    answers: int = 0
+
+    def rows(self, records: Iterable[Record]) -> Iterator[StagedLabel]:
+        """Yield one row an answer."""
+        for record in records:
+            if isinstance(record, LabeledImage):
+                self.answers += 1
+                yield self._row(record)
+            elif isinstance(record, Refusal):
+                self.refused.append(Problem(*record))
+            elif isinstance(record, Note):
+                self.notes[record.what] += record.count
+            elif problem := self.classes.declare(record):
+                self.refused.append(Problem(0, problem))
+
+    def _row(self, answer: LabeledImage) -> StagedLabel:
+        found = fitted(self.task, answer.annotations) if answer.status == "labeled" else Fitted()
+        if found.aside:
+            kind = "objects" if self.task == "classification" else "classes of whole images"
+            self.notes[f"{kind} were left; the task of this project is {self.task}"] += found.aside
+        category_id, text, trouble = None, None, found.problem
+        if found.category is not None:
+            category_id = self.classes.id_of(found.category)
+            trouble = "" if category_id else self.classes.unknown(found.category)
+        elif answer.status == "labeled" and not trouble:
+            text, trouble = self._objects(found.annotations)
+        left, top, right, bottom = (shapes.extent(found.annotations) if text else None) or (None,) * 4
+        path = answer.path.replace("\\", "/") if "\\" in answer.path else answer.path
+        return StagedLabel(
+            self.answers, answer.line, answer.where, answer.item, path.removeprefix("./"),
+            bytes.fromhex(answer.digest) if answer.digest else None,
+            answer.annotator or self.annotator or ANONYMOUS, answer.status, category_id, text, answer.seconds,
+            answer.made_at or None, answer.width or None, answer.height or None, left, top, right, bottom,
+            int(answer.relative), trouble or None,
+        )  # fmt: skip
+
+    def _objects(self, annotations: Sequence[Annotation]) -> tuple[str | None, str]:
+        """Return an image's objects as the label table keeps them, or what is wrong with one."""
+        entries = []
+        for annotation in annotations:
+            id_ = self.classes.id_of(annotation.category)
+            if id_ is None:
+                return None, self.classes.unknown(annotation.category)
+            if problem := shapes.problem(annotation) or self.classes.keypoint_problem(annotation, id_):
+                return None, problem
+            entries.append((annotation, id_))
+        return objects.dumps(entries, ordered=self.task == "segmentation"), ""
+
+    def nothing(self) -> str:
+        """Return what the file holds instead of labels."""
+        held = [f"{count:,} {what}" for what, count in self.notes.items()]
+        if self.classes.declared:
+            held.insert(0, f"{len(self.classes.declared):,} classes are declared")
+        return "; ".join(held)
