@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 Split = Literal["pool", "validation", "test"]
 Status = Literal["labeled", "skip", "unusable"]
+TASKS = ("classification", "detection", "pose", "segmentation")
+"""What images can be labeled with: a class each, or objects with boxes, with keypoints, with outlines or masks."""
 
 Polygons = tuple[tuple[float, ...], ...]
 """One flat ``(x1, y1, x2, y2, ...)`` per polygon; several polygons may be one object."""

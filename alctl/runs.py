@@ -1,6 +1,5 @@
 """Training runs of the real project: what there is to learn from, training, recording, and the model afterwards."""
 
-import json
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +11,7 @@ import torch
 from sqlalchemy import Connection
 from torch import Tensor
 
-from alctl import checkpoint, lineage, score
+from alctl import checkpoint, lineage, objects, score
 from alctl.annotation import Annotation
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
@@ -77,7 +76,12 @@ class Progressed:
 
 
 def task_of(name: str, categories: Sequence[str]) -> Task:
-    """Return the project's task for its class list."""
+    """Return the project's task for its class list; AlctlError for one whose labels are kept but not learned yet."""
+    if name not in TASKS.names():
+        raise AlctlError(
+            f"there is no model for {name} yet; `alctl select --strategy random` and `alctl import-labels` work, "
+            "and `alctl export-labels` writes the labels for another trainer"
+        )
     return TASKS.load(name)(categories)
 
 
@@ -120,10 +124,10 @@ def _annotations(
     row: tuple[int, int | None, str | None], categories: Sequence[str]
 ) -> tuple[Annotation, ...]:
     """Return the annotations of a labeled item as the label table holds them."""
-    _, category_id, objects = row
+    _, category_id, found = row
     if category_id is not None:
         return (Annotation(categories[category_id - 1]),)
-    return tuple(Annotation(**entry) for entry in json.loads(objects or "[]"))
+    return objects.named(found or "[]", categories)
 
 
 def source_of(root: str, item: items.Item) -> Source:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from alctl import db
+from alctl.plugins import Plugins
 from alctl.pool import counts, items, labels, rounds
 from alctl.project import Project, required_state
 
@@ -41,7 +42,8 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     last = out[-1] if out else {"id": 0, "answered": 0}
     file = round_file(last["id"])
     not_exported = bool(out) and not (Path(result["project"]) / file).is_file()
-    untrained = pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"])
+    trainable = result["task"] in Plugins("alctl.tasks", object).names()
+    untrained = trainable and pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"])
     steps = [
         (not_exported, f"alctl export {last['id']}", f"round {last['id']}'s files are not in the project"),
         (
@@ -50,11 +52,16 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
             f"round {last['id']} is out with annotators",
         ),
         (untrained, "alctl train", f"{pool['labeled']:,} images are labeled"),
-        (pool["unlabeled"], "alctl select --k 100", f"{pool['unlabeled']:,} images are unlabeled"),
+        (
+            pool["unlabeled"],
+            f"alctl select --k {min(100, pool['unlabeled'])}",
+            f"{pool['unlabeled']:,} images are unlabeled",
+        ),
         (out, f"alctl import-labels {file}", f"{pool['out']:,} images are out with annotators"),
     ]
+    at_the_end = "alctl evaluate" if trainable else "alctl export-labels labels.json --format coco"
     return next(
-        ((command, why) for due, command, why in steps if due), ("alctl evaluate", "every image is answered")
+        ((command, why) for due, command, why in steps if due), (at_the_end, "every image is answered")
     )
 
 

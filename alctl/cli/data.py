@@ -60,12 +60,13 @@ def init(
       alctl init cifar10
     """
     from alctl import ingest
+    from alctl.annotation import TASKS
     from alctl.cli import screen
     from alctl.errors import AlctlError
     from alctl.plugins import Plugins, unknown
     from alctl.project import DEFAULT_FOLDER
 
-    if task not in (tasks := Plugins("alctl.tasks", object).names()):
+    if task not in (tasks := sorted({*TASKS, *Plugins("alctl.tasks", object).names()})):
         raise AlctlError(unknown(task, tasks, "tasks"))
     options = ingest.Options(task, class_names(classes), validation, test, seed, verify, dry_run, database)
     with screen.bars() as progress:

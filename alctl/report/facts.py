@@ -103,7 +103,7 @@ def _recorded(connection: Connection, project: Project) -> dict[str, Any]:
         "folder": str(project.folder),
         "root": state["root"],
         "task": state["task"],
-        "metric": TASKS.load(state["task"]).metric,
+        "metric": TASKS.load(state["task"]).metric if state["task"] in TASKS.names() else "",
         "created_at": state["created_at"],
         "generated_at": now(),
         "classes": items.categories(connection),
