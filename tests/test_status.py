@@ -89,7 +89,7 @@ def test_a_sound_project_has_no_problems(tmp_path):
         ),
         ("DELETE FROM selection WHERE rank = 1", "ranks have gaps"),
         ("DELETE FROM category WHERE id = 1", "class list has gaps"),
-        ("INSERT INTO selection VALUES (1, 77, 9, 0.5, 'picked')", "refers to"),
+        ("INSERT INTO selection VALUES (1, 77, 9, 0.5, 'picked', NULL)", "refers to"),
     ],
 )
 def test_every_broken_rule_is_named(tmp_path, damage, sentence):
