@@ -16,12 +16,19 @@ IN_FORCE = f"""(SELECT id, item_id, annotator, status, category_id, annotations 
       AND later.import_id NOT IN {_UNDONE}))"""
 """The newest label of each annotator for each item, without undone imports."""
 
-CONSENSUS = f"""(SELECT item_id, status, category_id, annotations FROM (
-    SELECT item_id, status, category_id, annotations, row_number() OVER (PARTITION BY item_id
-      ORDER BY CASE status WHEN 'skip' THEN 1 ELSE 0 END, count(*) DESC, max(id) DESC) AS place
-    FROM {IN_FORCE} AS f GROUP BY item_id, status, category_id, annotations) AS v
-  WHERE place = 1)"""
-"""What holds for each answered item: the majority of its annotators, ties to the newest; a skip abstains."""
+_VOTES = "round(CAST(sum(coalesce(w.weight, 1)) AS numeric), 9)"
+"""Rounded, so that equal sums are equal in whatever order they were added."""
+
+CONSENSUS = f"""(SELECT v.item_id, v.status, v.category_id, l.annotations FROM (
+    SELECT f.item_id, f.status, f.category_id, max(f.id) AS newest, row_number() OVER (PARTITION BY f.item_id
+      ORDER BY CASE f.status WHEN 'skip' THEN 1 ELSE 0 END, {_VOTES} DESC, max(f.id) DESC) AS place
+    FROM {IN_FORCE} AS f LEFT JOIN annotator AS w ON w.name = f.annotator
+    GROUP BY f.item_id, f.status, f.category_id) AS v
+  LEFT JOIN label AS l ON l.id = v.newest WHERE v.place = 1)"""
+"""What holds for each answered item: the majority of its annotators, each with their weight, ties to the newest; a skip abstains.
+
+Objects are those of the newest; where annotators drew different ones, `labeled_items` chooses among them.
+"""
 
 
 def write_initial(connection: Connection, *, source: str, now: str) -> int:
