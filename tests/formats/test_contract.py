@@ -41,7 +41,8 @@ def made(name: str):
     """Return a format that takes images without objects for "looked at, nothing there", where it can be told to."""
     kind = FORMATS.load(name)
     options = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
-    return kind(**({"empty": True} if "empty" in options else {}))
+    wanted = {"empty": True, "origin": 0}  # where a format cannot know them, it has to be told
+    return kind(**{option: value for option, value in wanted.items() if option in options})
 
 
 @pytest.fixture(params=FORMATS.names())
