@@ -9,29 +9,32 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from PIL import Image, ImageDraw
+from PIL import Image
+from sqlalchemy import Connection
 
+from alctl import objects
+from alctl.annotation import Annotation, Assignment, Category
 from alctl.errors import AlctlError
-from alctl.format import safe_cell
-from alctl.images import BrokenImages, Source, read_image
-from alctl.pool import items, rounds
+from alctl.format import FORMATS, LabelFormat, safe_cell
+from alctl.images import BrokenImages, Source
+from alctl.plugins import configured
+from alctl.pool import handouts, items, predictions, rounds, settings
 from alctl.progress import Progress
-from alctl.project import Project, required_state
+from alctl.project import Project, now, required_state
+from alctl.sheet import SHEET, contact_sheet, thumbs
 
 Images = Literal["link", "symlink", "copy", "none"]
 COLUMNS = ("item", "path", "image", "label", "annotator", "status", "seconds", "rank", "score", "why")
 CONTROL = "control"
 """Why an item was picked that is there to compare the strategy with."""
-SHEET = 200
-"""Images on the contact sheet."""
 _OURS = frozenset({"items.csv", "manifest.json", "contact_sheet.jpg", "images"})
-_TILE, _CAPTION, _ACROSS = 128, 28, 10
+_CONFIGS = frozenset({"label-studio.xml"})
+"""What formats write beside their file."""
 _LONGEST = 240
 """Bytes of a file name after its item; file systems take 255 in all."""
 
@@ -42,12 +45,21 @@ def folder_of(project: Project, number: int) -> Path:
 
 
 def export(
-    project: Project, number: int, progress: Progress, *, images: Images = "link", target: Path | None = None
+    project: Project,
+    number: int,
+    progress: Progress,
+    *,
+    images: Images = "link",
+    target: Path | None = None,
+    formats: Sequence[str] = (),
 ) -> Path:
-    """Write a round's folder, whole or not at all; a filled-in items.csv is never overwritten.
+    """Write a round's folder, whole or not at all; what annotators have filled in is never overwritten.
 
+    Beside items.csv it holds what the tools of ``formats``, and those of earlier exports to this folder, open.
     A round with a control is blind: nothing but manifest.json says which images the strategy wanted.
     """
+    folder = target or folder_of(project, number)
+    place = str(folder.absolute()) if target else folder.relative_to(project.folder).as_posix()
     with project.reading() as connection:
         row = rounds.round_row(connection, number)
         if row is None:
@@ -57,12 +69,14 @@ def export(
                 + (f"the last one is {last}" if last else "none was selected yet")
             )
         picks = rounds.picks(connection, number)
-        root = required_state(connection, project.folder)["root"]
-        categories = items.categories(connection)
-    folder = target or folder_of(project, number)
+        state = required_state(connection, project.folder)
+        root, categories = state["root"], items.categories(connection)
+        tools = _tools(connection, number, place, formats)
+        said = predictions.of_round(connection, number)
+        classes = items.class_list(connection)
     listed = _blinded(picks) if any(pick["why"] == CONTROL for pick in picks) else picks
     table = _table(listed)
-    _refuse_to_lose(folder, table, {file_name(pick) for pick in picks})
+    _refuse_to_lose(folder, table, {file_name(pick) for pick in picks}, set(map(file_of, tools)) | _CONFIGS)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -74,12 +88,84 @@ def export(
         ranked = [pick for pick in listed if pick["rank"] is not None][:SHEET] or listed[:SHEET]
         thumbnails = _shown(sources[: len(ranked)], number, progress)
         contact_sheet(ranked, thumbnails).save(partial / "contact_sheet.jpg", quality=85)
+        given = [_assignment(pick, number, said.get(pick["item_id"]), classes) for pick in listed]
+        for tool in tools:
+            tool.hand_out(given, partial / file_of(tool), classes, state["task"])
+        _refuse_to_lose_answers(folder, partial)
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    with project.writing("export") as connection:
+        for name in ("csv", *map(name_of, tools)):
+            handouts.add(connection, round_id=number, tool=name, place=place, now=now())
     return folder
+
+
+def formats_of(project: Project, given: str, options: Mapping[str, str]) -> list[str]:
+    """Return the names in "label-studio,cvat"; options go to the only one and are remembered by the project."""
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    kinds = {name: FORMATS.load(name) for name in names}
+    if options:
+        if len(names) != 1:
+            raise AlctlError("--option needs exactly one --format that it is for")
+        with project.writing("export") as connection:
+            known = settings.read(connection, f"format.{names[0]}") or {}
+            configured(kinds[names[0]], {**known, **options}, f"format {names[0]!r}")
+            settings.write(connection, f"format.{names[0]}", {**known, **options})
+    return names
+
+
+def name_of(tool: LabelFormat) -> str:
+    """Return the name of a format."""
+    return type(tool).__module__.rpartition(".")[2].replace("_", "-")
+
+
+def file_of(tool: LabelFormat) -> str:
+    """Return the name of a format's file or folder in an export."""
+    return f"{name_of(tool)}{tool.suffix}"
+
+
+def _tools(connection: Connection, number: int, place: str, formats: Sequence[str]) -> list[LabelFormat]:
+    """Return the formats asked for now and those of earlier exports to the same place, with remembered options."""
+    earlier = [found.tool for found in handouts.find(connection, round_id=number) if found.place == place]
+    names = sorted({*formats, *earlier} - {"csv"})
+    return [
+        configured(FORMATS.load(name), settings.read(connection, f"format.{name}") or {}, f"format {name!r}")
+        for name in names
+    ]
+
+
+def _assignment(
+    pick: Mapping[str, Any],
+    number: int,
+    said: tuple[int | None, str | None] | None,
+    classes: Sequence[Category],
+) -> Assignment:
+    names = [category.name for category in classes]
+    predicted: tuple[Annotation, ...] | None = None
+    if said is not None:
+        category_id, text = said
+        predicted = (
+            (Annotation(names[category_id - 1]),) if category_id else objects.named(text or "[]", names)
+        )
+    return Assignment(
+        pick["item_id"], pick["path"], f"images/{file_name(pick)}", pick["width"] or 0, pick["height"] or 0, number,
+        pick["digest"].hex(), pick["score"], predicted,
+    )  # fmt: skip
+
+
+def _refuse_to_lose_answers(folder: Path, partial: Path) -> None:
+    """Stop if a tool's file in the folder is not as it was exported: somebody has worked in it."""
+    for path in sorted(folder.rglob("*")) if folder.exists() else ():
+        name = path.relative_to(folder)
+        if path.is_dir() or name.parts[0] in _OURS:
+            continue
+        if not (partial / name).is_file() or (partial / name).read_bytes() != path.read_bytes():
+            raise AlctlError(
+                f"{path} is not as it was exported; import it first, or export to another folder with --to"
+            )
 
 
 def _shown(sources: Sequence[Source], number: int, progress: Progress) -> list[Image.Image | None]:
@@ -102,7 +188,7 @@ def _blinded(picks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [{**pick, **blank} for pick in sorted(picks, key=lambda pick: int(pick["item_id"]))]
 
 
-def _refuse_to_lose(folder: Path, table: str, names: AbstractSet[str]) -> None:
+def _refuse_to_lose(folder: Path, table: str, names: AbstractSet[str], theirs: AbstractSet[str]) -> None:
     """Stop if the folder holds an items.csv that somebody has filled in, or things that are not an export."""
     if not folder.exists():
         return
@@ -112,7 +198,7 @@ def _refuse_to_lose(folder: Path, table: str, names: AbstractSet[str]) -> None:
     images = (
         {entry.name for entry in (folder / "images").iterdir()} if (folder / "images").is_dir() else set()
     )
-    if strange := sorted(({entry.name for entry in folder.iterdir()} - _OURS) | (images - names)):
+    if strange := sorted(({entry.name for entry in folder.iterdir()} - _OURS - theirs) | (images - names)):
         raise AlctlError(
             f"{folder} holds {strange[0]!r}, which is not alctl's; move it away, or export with --to"
         )
@@ -202,65 +288,3 @@ def _link_or_copy(source: str, target: Path) -> None:
         raise
     except OSError:
         shutil.copyfile(source, target)
-
-
-def thumbs(sources: Sequence[Source], progress: Progress, keep: int = SHEET) -> Iterator[Image.Image | None]:
-    """Decode images for looking at, in order; past the first ``keep`` only to see that they decode.
-
-    At the end `BrokenImages` names those that do not.
-    """
-    reasons: dict[int, str] = {}
-
-    def small(position: int) -> Image.Image | None:
-        try:
-            image = read_image(sources[position], _TILE)
-        except BrokenImages as error:
-            reasons.update(error.reasons)
-            return None
-        image.thumbnail((_TILE, _TILE))
-        return image if position < keep else None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(sources), 1_000):
-            part = range(start, min(start + 1_000, len(sources)))
-            for position, image in zip(part, pool.map(small, part), strict=True):
-                yield image
-                progress("looking at images", position + 1, len(sources))
-    if reasons:
-        raise BrokenImages(reasons)
-
-
-def contact_sheet(
-    picks: Sequence[Mapping[str, Any]],
-    thumbnails: Sequence[Image.Image | None],
-    said: Mapping[int, str] | None = None,
-) -> Image.Image:
-    """Draw the thumbnails in rank order, each with its rank, item and score, and what is ``said`` of the item."""
-    rows = -(-len(picks) // _ACROSS)
-    pitch = _TILE + 8
-    caption = _CAPTION if said is None else _CAPTION + 12
-    sheet = Image.new("RGB", (_ACROSS * pitch + 8, rows * (pitch + caption) + 8), "white")
-    draw = ImageDraw.Draw(sheet)
-    for i, (pick, image) in enumerate(zip(picks, thumbnails, strict=True)):
-        x, y = 8 + i % _ACROSS * pitch, 8 + i // _ACROSS * (pitch + caption)
-        if image is not None:
-            larger = _TILE // max(image.size)
-            shown = image.resize((image.width * larger, image.height * larger)) if larger > 1 else image
-            sheet.paste(shown, (x + (_TILE - shown.width) // 2, y + (_TILE - shown.height) // 2))
-        place = f"#{pick['rank']}" if pick["rank"] else pick["why"]
-        score = f"  {pick['score']:.3g}" if pick["rank"] and pick["score"] else ""
-        draw.text((x, y + _TILE + 2), f"{place}{score}", fill="black")
-        draw.text((x, y + _TILE + 13), f"item {pick['item_id']}", fill="#666666")
-        if said is not None:
-            draw.text((x, y + _TILE + 25), _shortened(draw, said.get(pick["item_id"], "")), fill="#0b5cad")
-    return sheet
-
-
-def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
-    """Return as much of the text, on one line, as fits below a thumbnail."""
-    text = " ".join(text.split())[:_TILE]
-    if draw.textlength(text) <= _TILE:
-        return text
-    while text and draw.textlength(f"{text}…") > _TILE:
-        text = text[:-1]
-    return f"{text}…"

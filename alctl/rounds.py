@@ -12,7 +12,7 @@ import torch
 from sqlalchemy import Connection
 from torch import Tensor
 
-from alctl import bundle, guard
+from alctl import bundle, guard, sheet
 from alctl.chance import stream
 from alctl.errors import AlctlError
 from alctl.format import safe_cell
@@ -213,7 +213,7 @@ def _choose(
         chosen = [now_.subset[position] for position in answer.positions.tolist()]
         scores = answer.scores.tolist()
     out = [*chosen, *now_.control, *(source for source, _ in now_.reserved)]
-    for _ in bundle.thumbs(out, progress, keep=0):
+    for _ in sheet.thumbs(out, progress, keep=0):
         pass  # to see that they decode, before anybody is asked to label them
     if model is not None:
         selected.run = model.run["id"]

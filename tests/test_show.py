@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alctl import bundle, runs
-from alctl.bundle import contact_sheet
+from alctl import runs, sheet
+from alctl.sheet import contact_sheet
 from alctl.errors import AlctlError
 from alctl.images import Source
 from alctl.pool import rounds
@@ -46,7 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_the_sheet_says_what_annotators_said_since_and_which_images_are_random(project):
     with project.reading() as connection:
         picks = rounds.picks(connection, 2)
-    thumbnails = list(bundle.thumbs(
+    thumbnails = list(sheet.thumbs(
         [Source(p["item_id"], f"{project.state()['root']}/{p['path']}", p["digest"]) for p in picks], no_progress
     ))  # fmt: skip
     said = {p["item_id"]: "no answer yet" for p in picks}

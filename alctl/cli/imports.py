@@ -1,4 +1,4 @@
-"""`import-labels`, `undo-import`: labels back from annotators."""
+"""`import-labels`, `undo-import`, `export-labels`: labels in and out."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -166,4 +166,44 @@ def undo_import(
         screen.as_json({"import": number, "labels": count, "dry_run": dry_run})
         return
     screen.say(f"import {number}: {count:,} labels {'would be' if dry_run else 'are'} no longer in force")
+    screen.next_step("alctl status")
+
+
+@app.command("export-labels")
+def export_labels(
+    file: Annotated[Path, typer.Argument(help="The file or folder to write; it must not exist yet.")],
+    project: ProjectOption = None,
+    format: Annotated[  # noqa: A002 - the option's natural name
+        str, typer.Option(autocompletion=complete_formats, help="The format to write.")
+    ] = "csv",
+    split: Annotated[
+        Literal["all", "pool", "validation", "test"], typer.Option(help="Whose labels.")
+    ] = "all",
+    every_annotator: Annotated[
+        bool, typer.Option("--every-annotator", help="Each annotator's own label instead of what holds.")
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", show_default=False, help="An option of the format."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the project's labels in any format, for another trainer, an archive or the next tool.
+
+    [dim]Examples:[/dim]
+      alctl export-labels labels.json --format coco
+      alctl export-labels ./yolo --format yolo --split pool
+    """
+    from alctl import outgoing
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    count = outgoing.export_labels(
+        open_project(project), file, format, split="" if split == "all" else split,
+        every_annotator=every_annotator, options=parameters(option or [], "--option"),
+    )  # fmt: skip
+    if json:
+        screen.as_json({"file": file, "format": format, "labels": count})
+        return
+    screen.say(f"wrote {count:,} labels to {file}")
     screen.next_step("alctl status")

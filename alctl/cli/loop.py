@@ -13,6 +13,7 @@ from alctl.cli.options import (
     JsonOption,
     ProjectOption,
     SeedOption,
+    complete_formats,
     complete_strategies,
     parameters,
 )
@@ -24,6 +25,32 @@ ImagesOption = Annotated[
 ToOption = Annotated[
     Path | None,
     typer.Option("--to", show_default=False, help="Export folder (default: rounds/NUMBER in the project)."),
+]
+
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        show_default=False,
+        metavar="NAME,...",
+        autocompletion=complete_formats,
+        help="Also write what these tools open, such as label-studio,cvat.",
+    ),
+]
+PredictionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--predictions", help="Let annotators correct what the current model says, in the tools' files."
+    ),
+]
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        show_default=False,
+        help="An option of the one format given; the project remembers it.",
+    ),
 ]
 
 
@@ -81,6 +108,9 @@ def select(
     ] = False,
     images: ImagesOption = "link",
     to: ToOption = None,
+    format: FormatOption = "",  # noqa: A002 - the option's natural name
+    predictions: PredictionsOption = False,
+    option: OptionsOption = None,
     seed: SeedOption = None,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
@@ -91,8 +121,9 @@ def select(
     [dim]Examples:[/dim]
       alctl select --k 1000
       alctl select --k 500 --strategy entropy --subset 0
+      alctl select --k 200 --format label-studio --predictions
     """  # fmt: skip
-    from alctl import bundle, rounds
+    from alctl import bundle, prelabel, rounds
     from alctl.cli import screen
     from alctl.project import open_project
 
@@ -101,10 +132,15 @@ def select(
         k, strategy, parameters(param or []), subset, seed, resend, device, dry_run, guard, fallback, control
     )
     folder = None
+    formats = bundle.formats_of(opened, format, parameters(option or [], "--option"))
     with screen.bars() as progress:
         selected = rounds.select(opened, options, progress)
         if selected.picks and not dry_run:
-            folder = bundle.export(opened, selected.round, progress, images=images, target=to)
+            if predictions:
+                prelabel.predict_round(opened, selected.round, device, progress)
+            folder = bundle.export(
+                opened, selected.round, progress, images=images, target=to, formats=formats
+            )
     show_selected(selected, folder, json=json)
 
 
@@ -161,19 +197,30 @@ def export(
     project: ProjectOption = None,
     images: ImagesOption = "link",
     to: ToOption = None,
+    format: FormatOption = "",  # noqa: A002 - the option's natural name
+    predictions: PredictionsOption = False,
+    option: OptionsOption = None,
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """Make the files of a round again; the same round gives the same files.
 
-    [dim]Example:[/dim]
+    [dim]Examples:[/dim]
       alctl export 3 --to ./for-the-annotators
+      alctl export 3 --format cvat,coco --predictions
     """
     from alctl import bundle
     from alctl.cli import screen
     from alctl.project import open_project
 
+    opened = open_project(project)
+    formats = bundle.formats_of(opened, format, parameters(option or [], "--option"))
     with screen.bars() as progress:
-        folder = bundle.export(open_project(project), number, progress, images=images, target=to)
+        if predictions:
+            from alctl.prelabel import predict_round
+
+            predict_round(opened, number, device, progress)
+        folder = bundle.export(opened, number, progress, images=images, target=to, formats=formats)
     if json:
         screen.as_json({"round": number, "folder": folder})
         return

@@ -87,6 +87,19 @@ def class_ids(connection: Connection) -> dict[str, int]:
     return {name: id_ for id_, name in enumerate(categories(connection), start=1)}
 
 
+def class_list(connection: Connection) -> list[Category]:
+    """Return the class list in its frozen order, with keypoints."""
+    rows = connection.execute(select(category).order_by(category.c.id)).mappings()
+    return [
+        Category(
+            row["name"],
+            tuple(row["keypoints"] or ()),
+            tuple((int(pair[0]), int(pair[1])) for pair in row["skeleton"] or ()),
+        )
+        for row in rows
+    ]
+
+
 def keypoints_of_classes(connection: Connection) -> dict[int, tuple[str, ...]]:
     """Return the names of the keypoints of each class that has any."""
     rows = connection.execute(select(category.c.id, category.c.keypoints))

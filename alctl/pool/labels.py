@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from alctl.pool.bulk import run, scalar
+from alctl.pool.bulk import mappings, run, scalar
 from alctl.schema import import_batch
 
 _UNDONE = "(SELECT id FROM import_batch WHERE undone_at IS NOT NULL)"
@@ -19,12 +19,18 @@ IN_FORCE = f"""(SELECT id, item_id, annotator, status, category_id, annotations 
 _VOTES = "round(CAST(sum(coalesce(w.weight, 1)) AS numeric), 9)"
 """Rounded, so that equal sums are equal in whatever order they were added."""
 
-CONSENSUS = f"""(SELECT v.item_id, v.status, v.category_id, l.annotations FROM (
+
+def consensus_of(answers: str) -> str:
+    """Return SQL for what holds among answers, of which each annotator gave one for an item: a subquery."""
+    return f"""(SELECT v.item_id, v.status, v.category_id, l.annotations FROM (
     SELECT f.item_id, f.status, f.category_id, max(f.id) AS newest, row_number() OVER (PARTITION BY f.item_id
       ORDER BY CASE f.status WHEN 'skip' THEN 1 ELSE 0 END, {_VOTES} DESC, max(f.id) DESC) AS place
-    FROM {IN_FORCE} AS f LEFT JOIN annotator AS w ON w.name = f.annotator
+    FROM {answers} AS f LEFT JOIN annotator AS w ON w.name = f.annotator
     GROUP BY f.item_id, f.status, f.category_id) AS v
   LEFT JOIN label AS l ON l.id = v.newest WHERE v.place = 1)"""
+
+
+CONSENSUS = consensus_of(IN_FORCE)
 """What holds for each answered item: the majority of its annotators, each with their weight, ties to the newest; a skip abstains.
 
 Objects are those of the newest; where annotators drew different ones, `labeled_items` chooses among them.
@@ -98,3 +104,21 @@ def labeled_items(connection: Connection, split: str) -> list[tuple[int, int | N
         **({} if split == "pool" else {"split": split}),
     )
     return [(int(row[0]), row[1], row[2]) for row in rows]
+
+
+def with_items(connection: Connection, split: str, *, every_annotator: bool) -> list[Mapping[str, Any]]:
+    """Return what holds for every answered item, or each annotator's label in force, with the item; by item.
+
+    ``split`` is "pool", "validation", "test", or empty for all.
+    """
+    source, whose = (IN_FORCE, "f.annotator") if every_annotator else (CONSENSUS, "NULL")
+    more = "l.seconds, l.made_at" if every_annotator else "NULL AS seconds, NULL AS made_at"
+    join = "JOIN label AS l ON l.id = f.id" if every_annotator else ""
+    return mappings(
+        connection,
+        f"""SELECT f.item_id, i.path, i.digest, i.width, i.height, {whose} AS annotator, f.status, f.category_id,
+              f.annotations, {more}
+            FROM {source} AS f JOIN item AS i ON i.id = f.item_id {join} LEFT JOIN reserved AS r ON r.item_id = f.item_id
+            WHERE :split = '' OR coalesce(r.split, 'pool') = :split ORDER BY f.item_id, 6""",
+        split=split,
+    )

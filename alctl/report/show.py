@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import Connection
 
-from alctl import bundle, runs
+from alctl import bundle, runs, sheet
 from alctl.chance import stream
 from alctl.errors import AlctlError
 from alctl.images import BrokenImages, Source
@@ -55,11 +55,11 @@ def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
         row, picks = _round(connection, number)
         root = required_state(connection, project.folder)["root"]
         answers = {a["item_id"]: said_of(a) for a in history.answers_of_round(connection, number)}
-    shown = picks[: bundle.SHEET]
+    shown = picks[: sheet.SHEET]
     sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in shown]
     thumbnails: list[Image.Image | None] = []
     try:
-        for thumbnail in bundle.thumbs(sources, progress):
+        for thumbnail in sheet.thumbs(sources, progress):
             thumbnails.append(thumbnail)
     except BrokenImages:
         pass  # they are blank
@@ -69,7 +69,7 @@ def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
         for pick in shown
     }
     about = {"round": number, "strategy": row["strategy"], "images": len(picks), "shown": len(shown)}
-    return Shown(number, bundle.contact_sheet(shown, thumbnails, said), about)
+    return Shown(number, sheet.contact_sheet(shown, thumbnails, said), about)
 
 
 def _round(connection: Connection, number: int) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:

@@ -1,0 +1,57 @@
+"""Pre-annotations: what the current model says of a round's images, for annotators to correct."""
+
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from alctl import objects
+from alctl.errors import AlctlError
+from alctl.images import BrokenImages
+from alctl.pool import items, predictions, rounds
+from alctl.progress import Progress
+from alctl.project import Project, required_state
+from alctl.runs import cache_of, required_model, source_of
+from alctl.score import Scorer
+from alctl.strategy import Prediction
+
+
+def predict_round(project: Project, number: int, device: str, progress: Progress) -> int:
+    """Record what the last model says of every image of a round; return how many there are.
+
+    A round that was handed out with predictions keeps them: annotators have corrected those.
+    """
+    model = required_model(project, device)
+    with project.reading() as connection:
+        if rounds.round_row(connection, number) is None:
+            raise AlctlError(f"there is no round {number}")
+        if known := predictions.of_round(connection, number):
+            return len(known)
+        root = required_state(connection, project.folder)["root"]
+        picks = np.array([pick["item_id"] for pick in rounds.picks(connection, number)], dtype=np.int64)
+        found = items.fetch(connection, picks)
+    sources = [source_of(root, item) for item in found]
+    cache = cache_of(project, model.task, model.trained.config.image_size)
+    scorer = Scorer(model.trained, model.task, partial(cache.batches, sources, progress), len(sources))
+    try:
+        probabilities = scorer.map(_probabilities)
+    except BrokenImages as broken:
+        first, reason = next(iter(sorted(broken.reasons.items())))
+        raise AlctlError(f"item {first} of round {number} cannot be read any more: {reason}") from broken
+    ids = {name: id_ for id_, name in enumerate(model.task.categories, start=1)}
+    decoded = model.task.decode(probabilities, [(item.width or 0, item.height or 0) for item in found])
+    rows = []
+    for item, annotations in zip(found, decoded, strict=True):
+        whole = [ids[annotation.category] for annotation in annotations if annotation.whole_image]
+        things = [
+            (annotation, ids[annotation.category]) for annotation in annotations if not annotation.whole_image
+        ]
+        text = None if whole else objects.dumps(things, ordered=True)
+        rows.append((item.id, whole[0] if whole else None, text))
+    with project.writing("predictions") as connection:
+        predictions.write(connection, number, rows)
+    return len(rows)
+
+
+def _probabilities(prediction: Prediction) -> Tensor:
+    return prediction.probabilities
