@@ -10,7 +10,11 @@ from alctl.schema import import_batch
 
 _UNDONE = "(SELECT id FROM import_batch WHERE undone_at IS NOT NULL)"
 
-IN_FORCE = f"""(SELECT id, item_id, annotator, status, category_id, annotations FROM label
+_CLASS = """CASE WHEN label.category_id IN (SELECT id FROM category WHERE merged_into IS NOT NULL)
+    THEN (SELECT merged_into FROM category AS k WHERE k.id = label.category_id) ELSE label.category_id END"""
+"""The class that a label counts as since a merge; where nothing is merged, this costs no look into the class list."""
+
+IN_FORCE = f"""(SELECT id, item_id, annotator, status, {_CLASS} AS category_id, annotations FROM label
   WHERE import_id NOT IN {_UNDONE} AND NOT EXISTS (SELECT 1 FROM label AS later
     WHERE later.item_id = label.item_id AND later.annotator = label.annotator AND later.id > label.id
       AND later.import_id NOT IN {_UNDONE}))"""
