@@ -144,7 +144,7 @@ def test_broken_files_are_listed_with_the_reason_and_never_usable(tmp_path, init
     assert unusable(project) == broken
     with project.reading() as connection:
         assert counts.count(connection).states["pool"] == {
-            "labeled": 0, "out": 0, "unlabeled": 1, "skipped": 0, "unusable": 4,
+            "labeled": 0, "out": 0, "overdue": 0, "unlabeled": 1, "skipped": 0, "unusable": 4,
         }  # fmt: skip
 
 

@@ -230,8 +230,10 @@ def test_the_states_are_what_they_are_called(connection):
     answer(connection, [(7, "ann", "dog"), (8, "ann", "dog")])
     send(connection, [3, 7, 9, 10])
     table = counts.count(connection).states
-    assert table["test"] == {"labeled": 1, "out": 0, "unlabeled": 1, "skipped": 0, "unusable": 0}
-    assert table["pool"] == {"labeled": 2, "out": 2, "unlabeled": 90, "skipped": 1, "unusable": 3}
+    assert table["test"] == {"labeled": 1, "out": 0, "overdue": 0, "unlabeled": 1, "skipped": 0, "unusable": 0}
+    assert table["pool"] == {
+        "labeled": 2, "out": 2, "overdue": 0, "unlabeled": 90, "skipped": 1, "unusable": 3,
+    }  # fmt: skip
     assert rounds.unlabeled(connection) == 90
     assert [row["answered"] for row in counts.per_round(connection)] == [2]
     assert [row["out"] for row in counts.per_round(connection)] == [2]

@@ -268,7 +268,7 @@ def test_an_image_that_does_not_decode_is_quarantined_and_the_next_candidate_tak
     selected = choose(project, 10)
     assert len(picked(selected)) == 10
     assert status(project)["states"]["pool"] == {
-        "labeled": 0, "out": 10, "unlabeled": 0, "skipped": 0, "unusable": 2,
+        "labeled": 0, "out": 10, "overdue": 0, "unlabeled": 0, "skipped": 0, "unusable": 2,
     }  # fmt: skip
 
 

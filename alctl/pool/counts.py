@@ -5,24 +5,29 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from alctl.pool import ledger
 from alctl.pool.bulk import mappings, run
 from alctl.pool.items import categories, size
 from alctl.pool.labels import CONSENSUS
 
 SPLITS = ("pool", "validation", "test")
-STATES = ("labeled", "out", "unlabeled", "skipped", "unusable")
+STATES = ("labeled", "out", "overdue", "unlabeled", "skipped", "unusable")
 
 _STATE = f"""SELECT item_id, coalesce(max(split), 'pool') AS split, CASE
       WHEN max(broken) = 1 OR max(answer) = 'unusable' THEN 'unusable'
       WHEN max(answer) = 'labeled' THEN 'labeled'
       WHEN max(answer) = 'skip' THEN 'skipped'
-      WHEN max(sent) = 1 THEN 'out' ELSE 'unlabeled' END AS state, max(category_id) AS category_id
+      WHEN max(sent) = 2 THEN 'out' WHEN max(sent) = 1 THEN 'overdue' ELSE 'unlabeled' END AS state, max(category_id) AS category_id
     FROM (SELECT item_id, split, NULL AS answer, CAST(NULL AS integer) AS category_id, 0 AS broken, 0 AS sent FROM reserved
           UNION ALL SELECT item_id, NULL, NULL, NULL, 1, 0 FROM unusable
           UNION ALL SELECT item_id, NULL, status, category_id, 0, 0 FROM {CONSENSUS} AS c
-          UNION ALL SELECT item_id, NULL, NULL, NULL, 0, 1 FROM selection) AS known
+          UNION ALL SELECT s.item_id, NULL, NULL, NULL, 0, CASE WHEN r.due_at < :now THEN 1 ELSE 2 END
+            FROM selection AS s JOIN round AS r ON r.id = s.round_id WHERE s.recalled_at IS NULL) AS known
     GROUP BY item_id"""
-"""One state for every item that anything is known of; all the others are unlabeled items of the pool."""
+"""One state for every item that anything is known of; all the others are unlabeled items of the pool.
+
+Overdue is what nobody is to answer in time any more: every round that it is out with should have come back.
+"""
 
 
 class Counts(NamedTuple):
@@ -32,8 +37,11 @@ class Counts(NamedTuple):
     classes: dict[str, dict[str, int]]
 
 
-def count(connection: Connection) -> Counts:
-    """Count every item by split, state and class; the classes are in the order of the class list."""
+def count(connection: Connection, now: str = "") -> Counts:
+    """Count every item by split, state and class; the classes are in the order of the class list.
+
+    Without ``now`` nothing is overdue.
+    """
     names = categories(connection)
     result = Counts(
         {split: dict.fromkeys(STATES, 0) for split in SPLITS},
@@ -43,6 +51,7 @@ def count(connection: Connection) -> Counts:
     for split, state, category_id, n in run(
         connection,
         f"SELECT split, state, category_id, count(*) FROM ({_STATE}) AS s GROUP BY split, state, category_id",
+        now=now,
     ):
         result.states[split][state] += n
         touched += n
@@ -52,17 +61,34 @@ def count(connection: Connection) -> Counts:
     return result
 
 
-def per_round(connection: Connection) -> list[Mapping[str, Any]]:
-    """Return for each round how many items went out and how many were answered since."""
-    return mappings(
+def per_round(connection: Connection, now: str = "") -> list[Mapping[str, Any]]:
+    """Return for each round how many items went out, were answered since, and are out, overdue, or were recalled.
+
+    An item that was answered after it was recalled counts as answered. Without ``now`` nothing is overdue.
+    """
+    params = ledger.params(connection)
+    rows = mappings(
         connection,
-        """SELECT r.id, r.strategy, r.run_id, r.created_at, count(*) AS items, count(a.item_id) AS answered,
-             count(*) - count(a.item_id) AS out
-           FROM round AS r JOIN selection AS s ON s.round_id = r.id
-           LEFT JOIN (SELECT item_id FROM label JOIN import_batch AS b ON b.id = import_id WHERE undone_at IS NULL
-                      UNION SELECT item_id FROM unusable) AS a ON a.item_id = s.item_id
-           GROUP BY r.id, r.strategy, r.run_id, r.created_at ORDER BY r.id""",
+        f"""SELECT r.id, r.strategy, r.run_id, r.created_at, r.due_at, count(*) AS items, sum(answered) AS answered,
+              sum(CASE WHEN answered = 0 AND recalled_at IS NULL THEN 1 ELSE 0 END) AS out,
+              sum(CASE WHEN answered = 0 AND recalled_at IS NOT NULL THEN 1 ELSE 0 END) AS recalled
+            FROM round AS r JOIN {ledger.answered(params)} AS s ON s.round_id = r.id
+            GROUP BY r.id, r.strategy, r.run_id, r.created_at, r.due_at ORDER BY r.id""",
     )
+    return [_with_overdue(row, params[row["id"]].get("annotators", []), now) for row in rows]
+
+
+def _with_overdue(row: Mapping[str, Any], annotators: list[str], now: str) -> Mapping[str, Any]:
+    late = row["due_at"] is not None and row["due_at"] < now
+    out = int(row["out"])
+    counted = {name: int(row[name]) for name in ("items", "answered", "recalled")}
+    return {
+        **row,
+        **counted,
+        "out": 0 if late else out,
+        "overdue": out if late else 0,
+        "annotators": annotators,
+    }
 
 
 def broken_invariants(connection: Connection) -> list[str]:

@@ -53,7 +53,7 @@ def _taken(*, resend: bool) -> list[tuple[str, str]]:
     reasons = [("reserved", "1 = 1"), ("unusable", "1 = 1")]
     if resend:
         return [*reasons, (_ANSWERED[0], _ANSWERED[1] + _NOT_A_SKIP)]
-    return [*reasons, _ANSWERED, ("selection", "1 = 1")]
+    return [*reasons, _ANSWERED, ("selection", "recalled_at IS NULL")]
 
 
 def free_of(connection: Connection, ids: "Ids", *, resend: bool) -> "Ids":
@@ -108,7 +108,7 @@ def unsent_reserved(connection: Connection) -> list[tuple[int, str]]:
     rows = run(
         connection,
         """SELECT r.item_id, r.split FROM reserved AS r
-           WHERE NOT EXISTS (SELECT 1 FROM selection AS s WHERE s.item_id = r.item_id)
+           WHERE NOT EXISTS (SELECT 1 FROM selection AS s WHERE s.item_id = r.item_id AND s.recalled_at IS NULL)
              AND NOT EXISTS (SELECT 1 FROM unusable AS u WHERE u.item_id = r.item_id)
              AND NOT EXISTS (SELECT 1 FROM label AS l JOIN import_batch AS b ON b.id = l.import_id
                              WHERE l.item_id = r.item_id AND b.undone_at IS NULL)
@@ -123,13 +123,17 @@ def round_row(connection: Connection, number: int) -> Mapping[str, Any] | None:
     return dict(row) if row else None
 
 
-def picks(connection: Connection, number: int) -> list[Mapping[str, Any]]:
-    """Return the items of a round with path, digest, size, rank, score and reason; best first, then the reserved."""
+def picks(connection: Connection, number: int, *, recalled: bool = True) -> list[Mapping[str, Any]]:
+    """Return the items of a round with path, digest, size, rank, score and reason; best first, then the reserved.
+
+    With ``recalled`` also those that were taken back from the annotators.
+    """
     return mappings(
         connection,
-        """SELECT s.item_id, i.path, i.digest, i.width, i.height, s.rank, s.score, s.why
-           FROM selection AS s JOIN item AS i ON i.id = s.item_id
-           WHERE s.round_id = :number ORDER BY s.rank IS NULL, s.rank, s.why DESC, s.item_id""",
+        f"""SELECT s.item_id, i.path, i.digest, i.width, i.height, s.rank, s.score, s.why
+            FROM selection AS s JOIN item AS i ON i.id = s.item_id
+            WHERE s.round_id = :number {"" if recalled else "AND s.recalled_at IS NULL"}
+            ORDER BY s.rank IS NULL, s.rank, s.why DESC, s.item_id""",
         number=number,
     )
 
