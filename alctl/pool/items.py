@@ -5,13 +5,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, select, text
 
-from alctl.annotation import Category, Split
+from alctl.annotation import Split
 from alctl.chance import stream
 from alctl.pool.bulk import as_rows, fresh_table, insert_rows, mappings, run, scalar
-from alctl.schema import category, item, project, reserved, unusable
+from alctl.pool.categories import (
+    add_categories,
+    add_classes,
+    categories,
+    keypoints_of_classes,
+    learn_keypoints,
+)
+from alctl.pool.categories import as_categories as class_list
+from alctl.pool.categories import resolver as class_ids
+from alctl.schema import item, project, reserved, unusable
 
 if TYPE_CHECKING:
     from alctl.pool.ids import Ids
+
+__all__ = [
+    "add_categories",
+    "add_classes",
+    "categories",
+    "class_ids",
+    "class_list",
+    "keypoints_of_classes",
+    "learn_keypoints",
+]
 
 staged = Table(
     "staged_item",
@@ -67,67 +86,6 @@ def project_row(connection: Connection) -> Mapping[str, Any] | None:
 def set_seed(connection: Connection, seed: int) -> None:
     """Give the project another seed; for a copy of a project in which nothing was drawn yet."""
     run(connection, "UPDATE project SET seed = :seed", seed=seed)
-
-
-def categories(connection: Connection) -> list[str]:
-    """Return the class list in its frozen order."""
-    return list(connection.execute(select(category.c.name).order_by(category.c.id)).scalars())
-
-
-def add_categories(connection: Connection, names: Iterable[str]) -> list[str]:
-    """Append the names that are not classes yet, in the given order, and return them."""
-    known = categories(connection)
-    new = [name for name in dict.fromkeys(names) if name not in known]
-    insert_rows(connection, category, list(enumerate(new, start=len(known) + 1)))
-    return new
-
-
-def class_ids(connection: Connection) -> dict[str, int]:
-    """Return the id of every class by name."""
-    return {name: id_ for id_, name in enumerate(categories(connection), start=1)}
-
-
-def class_list(connection: Connection) -> list[Category]:
-    """Return the class list in its frozen order, with keypoints."""
-    rows = connection.execute(select(category).order_by(category.c.id)).mappings()
-    return [
-        Category(
-            row["name"],
-            tuple(row["keypoints"] or ()),
-            tuple((int(pair[0]), int(pair[1])) for pair in row["skeleton"] or ()),
-        )
-        for row in rows
-    ]
-
-
-def keypoints_of_classes(connection: Connection) -> dict[int, tuple[str, ...]]:
-    """Return the names of the keypoints of each class that has any."""
-    rows = connection.execute(select(category.c.id, category.c.keypoints))
-    return {int(id_): tuple(names) for id_, names in rows if names}
-
-
-def add_classes(connection: Connection, classes: Iterable[Category]) -> list[str]:
-    """Append new classes with their keypoints; return their names."""
-    first = len(categories(connection)) + 1
-    new = list(classes)
-    for id_, (name, keypoints, skeleton) in enumerate(new, start=first):
-        connection.execute(
-            insert(category).values(
-                id=id_,
-                name=name,
-                keypoints=list(keypoints) or None,
-                skeleton=[list(pair) for pair in skeleton] or None,
-            )
-        )
-    return [found.name for found in new]
-
-
-def learn_keypoints(connection: Connection, known: Mapping[int, tuple[str, ...]]) -> None:
-    """Give classes that have no keypoints yet those of ``known``."""
-    recorded = keypoints_of_classes(connection)
-    for id_, names in known.items():
-        if names and id_ not in recorded:
-            connection.execute(category.update().where(category.c.id == id_).values(keypoints=list(names)))
 
 
 def size(connection: Connection) -> int:
