@@ -1,0 +1,330 @@
+"""CVAT for images 1.1: its XML, alone or in the zip or folder of an export, and back.
+
+Coordinates are pixels and pass as they are; boxes are corner pairs, masks are run lengths row by row in a window.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, NamedTuple
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from alctl import cvatxml, shapes
+from alctl.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
+from alctl.errors import AlctlError
+from alctl.format import LabelFormat
+from alctl.untrusted import Members, is_archive, members, xml_elements
+
+_HEAD = 1 << 16
+"""Bytes in which a file must show what it is."""
+_ROOT = re.compile(r"\s*(<\?xml[^>]*>\s*)?(?><!--.*?-->\s*)*+<annotations[\s>]", re.DOTALL)
+_OURS = re.compile(r"<version>\s*1\.[01]\s*</version>|<meta>\s*<(task|project|job)>")
+_RUNS = re.compile(r"\s*[0-9]{1,12}(?>\s*,\s*[0-9]{1,12})*+\s*", re.ASCII)
+_HANDED_OUT = "handed out by alctl: nobody has looked at this yet"
+
+ROTATED = "rotated boxes became their upright hulls"
+OCCLUDED = "occlusion marks of boxes, polygons and masks were left"
+ATTRIBUTES = "attributes were left"
+GROUPED = "grouped objects stayed objects of their own"
+OUTSIDE = "skeletons without a point in the image were left"
+EMPTY = "images without objects were left as not labeled yet; --option empty=true takes them as looked at"
+
+
+@dataclass(frozen=True)
+class Cvat(LabelFormat):
+    """CVAT for images 1.1."""
+
+    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask"})
+    suffix = ".xml"
+
+    empty: bool = False
+    """Take an image without any shape as looked at: CVAT lists every image of a task, annotated or not."""
+
+    def recognise(self, path: Path) -> str:
+        """A root ``annotations`` with version 1.0 or 1.1, or with what CVAT tells of a task, project or job."""
+        try:
+            with _opened(path) as (stream, _):
+                head = stream.read(_HEAD).decode("utf-8-sig", "replace")
+        except (OSError, AlctlError):
+            return ""
+        return "CVAT for images 1.1" if _ROOT.match(head) and _OURS.search(head) else ""
+
+    def read(self, path: Path) -> Iterator[Record]:
+        """Yield the classes of the file's head, then image by image, then what was left out."""
+        with _opened(path) as (stream, name):
+            reader = _Reader(name, empty=self.empty)
+            for element, _ in xml_elements(stream, name, "meta", "image", "track", root="annotations"):
+                yield from reader.records(element)
+            yield from reader.notes()
+
+    def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
+        """Write one ``<image>`` each, after a head that declares the labels."""
+        _write(images, path, categories, source="manual")
+
+    def hand_out(
+        self, assignments: Iterable[Assignment], path: Path, categories: Sequence[Category], task: str
+    ) -> None:
+        """Write what CVAT takes as the annotations of a new task: the images, with the model's predictions if any.
+
+        Images have the names that CVAT gives them when the files of the ``images`` folder are uploaded. Beside it, a
+        file of the same name ending in ``-labels.json`` holds what CVAT wants to know of the labels.
+        """
+        images = (
+            LabeledImage(a.image.removeprefix("images/"), a.predictions or (), width=a.width, height=a.height)
+            for a in assignments
+        )
+        _write(images, path, categories, source="auto", origin=_HANDED_OUT)
+        labels = json.dumps(
+            [cvatxml.as_json(category) for category in categories], ensure_ascii=False, indent=1
+        )
+        path.with_name(f"{path.stem}-labels.json").write_text(f"{labels}\n", encoding="utf-8")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """Open the XML that is, or is in, ``path``; also tell its name."""
+    if path.is_dir() or is_archive(path):
+        with members(path) as found:
+            name = _annotations_in(found)
+            with found.open(name) as stream:
+                yield stream, f"{path}: {name}"
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise AlctlError(f"cannot read {path}: {error.strerror}") from error
+    with file:
+        yield file, str(path)
+
+
+def _annotations_in(found: Members) -> str:
+    documents = [name for name in found.names if name.lower().endswith(".xml")]
+    named = [name for name in documents if name.rpartition("/")[2] == "annotations.xml"] or documents
+    if len(named) != 1:
+        what = f"several XML files: {', '.join(named[:3])}" if named else "no annotations.xml"
+        raise AlctlError(f"{found.path} holds {what}; name the one to import")
+    return named[0]
+
+
+class _Reader:
+    """What is known and counted while one file is read."""
+
+    def __init__(self, name: str, *, empty: bool) -> None:
+        self.name, self.empty = name, empty
+        self.images = 0
+        self.points: dict[str, tuple[str, ...]] = {}
+        """Names of the points of each declared skeleton."""
+        self.counts: Counter[str] = Counter()
+
+    def records(self, element: Element) -> Iterator[Record]:
+        if element.tag == "track":
+            raise AlctlError(
+                f"{self.name} is an export for video, with tracks; export it as 'CVAT for images 1.1' instead"
+            )
+        if element.tag == "image":
+            yield from self._image(element)
+            return
+        if element.findtext("source") == _HANDED_OUT:
+            raise AlctlError(
+                f"{self.name} is what alctl handed out, not what annotators made of it; import what CVAT exports"
+            )
+        for category in cvatxml.declared(element):
+            self.points[category.name] = category.keypoints
+            yield category
+
+    def notes(self) -> Iterator[Note]:
+        yield from (Note(what, count) for what, count in sorted(self.counts.items()))
+
+    def _image(self, element: Element) -> Iterator[Record]:
+        self.images += 1
+        name = element.get("name", "")
+        where = f"image {name!r}" if name else f"image {self.images:,}"
+        counts: Counter[str] = Counter()
+        try:
+            if not name:
+                raise ValueError("it has no name")  # noqa: TRY301
+            image = _Image(
+                cvatxml.side_of(element, "width"), cvatxml.side_of(element, "height"), self.points, counts
+            )
+            annotations = image.annotations(element)
+        except ValueError as error:
+            yield Refusal(0, str(error), where)
+            return
+        self.counts += counts
+        if annotations or self.empty:
+            yield LabeledImage(name, annotations, width=image.width, height=image.height, where=where)
+        else:
+            self.counts[EMPTY] += 1
+
+
+class _Image(NamedTuple):
+    """One image while its shapes are read; ValueError says what is wrong with one of them."""
+
+    width: int | None
+    height: int | None
+    points: Mapping[str, tuple[str, ...]]
+    counts: Counter[str]
+
+    def annotations(self, image: Element) -> tuple[Annotation, ...]:
+        """Return the objects, those drawn on top last."""
+        objects: dict[object, Annotation] = {}
+        for place, element in enumerate(
+            sorted(image, key=lambda child: cvatxml.whole_of(child, "z_order", "0"))
+        ):
+            label = element.get("label", "").strip()
+            if not label:
+                raise ValueError(f"a {element.tag} without a label")
+            try:
+                part = self._object(element, label)
+                key = (label, mark) if (mark := cvatxml.mark_of(element, "object")) else place
+                if part is not None:
+                    objects[key] = _joined(objects[key], part) if key in objects else part
+            except ValueError as error:
+                raise ValueError(f"a {label!r} {element.tag}: {error}") from error
+        found = tuple(objects.values())
+        if self._fractions(found):
+            raise ValueError("its coordinates look like fractions of the image; CVAT's are pixels")
+        self._count_left(image)
+        return found
+
+    def _object(self, element: Element, label: str) -> Annotation | None:
+        box = cvatxml.mark_of(element, "box")
+        bbox = cvatxml.box_of(box.split()) if box else None
+        match element.tag:
+            case "tag":
+                return Annotation(label)
+            case "box":
+                found = Annotation(label, bbox=self._box(element))
+            case "polygon":
+                points = cvatxml.points_of(element)
+                found = Annotation(label, bbox, segmentation=(tuple(n for point in points for n in point),))
+            case "points":
+                seen = 1 if cvatxml.flag_of(element, "occluded") else 2
+                found = Annotation(
+                    label, bbox, keypoints=tuple((x, y, seen) for x, y in cvatxml.points_of(element))
+                )
+            case "skeleton":
+                found = Annotation(label, bbox, keypoints=self._skeleton(element, label))
+                if bbox is None and not any(seen for _, _, seen in found.keypoints):
+                    self.counts[OUTSIDE] += 1
+                    return None
+            case "mask":
+                found = Annotation(label, bbox, segmentation=self._mask(element))
+            case _:
+                raise ValueError("no shape that can be a label here; redraw it as a box, polygon or mask")
+        return replace(found, crowd=bool(cvatxml.mark_of(element, "crowd")))
+
+    def _box(self, element: Element) -> shapes.Box:
+        left, top, right, bottom = cvatxml.box_of(
+            [element.get(side, "") for side in ("xtl", "ytl", "xbr", "ybr")]
+        )
+        box = (left, top, right - left, bottom - top)
+        degrees = cvatxml.number_of(element.get("rotation", "0"))
+        if degrees % 360 == 0:
+            return box
+        self.counts[ROTATED] += 1
+        return shapes.box_around(shapes.rotated(box, degrees, ((left + right) / 2, (top + bottom) / 2)))
+
+    def _skeleton(self, element: Element, label: str) -> tuple[tuple[float, float, int], ...]:
+        points = {}
+        for child in element:
+            if child.tag == "attribute":
+                continue
+            name = child.get("label", "").strip()
+            if child.tag != "points" or name in points:
+                raise ValueError(f"{child.tag} {name!r}, where one point of each name should be")
+            points[name] = _keypoint(child)
+        names = self.points.get(label) or tuple(str(n) for n in range(1, len(points) + 1))
+        if unknown := sorted(points.keys() - set(names)):
+            order = f"are {', '.join(names)}" if label in self.points else "are not declared in the file"
+            raise ValueError(f"a point {unknown[0]!r}, but the points of this skeleton {order}")
+        if not points:
+            raise ValueError("it has no points")
+        return tuple(points.get(name, (0.0, 0.0, 0)) for name in names)
+
+    def _mask(self, element: Element) -> RLE:
+        """Turn runs row by row in a window into runs column by column in the image."""
+        if self.width is None or self.height is None:
+            raise ValueError("the image has no width and height")
+        text = element.get("rle", "")
+        if not _RUNS.fullmatch(text):
+            raise ValueError("its run lengths are not whole numbers with commas")
+        runs = np.fromstring(text, dtype=np.int64, sep=",")
+        place = [cvatxml.whole_of(element, side) for side in ("left", "top", "width", "height")]
+        return cvatxml.of_window(
+            cvatxml.Window(place[0], place[1], place[2], place[3], runs), (self.height, self.width)
+        )
+
+    def _fractions(self, annotations: Sequence[Annotation]) -> bool:
+        """Tell whether all shapes lie in one pixel and one is even smaller: then they are not in pixels."""
+        reach = shapes.extent(annotations)
+        if reach is None or min(reach) < 0 or max(reach) > 1 or self.width == self.height == 1:
+            return False
+        sizes = (shapes.extent([annotation]) for annotation in annotations)
+        return any(size is not None and min(size[2] - size[0], size[3] - size[1]) < 0.99 for size in sizes)
+
+    def _count_left(self, image: Element) -> None:
+        groups = Counter(
+            element.get("group_id", "0")
+            for element in image
+            if element.tag != "tag" and not cvatxml.mark_of(element, "object")
+        )
+        left = {
+            ATTRIBUTES: sum(
+                not attribute.get("name", "").startswith("alctl_") for attribute in image.iter("attribute")
+            ),
+            OCCLUDED: sum(
+                cvatxml.flag_of(element, "occluded")
+                for element in image
+                if element.tag in ("box", "polygon", "mask")
+            ),
+            GROUPED: sum(count for group, count in groups.items() if group != "0" and count > 1),
+        }
+        self.counts.update({what: count for what, count in left.items() if count})
+
+
+def _write(
+    images: Iterable[LabeledImage],
+    path: Path,
+    categories: Sequence[Category],
+    *,
+    source: str,
+    origin: str = "",
+) -> None:
+    points = {category.name: category.keypoints for category in categories}
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(cvatxml.head_xml(categories, origin))
+        for number, image in enumerate(images):
+            stream.write(cvatxml.image_xml(number, image, points, source))
+        stream.write("</annotations>\n")
+
+
+def _joined(one: Annotation, other: Annotation) -> Annotation:
+    """Return one object of two of its shapes, as alctl writes it."""
+    both = one.segmentation and other.segmentation
+    segmentation = one.segmentation or other.segmentation
+    if isinstance(one.segmentation, tuple) and isinstance(other.segmentation, tuple):
+        both, segmentation = None, one.segmentation + other.segmentation
+    if both or (one.keypoints and other.keypoints) or (one.bbox and other.bbox):
+        raise ValueError("it says that it is one object with another shape, and cannot be")
+    return replace(
+        one,
+        bbox=one.bbox or other.bbox,
+        keypoints=one.keypoints or other.keypoints,
+        segmentation=segmentation,
+    )
+
+
+def _keypoint(element: Element) -> tuple[float, float, int]:
+    if cvatxml.flag_of(element, "outside"):
+        return 0.0, 0.0, 0
+    points = cvatxml.points_of(element)
+    if len(points) != 1:
+        raise ValueError(f"{len(points)} points where one should be")
+    return (*points[0], 1 if cvatxml.flag_of(element, "occluded") else 2)
