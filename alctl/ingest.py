@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from alctl import scan
 from alctl.annotation import Split
 from alctl.errors import AlctlError
-from alctl.pool import items, labels
+from alctl.pool import categories, items, labels
 from alctl.pool.bulk import discard
 from alctl.pool.items import StagedItem
 from alctl.progress import Progress
@@ -220,7 +220,7 @@ def _fill(project: Project, dataset: Dataset, options: Options, progress: Progre
         items.create_project(
             connection, root=str(dataset.root), task=options.task, seed=options.seed, now=now()
         )
-        items.add_categories(connection, options.classes)
+        categories.add_categories(connection, options.classes)
         _ingest(connection, dataset, options, report, progress)
         if not report.counts["new"]:
             raise AlctlError(f"no usable image in {dataset.root}{_why_not(report)}")
@@ -266,20 +266,21 @@ def _ingest(
     """Probe every file of the dataset, merge it into the pool, and fill in the report."""
     total = sum(1 for _ in dataset.entries())
     items.stage(connection, _staged(dataset, total, verify=options.verify, progress=progress))
+    items.rename_staged(connection, categories.former_names(connection))
     report.counts = dict.fromkeys(("new", "known", "duplicate", "broken", "repaired", "changed"), 0)
     report.counts |= items.decide_fates(connection)
     report.contradictions = [dict(row) for row in items.contradictions(connection)]
     named = items.staged_categories(connection)
     if options.classes and (strange := sorted(set(named) - set(options.classes))):
         raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
-    items.add_categories(connection, named)
+    categories.add_categories(connection, named)
     items.merge(connection)
     report.labels = labels.write_initial(connection, source=report.root, now=now())
     report.broken = [dict(row) for row in items.staged_files(connection, "broken")]
     report.duplicates = [dict(row) for row in items.staged_files(connection, "duplicate")]
     report.changed = [dict(row) for row in items.staged_files(connection, "changed")]
     report.skipped = [note._asdict() for note in dataset.skipped]
-    report.classes = items.categories(connection)
+    report.classes = categories.categories(connection)
     report.items = items.size(connection)
 
 

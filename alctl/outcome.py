@@ -15,7 +15,7 @@ from filelock import FileLock
 from alctl import curves, runs
 from alctl.curves import Curves, Point
 from alctl.errors import AlctlError
-from alctl.pool import items, labels
+from alctl.pool import categories, labels
 from alctl.pool import rounds as recorded
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project
@@ -116,7 +116,7 @@ def _arms(folder: Path) -> list[Path]:
 def _of_arm(project: Project, strategy: str, trial: int) -> list[Result]:
     with project.reading() as connection:
         given = {row[0]: row[1] for row in labels.labeled_items(connection, "pool")}
-        names = items.categories(connection)
+        names = categories.categories(connection)
         every = recorded.every_run(connection)
         picks = [recorded.picks(connection, number) for number in range(1, len(every) + 1)]
     results = []

@@ -38,7 +38,7 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
     except BrokenImages as broken:
         first, reason = next(iter(sorted(broken.reasons.items())))
         raise AlctlError(f"item {first} of round {number} cannot be read any more: {reason}") from broken
-    ids = {name: id_ for id_, name in enumerate(model.task.categories, start=1)}
+    ids = {name: id_ for name, id_ in zip(model.task.categories, model.ids, strict=True) if id_}
     decoded = model.task.decode(probabilities, [(item.width or 0, item.height or 0) for item in found])
     rows = []
     for item, annotations in zip(found, decoded, strict=True):

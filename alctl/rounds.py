@@ -18,7 +18,7 @@ from alctl.errors import AlctlError
 from alctl.format import safe_cell
 from alctl.images import BrokenImages, Source
 from alctl.plugins import configured
-from alctl.pool import items, labels, rounds
+from alctl.pool import categories, items, labels, rounds
 from alctl.pool.bulk import discard
 from alctl.pool.ids import Ids
 from alctl.progress import Progress
@@ -144,7 +144,7 @@ class _Situation:
     subset: list[Source]
     labeled: list[Source]
     reserved: list[tuple[Source, str]]
-    categories: list[str]
+    classes: list[str]
 
 
 def _look(project: Project, options: SelectOptions, model: Model | None) -> _Situation:
@@ -179,7 +179,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
             sources(subset),
             sources(labeled),
             list(zip(sources([i for i, _ in reserved]), [split for _, split in reserved], strict=True)),
-            items.categories(connection),
+            [found.name for found in categories.as_categories(connection, living=True)],
         )
 
 
@@ -217,7 +217,7 @@ def _choose(
         pass  # to see that they decode, before anybody is asked to label them
     if model is not None:
         selected.run = model.run["id"]
-        selected.stale = [name for name in now_.categories if name not in model.task.categories]
+        selected.stale = [name for name in now_.classes if name not in model.task.categories]
     selected.picks = [
         {"item": source.id, "rank": rank, "score": value, "why": "picked"}
         for rank, (source, value) in enumerate(zip(chosen, scores, strict=True), start=1)

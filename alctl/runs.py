@@ -19,7 +19,7 @@ from alctl.images import BrokenImages, ImageCache, Source
 from alctl.lineage import file_digest
 from alctl.machine import check_device, environment, resolve
 from alctl.models import Trained
-from alctl.pool import items, labels, rounds
+from alctl.pool import categories, items, labels, rounds
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.task import TASKS, Task
@@ -75,31 +75,34 @@ class Progressed:
     run: Mapping[str, Any] | None = None
 
 
-def task_of(name: str, categories: Sequence[str]) -> Task:
+def task_of(name: str, names: Sequence[str], merged: Sequence[Sequence[int]] = ()) -> Task:
     """Return the project's task for its class list; AlctlError for one whose labels are kept but not learned yet."""
     if name not in TASKS.names():
         raise AlctlError(
             f"there is no model for {name} yet; `alctl select --strategy random` and `alctl import-labels` work, "
             "and `alctl export-labels` writes the labels for another trainer"
         )
-    return TASKS.load(name)(categories)
+    task = TASKS.load(name)(names)
+    task.merged = merged
+    return task
 
 
 def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
     """Read what there is to learn from; AlctlError where it is too little."""
     with project.reading() as connection:
         state = required_state(connection, project.folder)
-        categories = items.categories(connection)
-        task = task_of(state["task"], categories)
+        known = categories.class_list(connection)
+        names, _, merged = categories.outputs(known, len(known))
+        task = task_of(state["task"], names, merged)
         splits = {
             split: _labeled(connection, state["root"], task, split)
             for split in ("pool", "validation", "test")
         }
         config = resolve(config, items.sizes(connection))
         check_device(config.device)
-        _check_enough(splits["pool"], categories)
+        _check_enough(splits["pool"], names)
         seed = state["seed"] if seed is None else seed
-        own = lineage.fingerprint(categories, config, seed, splits["pool"].plain)
+        own = lineage.fingerprint([*names, *map(str, merged)], config, seed, splits["pool"].plain)
         warm = config.start == "warm"
         before = lineage.run_before(own, rounds.every_run(connection)) if warm else None
         fingerprint = lineage.gone_on(own, before)
@@ -110,24 +113,29 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
 
 
 def _labeled(connection: Connection, root: str, task: Task, split: str) -> Labeled:
-    """Return the labeled items of a split, with targets for the task's class list."""
+    """Return the labeled items of a split, with targets for the task's class list; AlctlError if it is too short."""
     rows = labels.labeled_items(connection, split)
     found = items.fetch(connection, np.array([row[0] for row in rows], dtype=np.int64))
-    targets = [task.encode_target(_annotations(row, task.categories)) for row in rows]
+    names = categories.effective_names(connection)
+    given = [_annotations(row, names) for row in rows]
+    if strange := {a.category for annotations in given for a in annotations} - set(task.categories):
+        named = ", ".join(sorted(strange))
+        raise AlctlError(
+            f"{split} images are labeled {named}, which the model has never seen; `alctl train` first"
+        )
+    targets = [task.encode_target(annotations) for annotations in given]
     return Labeled(
         [source_of(root, item) for item in found],
         torch.stack(targets) if targets else torch.empty(0, dtype=torch.long),
     )
 
 
-def _annotations(
-    row: tuple[int, int | None, str | None], categories: Sequence[str]
-) -> tuple[Annotation, ...]:
-    """Return the annotations of a labeled item as the label table holds them."""
+def _annotations(row: tuple[int, int | None, str | None], names: Sequence[str]) -> tuple[Annotation, ...]:
+    """Return the annotations of a labeled item; ``names`` holds the name to use for each class id, from id 1."""
     _, category_id, found = row
     if category_id is not None:
-        return (Annotation(categories[category_id - 1]),)
-    return objects.named(found or "[]", categories)
+        return (Annotation(names[category_id - 1]),)
+    return objects.named(found or "[]", names)
 
 
 def source_of(root: str, item: items.Item) -> Source:
@@ -135,14 +143,14 @@ def source_of(root: str, item: items.Item) -> Source:
     return Source(item.id, f"{root}/{item.path}", item.digest)
 
 
-def _check_enough(pool: Labeled, categories: Sequence[str]) -> None:
+def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
     if len(pool.sources) < 2:
         raise AlctlError(
             f"{len(pool.sources)} labeled images are too few to train on; label a round first: "
             "`alctl select --k 100`, then `alctl import-labels FILE`"
         )
     if pool.targets.dim() == 1 and len(classes := pool.targets.unique()) < 2:
-        only = categories[int(classes[0])]
+        only = names[int(classes[0])]
         raise AlctlError(
             f"all {len(pool.sources)} labeled images are {only!r}; training needs at least two classes"
         )
@@ -246,6 +254,8 @@ def _record(
     known = environment(plan.config.device) | {"weights": trained.model.weights}
     if plan.before is not None:
         known["started_from"] = plan.before["id"]
+    if plan.task.merged:
+        known["merged"] = [list(places) for places in plan.task.merged]
     info = {"task": _task_name(project), "categories": plan.task.categories, "fingerprint": plan.fingerprint}
     with project.writing("train") as connection:
         number = rounds.next_run(connection)
@@ -279,6 +289,9 @@ class Model:
     run: Mapping[str, Any]
     trained: Trained
     task: Task
+    """With the class list as it is now, as far as the model knows it."""
+    ids: Sequence[int]
+    """The class that each output stands for; 0 where it only adds to another one, since a merge."""
 
 
 def last_model(project: Project, device: str = "auto") -> Model | None:
@@ -297,7 +310,9 @@ def model_of(project: Project, run: Mapping[str, Any], device: str = "auto") -> 
     check_device(config.device)
     trained.config = replace(trained.config, device=config.device, precision=config.precision)
     trained.to(config.device)
-    return Model(run, trained, task_of(info["task"], info["categories"]))
+    with project.reading() as connection:
+        names, ids, merged = categories.outputs(categories.class_list(connection), len(info["categories"]))
+    return Model(run, trained, task_of(info["task"], names, merged), ids)
 
 
 def _has_weights(project: Project, run: Mapping[str, Any]) -> bool:

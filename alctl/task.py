@@ -19,6 +19,8 @@ class Task(ABC):
 
     metric: ClassVar[str]
     """The name of the headline number that `evaluate` returns, such as "accuracy"."""
+    merged: Sequence[Sequence[int]] = ()
+    """Places in ``categories`` that count as one class; probabilities and losses are those of the first of them."""
 
     def __init__(self, categories: Sequence[str]) -> None:
         self.categories = tuple(categories)

@@ -32,6 +32,32 @@ class Class(NamedTuple):
         return self.merged_into or self.id
 
 
+class Outputs(NamedTuple):
+    """What the outputs of a model stand for by now: it has one for each class that there was when it was trained."""
+
+    names: list[str]
+    ids: list[int]
+    """The class that each output stands for; 0 where it only adds to another one."""
+    merged: list[tuple[int, ...]]
+    """Outputs, from 0, whose probabilities belong to one class; the one that stands for it comes first."""
+
+
+def outputs(known: Sequence[Class], size: int) -> Outputs:
+    """Return what the first ``size`` classes of the list are as the outputs of a model."""
+    groups: dict[int, list[int]] = {}
+    for found in known[:size]:
+        groups.setdefault(found.effective, []).append(found.id - 1)
+    names, ids, merged = [found.name for found in known[:size]], [0] * len(known[:size]), []
+    for id_, places in groups.items():
+        places.sort(
+            key=lambda place: place != id_ - 1
+        )  # else an output that outlived its class stands for it
+        names[places[0]], ids[places[0]] = known[id_ - 1].name, id_
+        if len(places) > 1:
+            merged.append(tuple(places))
+    return Outputs(names, ids, merged)
+
+
 def class_list(connection: Connection) -> list[Class]:
     """Return every class in the order of the ids, merged ones included."""
     rows = connection.execute(select(category).order_by(category.c.id)).mappings()

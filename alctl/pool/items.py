@@ -200,6 +200,17 @@ def staged_files(connection: Connection, *fates: str) -> list[Mapping[str, Any]]
     )
 
 
+def rename_staged(connection: Connection, names: Mapping[str, str]) -> None:
+    """Give staged files of a class that was renamed or merged the present name of their class."""
+    for name, present in names.items():
+        run(
+            connection,
+            "UPDATE staged_item SET category = :present WHERE category = :name",
+            name=name,
+            present=present,
+        )
+
+
 def staged_categories(connection: Connection) -> list[str]:
     """Return the distinct classes that the staged files name, sorted."""
     rows = run(connection, "SELECT DISTINCT category FROM staged_item WHERE category IS NOT NULL")

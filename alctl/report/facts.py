@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from alctl import bundle
-from alctl.pool import counts, history, items, labels, rounds
+from alctl.pool import categories, counts, history, items, labels, rounds
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.report import advice, evaluation, measures
@@ -106,7 +106,7 @@ def _recorded(connection: Connection, project: Project) -> dict[str, Any]:
         "metric": TASKS.load(state["task"]).metric if state["task"] in TASKS.names() else "",
         "created_at": state["created_at"],
         "generated_at": now(),
-        "classes": items.categories(connection),
+        "classes": categories.categories(connection),
         "items": items.size(connection),
         "states": counted.states,
         "per_class": counted.classes,

@@ -93,17 +93,17 @@ def _judge(project: Project, model: runs.Model, truth: Truth, progress: Progress
         return None
     place = {source.id: i for i, source in enumerate(truth.sources)}
     classes = truth.classes[[place[source.id] for source in sources]]
-    known = classes < len(
-        model.task.categories
-    )  # ids are frozen, so an older model's list is the beginning of today's
-    said = score.predict(model.trained, model.task, images, torch.from_numpy(np.where(known, classes, 0)))
+    place_of = {id_ - 1: output for output, id_ in enumerate(model.ids) if id_}
+    targets = np.array([place_of.get(int(c), -1) for c in classes], dtype=np.int64)
+    known = targets >= 0  # an older model has never seen the classes that came after it
+    said = score.predict(model.trained, model.task, images, torch.from_numpy(np.where(known, targets, 0)))
     confidence, best = said.probabilities.mean(dim=1).max(dim=1)
     loss = said.target_loss
     predicted = said.predicted_loss
     return Judged(
         np.array([source.id for source in sources], dtype=np.int64),
         classes,
-        best.numpy(),
+        np.array(model.ids, dtype=np.int64)[best.numpy()] - 1,
         confidence.double().numpy(),
         None if predicted is None else predicted.double().numpy(),
         np.where(known, np.nan if loss is None else loss.double().numpy(), np.nan),

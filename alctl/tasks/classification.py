@@ -73,11 +73,22 @@ class Classification(Task):
 
     def loss(self, raw: Tensor, targets: Tensor) -> Tensor:
         """Return the cross entropy of each image, shape (B,), from logits (B, C)."""
-        return F.cross_entropy(raw, targets, reduction="none")
+        return F.cross_entropy(self._logits(raw), targets, reduction="none")
 
     def probabilities(self, raw: Tensor) -> Tensor:
         """Return the softmax of logits (B, C) as (B, 1, C) float32."""
-        return raw.float().softmax(dim=1)[:, None, :]
+        return self._logits(raw).float().softmax(dim=1)[:, None, :]
+
+    def _logits(self, raw: Tensor) -> Tensor:
+        """Return logits (B, C) under which a merged class has no probability, and the class it counts as has both's."""
+        if not self.merged:
+            return raw
+        raw = raw.float()
+        folded = raw.clone()
+        for places in map(list, self.merged):
+            folded[:, places] = -torch.inf
+            folded[:, places[0]] = raw[:, places].logsumexp(dim=1)
+        return folded
 
     def decode(self, probabilities: Tensor, sizes: Sequence[tuple[int, int]]) -> list[tuple[Annotation, ...]]:
         """Return the most probable class of each image; ``sizes`` does not matter."""
