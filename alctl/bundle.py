@@ -23,7 +23,7 @@ from alctl.errors import AlctlError
 from alctl.format import FORMATS, LabelFormat, safe_cell
 from alctl.images import BrokenImages, Source
 from alctl.plugins import configured
-from alctl.pool import handouts, items, predictions, rounds, settings
+from alctl.pool import handouts, items, ledger, predictions, rounds, settings
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.sheet import SHEET, contact_sheet, thumbs
@@ -32,7 +32,7 @@ Images = Literal["link", "symlink", "copy", "none"]
 COLUMNS = ("item", "path", "image", "label", "annotator", "status", "seconds", "rank", "score", "why")
 CONTROL = "control"
 """Why an item was picked that is there to compare the strategy with."""
-_OURS = frozenset({"items.csv", "manifest.json", "contact_sheet.jpg", "images"})
+_OURS = frozenset({"manifest.json", "contact_sheet.jpg", "images"})
 _CONFIGS = frozenset({"label-studio.xml"})
 """What formats write beside their file."""
 _LONGEST = 240
@@ -56,7 +56,8 @@ def export(
     """Write a round's folder, whole or not at all; what annotators have filled in is never overwritten.
 
     Beside items.csv it holds what the tools of ``formats``, and those of earlier exports to this folder, open.
-    A round with a control is blind: nothing but manifest.json says which images the strategy wanted.
+    A round of several annotators has a table for each instead, which does not tell what others have too.
+    A round with a control, or of labeled images, is blind: nothing but manifest.json says why an image is in it.
     """
     folder = target or folder_of(project, number)
     place = str(folder.absolute()) if target else folder.relative_to(project.folder).as_posix()
@@ -68,20 +69,25 @@ def export(
                 f"there is no round {number}; "
                 + (f"the last one is {last}" if last else "none was selected yet")
             )
-        picks = rounds.picks(connection, number)
+        picks = rounds.picks(connection, number, recalled=False)
+        if not picks:
+            raise AlctlError(f"round {number} was recalled; nothing of it is out with annotators")
+        shares = ledger.shares_of(connection, number)
         state = required_state(connection, project.folder)
         root, categories = state["root"], items.categories(connection)
         tools = _tools(connection, number, place, formats)
         said = predictions.of_round(connection, number)
         classes = items.class_list(connection)
-    listed = _blinded(picks) if any(pick["why"] == CONTROL for pick in picks) else picks
-    table = _table(listed)
-    _refuse_to_lose(folder, table, {file_name(pick) for pick in picks}, set(map(file_of, tools)) | _CONFIGS)
+    blind = row["strategy"] == ledger.RELABEL or any(pick["why"] == CONTROL for pick in picks)
+    listed = _blinded(picks) if blind else picks
+    tables = _tables(listed, shares)
+    _refuse_to_lose(folder, tables, {file_name(pick) for pick in picks}, set(map(file_of, tools)) | _CONFIGS)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         partial.chmod(0o755)
-        (partial / "items.csv").write_text(table, encoding="utf-8", newline="")
+        for name, table in tables.items():
+            (partial / name).write_text(table, encoding="utf-8", newline="")
         (partial / "manifest.json").write_text(_manifest(row, picks, categories), encoding="utf-8")
         sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in listed]
         _place(partial / "images", listed, sources, images)
@@ -188,24 +194,40 @@ def _blinded(picks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [{**pick, **blank} for pick in sorted(picks, key=lambda pick: int(pick["item_id"]))]
 
 
-def _refuse_to_lose(folder: Path, table: str, names: AbstractSet[str], theirs: AbstractSet[str]) -> None:
-    """Stop if the folder holds an items.csv that somebody has filled in, or things that are not an export."""
+def _tables(listed: Sequence[Mapping[str, Any]], shares: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """Return the tables of a round by file name: items.csv, or one for each annotator with what is theirs."""
+    if not shares:
+        return {ledger.tables([])[0]: _table(listed)}
+    own = [frozenset(items) for items in shares.values()]
+    return {
+        file: _table([pick for pick in listed if pick["item_id"] in mine], annotator)
+        for file, annotator, mine in zip(ledger.tables([*shares]), shares, own, strict=True)
+    }
+
+
+def _refuse_to_lose(
+    folder: Path, tables: Mapping[str, str], names: AbstractSet[str], theirs: AbstractSet[str]
+) -> None:
+    """Stop if the folder holds a table that somebody has filled in, or things that are not an export."""
     if not folder.exists():
         return
-    existing = folder / "items.csv"
-    if not existing.is_file():
+    existing = {folder / name: text for name, text in tables.items() if (folder / name).is_file()}
+    if not existing:
         raise AlctlError(f"{folder} exists and is not an export of alctl; choose another folder with --to")
     images = (
         {entry.name for entry in (folder / "images").iterdir()} if (folder / "images").is_dir() else set()
     )
-    if strange := sorted(({entry.name for entry in folder.iterdir()} - _OURS - theirs) | (images - names)):
+    if strange := sorted(
+        ({entry.name for entry in folder.iterdir()} - _OURS - set(tables) - theirs) | (images - names)
+    ):
         raise AlctlError(
             f"{folder} holds {strange[0]!r}, which is not alctl's; move it away, or export with --to"
         )
-    if existing.read_bytes() != table.encode():
-        raise AlctlError(
-            f"{existing} has been filled in or changed; import it first, or export to another folder with --to"
-        )
+    for file, table in existing.items():
+        if file.read_bytes() != table.encode():
+            raise AlctlError(
+                f"{file} has been filled in or changed; import it first, or export to another folder with --to"
+            )
 
 
 def file_name(pick: Mapping[str, Any]) -> str:
@@ -218,8 +240,8 @@ def file_name(pick: Mapping[str, Any]) -> str:
     return f"{pick['item_id']:07}_{stem}{path.suffix}"
 
 
-def _table(picks: Sequence[Mapping[str, Any]]) -> str:
-    """Return items.csv, ready to be filled in."""
+def _table(picks: Sequence[Mapping[str, Any]], annotator: str = "") -> str:
+    """Return a table that is ready to be filled in."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -231,7 +253,7 @@ def _table(picks: Sequence[Mapping[str, Any]]) -> str:
             pick["path"],
             f"images/{file_name(pick)}",
             "",
-            "",
+            annotator,
             "",
             "",
             rank,

@@ -17,8 +17,10 @@ from alctl.chance import stream
 from alctl.errors import AlctlError
 from alctl.format import safe_cell
 from alctl.images import BrokenImages, Source
+from alctl.ledger import due_at
+from alctl.ledger import terms as terms_of
 from alctl.plugins import configured
-from alctl.pool import categories, items, labels, rounds
+from alctl.pool import categories, items, labels, ledger, rounds
 from alctl.pool.bulk import discard
 from alctl.pool.ids import Ids
 from alctl.progress import Progress
@@ -48,6 +50,12 @@ class SelectOptions:
     """Whether predicted losses must have proven themselves; None here and below: the project's setting."""
     fallback: str = ""
     control: float | None = None
+    due: str = ""
+    """When answers are due: "14d", "2w", "12h" from now, or a date."""
+    annotators: str = ""
+    """How many annotators share the round, or their names with commas between."""
+    overlap: float = 0.0
+    """Share of the images that all of them get."""
 
 
 @dataclass
@@ -79,6 +87,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
 
     Images that turn out not to decode are quarantined, and the next ones of the random order take their place.
     """
+    due, terms = due_at(options.due), terms_of(options.annotators, options.overlap)
     model = None if options.strategy == UNTRAINED else last_model(project, options.device)
     name = options.strategy or (project.config.select.strategy if model else UNTRAINED)
     strategy = make_strategy(name, options.params)
@@ -98,12 +107,14 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 quarantined |= broken.reasons
                 continue
             selected.strategy, selected.quarantined, selected.guard = name, quarantined, doubt
-            selected.params |= {} if doubt is None else {"guard": doubt}
+            selected.params |= terms if doubt is None else {**terms, "guard": doubt}
             with project.writing("select") as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
+                if options.resend:
+                    selected.params[ledger.AFTER] = ledger.newest_label(connection)
                 if selected.picks:
-                    _record(connection, selected, situation)
+                    record(connection, selected, situation.seed, due)
                 if options.dry_run:
                     discard(connection)
             return selected
@@ -165,7 +176,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
             control = rounds.subset(connection, count, own, number, resend=options.resend)
             subset = subset[~np.isin(subset, control)]
         labeled = [row[0] for row in labels.labeled_items(connection, "pool")] if model else []
-        reserved = rounds.unsent_reserved(connection) if number == 1 else []
+        reserved = rounds.unsent_reserved(connection)
 
         def sources(ids: Ids | list[int]) -> list[Source]:
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
@@ -248,17 +259,18 @@ def _still_free(connection: Connection, selected: Selected, options: SelectOptio
     return len(rounds.free_of(connection, ids, resend=options.resend)) == len(ids)
 
 
-def _record(connection: Connection, selected: Selected, situation: _Situation) -> None:
+def record(connection: Connection, selected: Selected, seed: int, due: str | None) -> None:
     """Write the round, every item's rank and score with it."""
     values = {
         "id": selected.round,
         "strategy": selected.strategy,
         "params": selected.params,
-        "seed": situation.seed,
+        "seed": seed,
         "requested": selected.requested,
         "candidates": selected.candidates,
         "run_id": selected.run,
         "created_at": now(),
+        "due_at": due,
     }
     rows = [(selected.round, p["item"], p["rank"], p["score"], p["why"]) for p in selected.picks]
     rounds.write_round(connection, values, rows)

@@ -1,12 +1,13 @@
 """What a project has come to and what to do next, as plain data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alctl import db
 from alctl.plugins import Plugins
-from alctl.pool import counts, items, labels, rounds
-from alctl.project import Project, required_state
+from alctl.pool import counts, items, labels, ledger, rounds
+from alctl.project import Project, now, required_state
 
 SHOWN = 1_000
 """Unusable items that are listed one by one."""
@@ -17,7 +18,7 @@ def status(project: Project) -> dict[str, Any]:
     with project.reading() as connection:
         state = required_state(connection, project.folder)
         run = rounds.last_run(connection)
-        counted = counts.count(connection)
+        counted = counts.count(connection, now())
         result = {
             "project": str(project.folder),
             "root": state["root"],
@@ -25,7 +26,7 @@ def status(project: Project) -> dict[str, Any]:
             "items": items.size(connection),
             "states": counted.states,
             "classes": counted.classes,
-            "rounds": [dict(row) for row in counts.per_round(connection)],
+            "rounds": [dict(row) for row in counts.per_round(connection, now())],
             "imports": [dict(row) for row in labels.imports(connection)],
             "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
             "run": run
@@ -38,9 +39,10 @@ def status(project: Project) -> dict[str, Any]:
 def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     """Return the command that brings the project forward, and the reason."""
     pool, run = result["states"]["pool"], result["run"]
-    out = [row for row in result["rounds"] if row["out"]]
-    last = out[-1] if out else {"id": 0, "answered": 0}
-    file = round_file(last["id"])
+    out = [row for row in result["rounds"] if row["out"] or row["overdue"]]
+    late = [row for row in out if row["overdue"]]
+    last: dict[str, Any] = out[-1] if out else {"id": 0, "answered": 0, "annotators": []}
+    file = round_file(last["id"], last["annotators"])
     not_exported = bool(out) and not (Path(result["project"]) / file).is_file()
     trainable = result["task"] in Plugins("alctl.tasks", object).names()
     untrained = trainable and pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"])
@@ -49,13 +51,20 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
         (
             out and not last["answered"],
             f"alctl import-labels {file}",
-            f"round {last['id']} is out with annotators",
+            f"round {last['id']} was due {last['due_at']}; `alctl recall {last['id']}` takes it back"
+            if out and last["overdue"]
+            else f"round {last['id']} is out with annotators",
         ),
         (untrained, "alctl train", f"{pool['labeled']:,} images are labeled"),
         (
             pool["unlabeled"],
             f"alctl select --k {min(100, pool['unlabeled'])}",
             f"{pool['unlabeled']:,} images are unlabeled",
+        ),
+        (
+            late,
+            "alctl recall --overdue",
+            f"{sum(row['overdue'] for row in late):,} images were due, and may be selected again once recalled",
         ),
         (out, f"alctl import-labels {file}", f"{pool['out']:,} images are out with annotators"),
     ]
@@ -65,9 +74,9 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     )
 
 
-def round_file(number: int) -> str:
-    """Return the path of a round's table, relative to the project."""
-    return f"rounds/{number:04}/items.csv"
+def round_file(number: int, annotators: Sequence[str] = ()) -> str:
+    """Return the path of a round's table, or of its first annotator's, relative to the project."""
+    return f"rounds/{number:04}/{ledger.tables(annotators)[0]}"
 
 
 def check(project: Project) -> list[str]:

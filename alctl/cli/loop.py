@@ -106,6 +106,20 @@ def select(
     resend: Annotated[
         bool, typer.Option("--resend", help="Also take images that are out with annotators, or were skipped.")
     ] = False,
+    due: Annotated[
+        str, typer.Option(show_default=False, help="When answers are due: 14d, 2w, 12h, or a date.")
+    ] = "",
+    annotators: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            metavar="N|NAME,...",
+            help="Divide the images among so many annotators, or these; each gets a table of their own.",
+        ),
+    ] = "",
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the images that all annotators get.")
+    ] = 0.0,
     images: ImagesOption = "link",
     to: ToOption = None,
     format: FormatOption = "",  # noqa: A002 - the option's natural name
@@ -122,6 +136,7 @@ def select(
       alctl select --k 1000
       alctl select --k 500 --strategy entropy --subset 0
       alctl select --k 200 --format label-studio --predictions
+      alctl select --k 300 --annotators ann,bob,eve --overlap 0.1 --due 14d
     """  # fmt: skip
     from alctl import bundle, prelabel, rounds
     from alctl.cli import screen
@@ -129,8 +144,9 @@ def select(
 
     opened = open_project(project)
     options = rounds.SelectOptions(
-        k, strategy, parameters(param or []), subset, seed, resend, device, dry_run, guard, fallback, control
-    )
+        k, strategy, parameters(param or []), subset, seed, resend, device, dry_run, guard, fallback, control,
+        due, annotators, overlap,
+    )  # fmt: skip
     folder = None
     formats = bundle.formats_of(opened, format, parameters(option or [], "--option"))
     with screen.bars() as progress:
@@ -149,6 +165,7 @@ def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
     from dataclasses import asdict
 
     from alctl.cli import screen
+    from alctl.pool import ledger
 
     if json:
         screen.as_json(asdict(selected) | {"folder": str(folder) if folder else None})
@@ -172,8 +189,10 @@ def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
     if folder is None:
         screen.say("a dry run: nothing was recorded")
         return
-    screen.say(f"  fill in {folder / 'items.csv'}  (images and contact_sheet.jpg are beside it)")
-    screen.next_step(f"alctl import-labels {folder / 'items.csv'}")
+    tables = ledger.tables(selected.params.get("annotators", []))
+    also = f", and for the others {', '.join(tables[1:])}" if len(tables) > 1 else ""
+    screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
+    screen.next_step(f"alctl import-labels {folder / tables[0]}")
 
 
 def show_doubts(selected: Any) -> None:
@@ -225,4 +244,5 @@ def export(
         screen.as_json({"round": number, "folder": folder})
         return
     screen.say(f"round {number} is in {folder}")
-    screen.next_step(f"alctl import-labels {folder / 'items.csv'}", "when it is filled in")
+    table = next(iter(sorted(folder.glob("items*.csv"))))
+    screen.next_step(f"alctl import-labels {table}", "when it is filled in")

@@ -17,6 +17,8 @@ from alctl.schema import round_
 
 AFTER = "after_label"
 """The parameter of a round with the number of the newest label before it."""
+RELABEL = "relabel"
+"""The strategy of a round that sends labeled items out for a second look."""
 _NEVER_REPLACED = 2**31 - 1
 
 
@@ -60,6 +62,20 @@ def shares(number: int, seed: int, params: Mapping[str, Any], items: Iterable[in
     common = min(len(order), max(1, round(overlap * len(order)))) if overlap and names else 0
     own = order[common:]
     return {name: sorted([*order[:common], *own[i :: len(names)]]) for i, name in enumerate(names)}
+
+
+def shares_of(connection: Connection, number: int) -> dict[str, list[int]]:
+    """Return the shares of a recorded round."""
+    row = connection.execute(select(round_.c.seed, round_.c.params).where(round_.c.id == number)).one()
+    if not (row.params or {}).get("annotators"):
+        return {}
+    items = run(connection, "SELECT item_id FROM selection WHERE round_id = :number", number=number).scalars()
+    return shares(number, row.seed, row.params, map(int, items))
+
+
+def tables(annotators: Sequence[str]) -> list[str]:
+    """Return the file names of the tables that a round's annotators fill in: one for each, or one for all."""
+    return [f"items-{name}.csv" for name in annotators] or ["items.csv"]
 
 
 def outcomes(connection: Connection, of_round: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, int]]:
