@@ -8,7 +8,7 @@ import pytest
 from alctl import bundle
 from alctl.errors import AlctlError
 from alctl.exchange import BadRowsError, undo_import
-from alctl.pool import items, labels
+from alctl.pool import categories, labels
 from alctl.project import Project, open_project
 from alctl.rounds import SelectOptions, select
 from alctl.schema import label as label_table
@@ -33,7 +33,7 @@ def project(tmp_path):
 def classes_of(project: Project) -> dict[int, str]:
     """Return the class in force of every labeled item."""
     with project.reading() as connection:
-        names = items.categories(connection)
+        names = categories.categories(connection)
         return {i: names[c - 1] for i, c, _ in labels.labeled_items(connection, "pool") if c is not None}
 
 

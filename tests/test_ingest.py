@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, inspect
 
 from alctl.errors import AlctlError
 from alctl.ingest import Dataset, Ingested, Options, add, create, folder_dataset, manifest_dataset, relink
-from alctl.pool import counts, items, labels
+from alctl.pool import categories, counts, items, labels
 from alctl.pool.bulk import run
 from alctl.project import Project, open_project
 from tests.data import real_data
@@ -82,7 +82,7 @@ def paths(project: Project) -> list[str]:
 def known(project: Project) -> dict[str, str | None]:
     """Return path and class of every item."""
     with project.reading() as connection:
-        names = items.categories(connection)
+        names = categories.categories(connection)
         of = {id_: names[c - 1] for id_, c, _ in labels.labeled_items(connection, "pool") if c}
         for split in ("validation", "test"):
             of |= {id_: names[c - 1] for id_, c, _ in labels.labeled_items(connection, split) if c}

@@ -15,7 +15,7 @@ import pytest
 from alctl import db
 from alctl.config import Config, check_config, read_config
 from alctl.errors import AlctlError
-from alctl.pool import items
+from alctl.pool import categories, items
 from alctl.project import CONFIG, config_text, find_project, now, open_project
 from tests.project_files import small_project
 
@@ -161,9 +161,9 @@ def test_an_unreadable_note_of_the_holder_does_not_matter(tmp_path, monkeypatch)
 def test_the_lock_is_free_again_after_an_error(tmp_path):
     project = small_project(tmp_path)
     with pytest.raises(ZeroDivisionError), project.writing("select") as connection:
-        items.add_categories(connection, ["owl"]) and 1 / 0
+        categories.add_categories(connection, ["owl"]) and 1 / 0
     with project.writing("select") as connection:
-        assert items.categories(connection) == ["cat", "dog"]
+        assert categories.categories(connection) == ["cat", "dog"]
     project.engine.dispose()
 
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from alctl import ingest
 from alctl.exchange import undo_import
 from alctl.images import BrokenImages
-from alctl.pool import items, labels
+from alctl.pool import categories, items, labels
 from alctl.rounds import SelectOptions, select
 from alctl.runs import quarantine
 from alctl.schema import selection
@@ -133,7 +133,7 @@ class Pool(RuleBasedStateMachine):
     def labels_are_those_of_the_model(self) -> None:
         holds = self.holds()
         with self.project.reading() as connection:
-            names = items.categories(connection)
+            names = categories.categories(connection)
             found = {
                 item: names[(category or 0) - 1]
                 for split in ("pool", "validation", "test")
