@@ -58,6 +58,8 @@ FORMATS = Plugins("alctl.formats", LabelFormat)
 
 
 _FORMULA = ("=", "+", "-", "@")
+QUOTED = "'"
+"""What `safe_cell` puts in front."""
 
 
 def safe_cell(value: object) -> object:

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alctl import objects, shapes
 from alctl.annotation import Annotation, Category, LabeledImage, Note, Record, Refusal
 from alctl.pool.staging import StagedLabel
 
 ANONYMOUS = "anonymous"
+TROUBLE = StagedLabel._fields.index("trouble")
 
 
 class Problem(NamedTuple):
@@ -141,8 +142,8 @@ class Intake:
     notes: Counter[str] = field(default_factory=Counter)
     answers: int = 0
 
-    def rows(self, records: Iterable[Record]) -> Iterator[StagedLabel]:
-        """Yield one row an answer."""
+    def rows(self, records: Iterable[Record]) -> Iterator[tuple[Any, ...]]:
+        """Yield one row an answer: the first columns of a StagedLabel, or all of them where there may be objects."""
         for record in records:
             if isinstance(record, LabeledImage):
                 self.answers += 1
@@ -154,26 +155,40 @@ class Intake:
             elif problem := self.classes.declare(record):
                 self.refused.append(Problem(0, problem))
 
-    def _row(self, answer: LabeledImage) -> StagedLabel:
-        found = fitted(self.task, answer.annotations) if answer.status == "labeled" else Fitted()
+    def _row(self, answer: LabeledImage) -> tuple[Any, ...]:
+        whole = self.task == "classification"
+        if (
+            whole
+            and answer.status == "labeled"
+            and len(answer.annotations) == 1
+            and answer.annotations[0].whole_image
+        ):
+            found = Fitted(answer.annotations[0].category)  # by far the commonest
+        else:
+            found = fitted(self.task, answer.annotations) if answer.status == "labeled" else Fitted()
         if found.aside:
-            kind = "objects" if self.task == "classification" else "classes of whole images"
+            kind = "objects" if whole else "classes of whole images"
             self.notes[f"{kind} were left; the task of this project is {self.task}"] += found.aside
-        category_id, text, trouble = None, None, found.problem
+        category_id, trouble = None, found.problem
         if found.category is not None:
             category_id = self.classes.id_of(found.category)
             trouble = "" if category_id else self.classes.unknown(found.category)
-        elif answer.status == "labeled" and not trouble:
-            text, trouble = self._objects(found.annotations)
-        left, top, right, bottom = (shapes.extent(found.annotations) if text else None) or (None,) * 4
         path = answer.path.replace("\\", "/") if "\\" in answer.path else answer.path
-        return StagedLabel(
+        row = (
             self.answers, answer.line, answer.where, answer.item, path.removeprefix("./"),
             bytes.fromhex(answer.digest) if answer.digest else None,
-            answer.annotator or self.annotator or ANONYMOUS, answer.status, category_id, text, answer.seconds,
-            answer.made_at or None, answer.width or None, answer.height or None, left, top, right, bottom,
-            int(answer.relative), trouble or None,
+            answer.annotator or self.annotator or ANONYMOUS, answer.status, category_id, trouble or None,
+            answer.seconds, answer.made_at or None,
         )  # fmt: skip
+        return row if whole else self._with_objects(row, answer, found)
+
+    def _with_objects(self, row: tuple[Any, ...], answer: LabeledImage, found: Fitted) -> tuple[Any, ...]:
+        text, trouble = None, found.problem
+        if answer.status == "labeled" and not trouble:
+            text, trouble = self._objects(found.annotations)
+        reach = (shapes.extent(found.annotations) if text else None) or (None,) * 4
+        more = (text, answer.width or None, answer.height or None, *reach, int(answer.relative))
+        return (*row[:TROUBLE], trouble or None, *row[TROUBLE + 1 :], *more)
 
     def _objects(self, annotations: Sequence[Annotation]) -> tuple[str | None, str]:
         """Return an image's objects as the label table keeps them, or what is wrong with one."""

@@ -44,7 +44,7 @@ def answer(
         (
             StagedLabel(
                 n, n + 2, "", id_, "", None, who, what if what not in CLASSES else "labeled",
-                known[what] if what in CLASSES else None, None, None,
+                known[what] if what in CLASSES else None,
             )
             for n, (id_, who, what) in enumerate(rows)
         ),

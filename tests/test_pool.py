@@ -342,7 +342,7 @@ def test_paths_are_matched_to_items_and_to_duplicates_of_items(connection):
 def test_problems_name_the_other_line_even_when_every_row_has_one(connection):
     n = 20_000
     rows = [
-        StagedLabel(k, k + 2, "", 1 + k % 100, "", None, f"ann{k // 200}", "labeled", 1 + k // 100 % 2, None, None)
+        StagedLabel(k, k + 2, "", 1 + k % 100, "", None, f"ann{k // 200}", "labeled", 1 + k // 100 % 2)
         for k in range(n)
     ]  # fmt: skip
     staging.stage(connection, rows)

@@ -3,12 +3,13 @@
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
 from alctl.annotation import Annotation, Category, LabeledImage, Record, Refusal, Status
 from alctl.errors import AlctlError
-from alctl.format import LabelFormat, plain_cell, safe_cell
+from alctl.format import QUOTED, LabelFormat, plain_cell, safe_cell
 from alctl.plugins import unknown
 
 _ITEM = re.compile(r"[0-9]{1,9}")
@@ -101,45 +102,52 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 def _cut_off(columns: Mapping[str, int], cells: Sequence[str]) -> bool:
     """Tell whether a row ends before its answer and is yet more than an item that nobody has answered."""
-    answers = [columns[name] for name in ("label", "status") if name in columns]
+    if min(columns[name] for name in ("label", "status") if name in columns) < len(cells):
+        return False
     filled = [cell for cell in cells if cell.strip()]
-    more = len(filled) > 1 or any(mark in cell for cell in filled for mark in ",;\t")
-    return min(answers) >= len(cells) and more
+    return len(filled) > 1 or any(mark in cell for cell in filled for mark in ",;\t")
 
 
 def _answer(columns: dict[str, int], cells: Sequence[str], line: int) -> LabeledImage | Refusal | None:
     """Turn one row into an answer, a refusal, or None when nobody has answered it yet."""
-    values = {name: plain_cell(cells[at].strip()) for name, at in columns.items() if at < len(cells)}
-    label, given = values.get("label", ""), values.get("status", "").lower()
+    values = dict.fromkeys(COLUMNS, "")
+    for name, at in columns.items():
+        if at < len(cells) and (cell := cells[at].strip()):
+            values[name] = plain_cell(cell) if cell[0] in QUOTED else cell
+    item, path, label, annotator, given, seconds, digest = values.values()
     if not label and not given:
         return None
-    if problem := _problem(values, label, given):
+    if problem := _problem(values, label, given.lower()):
         return Refusal(line, problem)
-    item, seconds = values.get("item", ""), values.get("seconds", "")
     return LabeledImage(
-        path=values.get("path", ""),
-        annotations=(Annotation(label),) if label else (),
-        item=int(item) if item else None,
-        annotator=values.get("annotator", ""),
-        status=STATUSES[given or "labeled"],
-        line=line,
-        seconds=float(seconds.replace(",", ".")) if seconds else None,
-        digest=values.get("sha256", "").lower(),
+        path,
+        _class(label) if label else (),
+        int(item) if item else None,
+        annotator,
+        STATUSES[given.lower()] if given else "labeled",
+        line,
+        float(seconds.replace(",", ".")) if seconds else None,
+        digest=digest.lower(),
     )
+
+
+@lru_cache(maxsize=10_000)
+def _class(label: str) -> tuple[Annotation]:
+    """Return the one annotation of an image with this class: a file has many rows and few classes."""
+    return (Annotation(label),)
 
 
 def _problem(values: Mapping[str, str], label: str, status: str) -> str:
     """Return what is wrong with a row in itself, or an empty string."""
-    item = values.get("item", "")
+    item, digest, seconds = values["item"], values["sha256"], values["seconds"]
     if status and status not in STATUSES:
         return unknown(status, ["labeled", "skip", "unusable"], "statuses")
     if (STATUSES[status or "labeled"] == "labeled") != bool(label):
         return f"status is {status!r} but the label is {label!r}; which is it?"
-    if not item and not values.get("path") and not values.get("sha256"):
+    if not item and not values["path"] and not digest:
         return "neither an item nor a path"
     if item and not _ITEM.fullmatch(item):
         return f"item {item!r} is not a number that alctl gave out"
-    if values.get("sha256") and not _DIGEST.fullmatch(values["sha256"]):
-        return f"sha256 {values['sha256']!r} is not a digest of 64 hexadecimal digits"
-    seconds = values.get("seconds", "")
+    if digest and not _DIGEST.fullmatch(digest):
+        return f"sha256 {digest!r} is not a digest of 64 hexadecimal digits"
     return "" if not seconds or _SECONDS.fullmatch(seconds) else f"seconds {seconds!r} is not a number"

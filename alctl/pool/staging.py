@@ -1,6 +1,6 @@
 """An import on its way in: staging what a file says, matching it to items, finding its problems, writing it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Float, Integer, LargeBinary, MetaData, Table, Text, insert
@@ -21,17 +21,17 @@ staged = Table(
     Column("annotator", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("category_id", Integer),
-    Column("annotations", Text),
+    Column("trouble", Text),  # what is wrong with the answer in itself
     Column("seconds", Float),
     Column("made_at", Text),
+    Column("annotations", Text),
     Column("width", Integer),  # of the image, as the file declares it
     Column("height", Integer),
     Column("reach_left", Float),  # how far the objects reach, in pixels or in fractions
     Column("reach_top", Float),
     Column("reach_right", Float),
     Column("reach_bottom", Float),
-    Column("relative", Integer, nullable=False),  # 1: coordinates are fractions of width and height
-    Column("trouble", Text),  # what is wrong with the answer in itself
+    Column("relative", Integer),  # 1: coordinates are fractions of width and height
     Column("item_id", Integer),  # the item it was matched to
     Column(
         "fate", Text
@@ -74,9 +74,10 @@ class StagedLabel(NamedTuple):
     annotator: str
     status: str
     category_id: int | None
-    annotations: str | None
-    seconds: float | None
+    trouble: str | None = None
+    seconds: float | None = None
     made_at: str | None = None
+    annotations: str | None = None
     width: int | None = None
     height: int | None = None
     reach_left: float | None = None
@@ -84,11 +85,10 @@ class StagedLabel(NamedTuple):
     reach_right: float | None = None
     reach_bottom: float | None = None
     relative: int = 0
-    trouble: str | None = None
 
 
-def stage(connection: Connection, rows: Iterable[StagedLabel]) -> None:
-    """Put a file's answers into a fresh temporary table."""
+def stage(connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
+    """Put a file's answers into a fresh temporary table: StagedLabels, or the first columns of some."""
     fresh_table(connection, staged)
     insert_rows(connection, staged, rows)
 
