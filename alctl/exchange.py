@@ -58,6 +58,8 @@ class Imported:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    confirmed: int = 0
+    """Answers that their annotators were asked for once more, and gave again."""
     outdated: int = 0
     """Answers that their annotators have replaced since; the newer ones stay."""
     unusable: int = 0
@@ -127,9 +129,15 @@ def import_labels(
             fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside", "outdated")
         }
         result.added, result.changed, result.unchanged, result.outside, result.outdated = taken.values()
+        result.confirmed = counts.get("confirmed", 0)
         result.unusable = staging.of_unusable(connection)
-        if result.added or result.changed:
-            recorded = {**taken, "rejected": len(problems), "unknown": result.unknown}
+        if result.added or result.changed or result.confirmed:
+            recorded = {
+                **taken,
+                "confirmed": result.confirmed,
+                "rejected": len(problems),
+                "unknown": result.unknown,
+            }
             result.batch = staging.write_batch(
                 connection, file=str(file), digest=digest, kind=result.format, counts=recorded, now=now()
             )

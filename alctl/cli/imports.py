@@ -99,6 +99,7 @@ def show_imported(result: Any, *, dry_run: bool) -> None:
     if result.options:
         screen.say("  " + ", ".join(f"{name}={value}" for name, value in result.options.items()))
     counts = f"{result.added:,} added, {result.changed:,} changed, {result.unchanged:,} unchanged"
+    counts += f", {result.confirmed:,} given again" if result.confirmed else ""
     screen.say(f"{'would import' if dry_run else 'imported'} {result.file}: {counts}")
     show_left(result)
     if result.new_classes:
@@ -138,7 +139,7 @@ def after_import(result: Any, *, dry_run: bool) -> None:
 
     if result.batch is not None:
         screen.say(f"  to take it back: alctl undo-import {result.batch}")
-    if not (result.added or result.changed or result.unchanged):
+    if not (result.added or result.changed or result.unchanged or result.confirmed):
         screen.warn("no row of it has an answer that could be taken")
         screen.next_step("alctl status")
     elif not dry_run:

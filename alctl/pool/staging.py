@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Float, Integer, LargeBinary, MetaData, Table, Text, insert
 
+from alctl.pool import ledger
 from alctl.pool.bulk import as_rows, fresh_table, insert_rows, mappings, run, scalar
 from alctl.pool.labels import IN_FORCE
 from alctl.schema import import_batch
@@ -59,7 +60,7 @@ reshaped = Table(
     prefixes=["TEMPORARY"],
 )
 
-_FINE = ("added", "changed", "unchanged", "older", "outdated", "outside", "left")
+_FINE = ("added", "changed", "confirmed", "unchanged", "older", "outdated", "outside", "left")
 
 
 class StagedLabel(NamedTuple):
@@ -313,6 +314,7 @@ def decide_fates(connection: Connection) -> dict[str, int]:
              AND staged_label.fate IS NULL""",
     )
     run(connection, "UPDATE staged_label SET fate = 'added' WHERE fate IS NULL")
+    ledger.confirm(connection)
     run(
         connection,
         """UPDATE staged_label SET fate = 'unchanged' WHERE fate = 'older' AND NOT EXISTS (
@@ -340,7 +342,7 @@ def write_batch(
                + row_number() OVER (ORDER BY CASE fate WHEN 'older' THEN 0 ELSE 1 END, made_at, position),
              item_id, :batch, annotator, status, category_id, annotations, seconds, :now, made_at,
              CASE WHEN line = 0 THEN place WHEN place = '' THEN 'line ' || line ELSE place || ', line ' || line END
-           FROM staged_label WHERE fate IN ('added', 'changed', 'older')""",
+           FROM staged_label WHERE fate IN ('added', 'changed', 'confirmed', 'older')""",
         batch=batch,
         now=now,
     )
