@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from alctl.pool import ledger
 from alctl.pool.bulk import mappings, run
-from alctl.pool.items import categories, size
+from alctl.pool.categories import class_list, entries_of
+from alctl.pool.items import size
 from alctl.pool.labels import CONSENSUS
 
 SPLITS = ("pool", "validation", "test")
@@ -38,14 +39,14 @@ class Counts(NamedTuple):
 
 
 def count(connection: Connection, now: str = "") -> Counts:
-    """Count every item by split, state and class; the classes are in the order of the class list.
+    """Count every item by split, state and class; the classes are in the order of the class list, without merged ones.
 
     Without ``now`` nothing is overdue.
     """
-    names = categories(connection)
+    names = {found.id: found.name for found in class_list(connection) if found.merged_into is None}
     result = Counts(
         {split: dict.fromkeys(STATES, 0) for split in SPLITS},
-        {name: dict.fromkeys(SPLITS, 0) for name in names},
+        {name: dict.fromkeys(SPLITS, 0) for name in names.values()},
     )
     touched = 0
     for split, state, category_id, n in run(
@@ -56,7 +57,7 @@ def count(connection: Connection, now: str = "") -> Counts:
         result.states[split][state] += n
         touched += n
         if state == "labeled" and category_id is not None:
-            result.classes[names[category_id - 1]][split] += n
+            result.classes[names[category_id]][split] += n
     result.states["pool"]["unlabeled"] += size(connection) - touched
     return result
 
@@ -111,5 +112,30 @@ def broken_invariants(connection: Connection) -> list[str]:
             "SELECT 1 FROM label WHERE status = 'labeled' AND category_id IS NULL AND annotations IS NULL"
         ),
         "the class list has gaps": "SELECT count(*) FROM category HAVING count(*) <> coalesce(max(id), 0)",
+        "a class was merged into one that is merged itself": (
+            "SELECT 1 FROM category AS c JOIN category AS t ON t.id = c.merged_into WHERE t.merged_into IS NOT NULL"
+        ),
+        "a prediction is of an item that is not in its round": (
+            """SELECT 1 FROM prediction AS p WHERE NOT EXISTS
+               (SELECT 1 FROM selection AS s WHERE s.round_id = p.round_id AND s.item_id = p.item_id)"""
+        ),
+        **_about_objects(connection),
     }
     return [sentence for sentence, sql in rules.items() if run(connection, sql).first() is not None]
+
+
+def _about_objects(connection: Connection) -> dict[str, str]:
+    """Return the rules about the objects of labels and predictions, which no foreign key can watch."""
+    rules = {}
+    for table in ("label", "prediction"):
+        objects = "annotations"
+        if connection.dialect.name == "sqlite":  # PostgreSQL would have to be asked row by row
+            rules[f"the objects of a {table} are not JSON"] = (
+                f"SELECT 1 FROM {table} WHERE {objects} IS NOT NULL AND NOT json_valid({objects})"
+            )
+            objects = f"CASE WHEN json_valid({objects}) THEN {objects} END"
+        id_, entries = entries_of(connection, objects)
+        rules[f"a {table} has an object of a class that is not in the class list"] = (
+            f"SELECT 1 FROM {table} CROSS JOIN {entries} WHERE coalesce({id_}, 0) NOT IN (SELECT id FROM category)"
+        )
+    return rules
