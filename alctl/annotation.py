@@ -11,6 +11,9 @@ Status = Literal["labeled", "skip", "unusable"]
 TASKS = ("classification", "detection", "pose", "segmentation")
 """What images can be labeled with: a class each, or objects with boxes, with keypoints, with outlines or masks."""
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""Of the files that are images, in lower case."""
+
 Polygons = tuple[tuple[float, ...], ...]
 """One flat ``(x1, y1, x2, y2, ...)`` per polygon; several polygons may be one object."""
 
