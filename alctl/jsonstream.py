@@ -99,10 +99,14 @@ class _Reader:
         self.starts = self.ends = self.closes = np.empty(0, np.int64)
 
     def all(self) -> Iterator[Piece]:
-        if not self._more():
+        while len(self.text) < len(_MARK) and self._more():
+            pass
+        if not self.text:
             raise self._problem("it is empty")
         if self.text.startswith(_MARK):
             self.at = len(_MARK)
+        if self.text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise AlctlError(f"{self.name} is UTF-16 text; save it as UTF-8")
         opening = self._peek()
         if opening not in (b"[", b"{"):
             raise self._problem("it is neither an object nor an array")
