@@ -20,6 +20,7 @@ from alctl.errors import AlctlError
 
 LARGEST_WINDOW = 1 << 28
 """Pixels of a mask's window that are still believed; they are in memory at once."""
+Box = tuple[float, float, float, float]
 OURS = "alctl_"
 """How the attributes that alctl writes begin."""
 _NUMBER = re.compile(r"[-+]?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(e[-+]?[0-9]{1,3})?", re.IGNORECASE)
@@ -168,12 +169,18 @@ def _shapes(annotation: Annotation, place: int, names: Sequence[str], source: st
     marks = {"crowd": "1"} if annotation.crowd else {}
     if len(parts) > 1:
         marks["object"] = str(place)
-    if annotation.bbox is not None and parts[0][0] != "box":
+    if annotation.bbox is not None and (parts[0][0] != "box" or not _exact(annotation.bbox)):
         marks["box"] = " ".join(map(_plain, annotation.bbox))
     for count, (tag, attributes, inside) in enumerate(parts):
         kept = [key for key in marks if key != "box" or count == 0]
         noted = [_element("attribute", {"name": OURS + key}, [_text(marks[key])]) for key in kept]
         yield _element(tag, common | {"occluded": 0} | attributes | {"z_order": 0}, [*inside, *noted])
+
+
+def _exact(box: Box) -> bool:
+    """Tell whether a box comes back from its corners to the last digit; otherwise it would look like another one."""
+    x, y, width, height = box
+    return (x + width) - x == width and (y + height) - y == height
 
 
 Part = tuple[str, dict[str, object], list[str]]
@@ -249,20 +256,29 @@ def points_of(element: Element) -> list[tuple[float, float]]:
     pairs = [pair.split(",") for pair in element.get("points", "").split(";")]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError("its points are not pairs 'x,y' with semicolons between them")
-    return [(number_of(x), number_of(y)) for x, y in pairs]
+    return [(_number(x, "x"), _number(y, "y")) for x, y in pairs]
 
 
-def box_of(texts: Sequence[str]) -> tuple[float, float, float, float]:
-    """Return the four numbers that make a box."""
+def number_of(element: Element, name: str, default: str = "") -> float:
+    """Return an attribute that is a number."""
+    return _number(element.get(name, default), name)
+
+
+def box_of(element: Element) -> Box | None:
+    """Return the box that alctl noted beside a shape when it wrote it."""
+    texts = mark_of(element, "box").split()
+    if not texts:
+        return None
     if len(texts) != 4:
-        raise ValueError(f"{len(texts)} numbers where four make a box")
-    return number_of(texts[0]), number_of(texts[1]), number_of(texts[2]), number_of(texts[3])
+        raise ValueError(f"{OURS}box has {len(texts)} numbers, where four make a box")
+    x, y, width, height = (_number(text, f"{OURS}box") for text in texts)
+    return x, y, width, height
 
 
-def number_of(text: str) -> float:
-    """Return a number as XML should have it: none of Python's other spellings, and finite."""
+def _number(text: str, name: str) -> float:
+    """Return a finite number, in none of the other spellings that Python knows."""
     if not _NUMBER.fullmatch(text.strip()) or not math.isfinite(value := float(text)):
-        raise ValueError(f"{text[:40]!r} is not a number")
+        raise ValueError(f"{name} is {text[:40]!r}, not a number")
     return value
 
 

@@ -50,7 +50,7 @@ class Members:
         self.path = path
         self._zip: zipfile.ZipFile | None = None
         self._infos: dict[str, zipfile.ZipInfo] = {}
-        if os.path.isdir(path):  # noqa: PTH112 - this one never raises
+        if stat.S_ISDIR(_mode(path)):
             self.names = sorted(_of_folder(path))
         else:
             self._zip = _opened(path)
@@ -78,11 +78,7 @@ class Members:
             stream = self._zip.open(info)
         except Exception as error:  # whatever a broken header makes of zipfile
             raise AlctlError(f"cannot read {name} in {self.path}: {error}") from error
-        return io.BufferedReader(_Counted(stream, self._limit(self._zip, info), f"{self.path}: {name}"))
-
-    def _limit(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-        packed = min(info.compress_size, archive.start_dir)  # there are no more bytes, whatever it declares
-        return min(LARGEST, max(SMALL, RATIO * packed))
+        return io.BufferedReader(_Counted(stream, info, f"{self.path}: {name}"))
 
     def text(self, name: str) -> str:
         """Return a small member as UTF-8 text, without a byte order mark."""
@@ -122,6 +118,13 @@ def is_archive(path: Path) -> bool:
         return False
 
 
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise AlctlError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
 def _of_folder(root: Path) -> Iterator[str]:
     """Yield the files under a folder; one that cannot be listed is an error, since its labels would be missing."""
     inside = root.resolve()
@@ -149,9 +152,8 @@ def _leads_inside(link: str, folder: Path) -> bool:
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
-    if not os.path.isfile(path):  # noqa: PTH113 - this one never raises
-        there = os.path.exists(path)  # noqa: PTH110
-        raise AlctlError(f"{path} is {'neither a folder nor a file' if there else 'not there'}")
+    if not stat.S_ISREG(_mode(path)):
+        raise AlctlError(f"{path} is neither a folder nor a file")
     try:
         return zipfile.ZipFile(path)
     except Exception as error:  # whatever a broken directory makes of zipfile
@@ -169,11 +171,15 @@ def _checked(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
 
 
 def _refuse_overlaps(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse members that share bytes: a small file could unpack to anything, each member within its ratio."""
+    """Refuse members that share bytes, or that have more than there are.
+
+    A small file could unpack to anything, with each of its members within its ratio.
+    """
     spans = sorted(
         (info.header_offset, info.header_offset + _LOCAL_HEADER + info.compress_size)
         for info in archive.infolist()
     )
+    spans.append((archive.start_dir, archive.start_dir))
     if any(end > start for (_, end), (start, _) in pairwise(spans)):
         raise AlctlError(f"{path} holds members that overlap, which no packer writes; nothing was read")
 
@@ -195,10 +201,12 @@ def _name(path: Path, info: zipfile.ZipInfo) -> str:
 
 
 class _Counted(io.RawIOBase):
-    """A member that may not unpack to more than its limit."""
+    """A member that may not unpack to more than is believable, nor to less than it says."""
 
-    def __init__(self, stream: IO[bytes], limit: int, name: str) -> None:
-        self._stream, self._left, self._name = stream, limit, name
+    def __init__(self, stream: IO[bytes], info: zipfile.ZipInfo, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._limit = min(LARGEST, max(SMALL, RATIO * info.compress_size))
+        self._size, self._read = info.file_size, 0
 
     def readable(self) -> bool:
         return True
@@ -208,8 +216,10 @@ class _Counted(io.RawIOBase):
             part = self._stream.read(len(buffer))
         except Exception as error:  # zlib.error, LZMAError, BadZipFile and EOFError have no common base
             raise AlctlError(f"{self._name} is damaged: {error}") from error
-        self._left -= len(part)
-        if self._left < 0:
+        self._read += len(part)
+        if not part and self._read != self._size:
+            raise AlctlError(f"{self._name} is damaged: it has {self._read:,} bytes and says {self._size:,}")
+        if self._read > self._limit:
             raise AlctlError(f"{self._name} unpacks to far more than it should; it was not read to its end")
         buffer[: len(part)] = part
         return len(part)

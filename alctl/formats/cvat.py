@@ -64,7 +64,10 @@ class Cvat(LabelFormat):
             yield from reader.notes()
 
     def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
-        """Write one ``<image>`` each, after a head that declares the labels."""
+        """Write one ``<image>`` each, after a head that declares the labels.
+
+        Skipped and unusable images are left: CVAT could only say that there is nothing in them.
+        """
         _write(images, path, categories, source="manual")
 
     def hand_out(
@@ -89,18 +92,18 @@ class Cvat(LabelFormat):
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
     """Open the XML that is, or is in, ``path``; also tell its name."""
-    if path.is_dir() or is_archive(path):
-        with members(path) as found:
-            name = _annotations_in(found)
-            with found.open(name) as stream:
-                yield stream, f"{path}: {name}"
-        return
     try:
-        file = path.open("rb")
+        file = None if path.is_dir() or is_archive(path) else path.open("rb")
     except OSError as error:
         raise AlctlError(f"cannot read {path}: {error.strerror}") from error
-    with file:
-        yield file, str(path)
+    if file is not None:
+        with file:
+            yield file, str(path)
+        return
+    with members(path) as found:
+        name = _annotations_in(found)
+        with found.open(name) as stream:
+            yield stream, f"{path}: {name}"
 
 
 def _annotations_in(found: Members) -> str:
@@ -145,10 +148,11 @@ class _Reader:
         self.images += 1
         name = element.get("name", "")
         where = f"image {name!r}" if name else f"image {self.images:,}"
+        if not name:
+            yield Refusal(0, "it has no name", where)
+            return
         counts: Counter[str] = Counter()
         try:
-            if not name:
-                raise ValueError("it has no name")  # noqa: TRY301
             image = _Image(
                 cvatxml.side_of(element, "width"), cvatxml.side_of(element, "height"), self.points, counts
             )
@@ -179,7 +183,7 @@ class _Image(NamedTuple):
         ):
             label = element.get("label", "").strip()
             if not label:
-                raise ValueError(f"a {element.tag} without a label")
+                raise ValueError(f"<{element.tag}> without a label")
             try:
                 part = self._object(element, label)
                 key = (label, mark) if (mark := cvatxml.mark_of(element, "object")) else place
@@ -194,13 +198,12 @@ class _Image(NamedTuple):
         return found
 
     def _object(self, element: Element, label: str) -> Annotation | None:
-        box = cvatxml.mark_of(element, "box")
-        bbox = cvatxml.box_of(box.split()) if box else None
+        bbox = cvatxml.box_of(element)
         match element.tag:
             case "tag":
                 return Annotation(label)
             case "box":
-                found = Annotation(label, bbox=self._box(element))
+                found = Annotation(label, self._box(element, bbox))
             case "polygon":
                 points = cvatxml.points_of(element)
                 found = Annotation(label, bbox, segmentation=(tuple(n for point in points for n in point),))
@@ -220,16 +223,23 @@ class _Image(NamedTuple):
                 raise ValueError("no shape that can be a label here; redraw it as a box, polygon or mask")
         return replace(found, crowd=bool(cvatxml.mark_of(element, "crowd")))
 
-    def _box(self, element: Element) -> shapes.Box:
-        left, top, right, bottom = cvatxml.box_of(
-            [element.get(side, "") for side in ("xtl", "ytl", "xbr", "ybr")]
-        )
+    def _box(self, element: Element, noted: shapes.Box | None) -> shapes.Box:
+        left, top, right, bottom = (cvatxml.number_of(element, side) for side in ("xtl", "ytl", "xbr", "ybr"))
         box = (left, top, right - left, bottom - top)
-        degrees = cvatxml.number_of(element.get("rotation", "0"))
-        if degrees % 360 == 0:
-            return box
-        self.counts[ROTATED] += 1
-        return shapes.box_around(shapes.rotated(box, degrees, ((left + right) / 2, (top + bottom) / 2)))
+        degrees = cvatxml.number_of(element, "rotation", "0")
+        if degrees % 360:
+            self.counts[ROTATED] += 1
+            turned = shapes.rotated(box, degrees, ((left + right) / 2, (top + bottom) / 2))
+            return self._cut(shapes.box_around(turned))
+        same = noted is not None and all(abs(a - b) < 1e-6 for a, b in zip(box, noted, strict=True))
+        return noted if noted is not None and same else box  # what was noted has the digits that corners lose
+
+    def _cut(self, hull: shapes.Box) -> shapes.Box:
+        """Cut off what the corners of a turned box have outside the image, though what they bound is inside."""
+        if self.width is None or self.height is None:
+            return hull
+        cut = shapes.clipped(Annotation("", hull), self.width, self.height)
+        return hull if cut is None or cut.bbox is None else cut.bbox
 
     def _skeleton(self, element: Element, label: str) -> tuple[tuple[float, float, int], ...]:
         points = {}
@@ -256,6 +266,8 @@ class _Image(NamedTuple):
         if not _RUNS.fullmatch(text):
             raise ValueError("its run lengths are not whole numbers with commas")
         runs = np.fromstring(text, dtype=np.int64, sep=",")
+        if not runs[1::2].any():
+            raise ValueError("it has no pixels")
         place = [cvatxml.whole_of(element, side) for side in ("left", "top", "width", "height")]
         return cvatxml.of_window(
             cvatxml.Window(place[0], place[1], place[2], place[3], runs), (self.height, self.width)
@@ -277,7 +289,8 @@ class _Image(NamedTuple):
         )
         left = {
             ATTRIBUTES: sum(
-                not attribute.get("name", "").startswith("alctl_") for attribute in image.iter("attribute")
+                not attribute.get("name", "").startswith(cvatxml.OURS)
+                for attribute in image.iter("attribute")
             ),
             OCCLUDED: sum(
                 cvatxml.flag_of(element, "occluded")
@@ -300,7 +313,7 @@ def _write(
     points = {category.name: category.keypoints for category in categories}
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(cvatxml.head_xml(categories, origin))
-        for number, image in enumerate(images):
+        for number, image in enumerate(labeled for labeled in images if labeled.status == "labeled"):
             stream.write(cvatxml.image_xml(number, image, points, source))
         stream.write("</annotations>\n")
 
