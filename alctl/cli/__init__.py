@@ -3,4 +3,20 @@
 from alctl.cli import data, demo, imports, live, loop, model, report, simulate, state
 from alctl.cli.app import app
 
-__all__ = ["app", "data", "demo", "imports", "live", "loop", "model", "report", "simulate", "state"]
+# isort: split
+from alctl.cli import annotators, classes  # the commands of the loop come first in the help
+
+__all__ = [
+    "annotators",
+    "app",
+    "classes",
+    "data",
+    "demo",
+    "imports",
+    "live",
+    "loop",
+    "model",
+    "report",
+    "simulate",
+    "state",
+]
