@@ -1,0 +1,153 @@
+"""`classes`: the class list, and what may change about it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import DryRunOption, JsonOption, ProjectOption
+
+classes = typer.Typer(no_args_is_help=True, help="Show the class list; add, rename and merge classes.")
+app.add_typer(classes, name="classes")
+
+
+@classes.command("list")
+def list_(project: ProjectOption = None, json: JsonOption = False) -> None:
+    """Show every class with its number and its labels in force.
+
+    [dim]Example:[/dim]
+      alctl classes list
+    """
+    from alctl.classes import listed
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    rows = listed(open_project(project))
+    if json:
+        screen.as_json({"classes": rows})
+        return
+    points = any(row["keypoints"] for row in rows)
+    columns = ["class", "id", "labels", "merged into", *(["keypoints"] if points else [])]
+    shown = [
+        [row["name"], row["id"], row["labels"], row["merged_into"] or "", ", ".join(row["keypoints"])][
+            : len(columns)
+        ]
+        for row in rows
+    ]
+    screen.table("", columns, shown)
+
+
+@classes.command()
+def add(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The new classes, in order.")],
+    project: ProjectOption = None,
+    keypoints: Annotated[
+        str, typer.Option(help="Names of the keypoints of these classes, in order, comma separated.")
+    ] = "",
+    skeleton: Annotated[
+        str,
+        typer.Option(help="Keypoints that are joined when drawn: pairs of places, from 1, as in 1-2,2-3."),
+    ] = "",
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Append classes; with --keypoints also give them to a class that has none yet.
+
+    [dim]Examples:[/dim]
+      alctl classes add owl newt
+      alctl classes add person --keypoints nose,left_eye,right_eye --skeleton 1-2,1-3
+    """
+    from alctl import classes as governance
+    from alctl.project import open_project
+
+    points = [name.strip() for name in keypoints.split(",") if name.strip()]
+    change = governance.add(open_project(project), names, points, pairs(skeleton), dry_run=dry_run)
+    show_change(change, json=json)
+
+
+@classes.command()
+def rename(
+    old: Annotated[str, typer.Argument(help="What it is called now.")],
+    new: Annotated[str, typer.Argument(help="What it is to be called.")],
+    project: ProjectOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Give a class another name; its labels stay, and files with the old name are still understood.
+
+    [dim]Example:[/dim]
+      alctl classes rename bicicle bicycle
+    """
+    from alctl import classes as governance
+    from alctl.project import open_project
+
+    show_change(governance.rename(open_project(project), old, new, dry_run=dry_run), json=json)
+
+
+@classes.command()
+def merge(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The class that goes.")],
+    target: Annotated[str, typer.Argument(metavar="INTO", help="The class that it counts as from now on.")],
+    project: ProjectOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Make one class of two; labels keep the class that annotators gave, and count as the other one.
+
+    [dim]Example:[/dim]
+      alctl classes merge lorry truck
+    """
+    from alctl import classes as governance
+    from alctl.project import open_project
+
+    show_change(governance.merge(open_project(project), source, target, dry_run=dry_run), json=json)
+
+
+def pairs(given: str) -> list[tuple[int, int]]:
+    """Turn ``"1-2,2-3"`` into places from 0."""
+    from alctl.errors import AlctlError
+
+    found = []
+    for pair in filter(None, (part.strip() for part in given.split(","))):
+        first, _, second = pair.partition("-")
+        if not (first.strip().isdecimal() and second.strip().isdecimal()):
+            raise AlctlError(f"--skeleton {pair!r} is not a pair of places such as 1-2")
+        found.append((int(first) - 1, int(second) - 1))
+    return found
+
+
+def show_change(change: Any, *, json: bool) -> None:
+    """Print what a change of the class list did, and who still goes by the old one."""
+    from alctl.cli import screen
+
+    if json:
+        screen.as_json(change)
+        return
+    names = ", ".join(map(repr, change.classes))
+    labels = f"{change.labels:,} label{'' if change.labels == 1 else 's'}"
+    screen.say({
+        "add": f"the class list has {names} now",
+        "rename": f"{change.before!r} is called {names} now, with {labels}",
+        "merge": f"{change.before!r} counts as {names} now, with {labels}",
+    }[change.action])  # fmt: skip
+    for note in change.notes:
+        screen.warn(note)
+    if change.rounds_out:
+        screen.say(
+            f"  {numbered('round', change.rounds_out)} out with the old names, which imports understand"
+        )
+    if change.stale_runs:
+        screen.say(
+            f"  {numbered('training run', change.stale_runs, 'knows', 'know')} the old class list: train again"
+        )
+    if change.dry_run:
+        screen.say("a dry run: nothing was changed")
+        return
+    screen.next_step("alctl train" if change.stale_runs else "alctl status")
+
+
+def numbered(what: str, numbers: list[int], one: str = "is", many: str = "are") -> str:
+    """Return "round 3 is" or "rounds 1, 2 and 3 are"."""
+    if len(numbers) == 1:
+        return f"{what} {numbers[0]} {one}"
+    return f"{what}s {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} {many}"
