@@ -4,6 +4,7 @@ XML is read with the standard library's expat and a rule of one line: a document
 declared in one, so none can be expanded or fetched. What is left to guard is memory, and `xml_elements` counts it.
 """
 
+import hashlib
 import io
 import os
 import re
@@ -93,6 +94,17 @@ class Members:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise AlctlError(f"{self.path}: {name} is not UTF-8 text: {error.reason}") from error
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of a member, hexadecimal."""
+        found = hashlib.sha256()
+        try:
+            with self.open(name) as stream:
+                while block := stream.read(BLOCK):
+                    found.update(block)
+        except OSError as error:
+            raise AlctlError(f"cannot read {name} in {self.path}: {error.strerror or error}") from error
+        return found.hexdigest()
 
     def close(self) -> None:
         """Close the archive."""

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import islice, product
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from alctl.annotation import IMAGE_SUFFIXES
 from alctl.errors import AlctlError
@@ -21,8 +21,12 @@ OWN = "alctl"
 SPLITS = ("train", "val", "valid", "test")
 KINDS = ("detect", "segment", "obb", "pose")
 _LISTS = frozenset({"train.txt", "val.txt", "valid.txt", "test.txt", "images.txt"})
-_CLASS_LISTS = ("obj.names", "classes.txt")
+CLASS_LISTS = ("obj.names", "classes.txt")
 _KEY = re.compile(r"""(?:^|[{,])[ \t]*["']?(?:names|nc)["']?[ \t]*:""", re.MULTILINE)
+_CLASSES_AND_PLACE = [
+    re.compile(rf"""(?:^|[{{,])[ \t]*["']?(?:{keys})["']?[ \t]*[:=]""", re.MULTILINE)
+    for keys in ("names|nc", "train|valid|val|test|path|kpt_shape")
+]
 _INDEX = re.compile(r"[0-9]{1,9}")
 
 
@@ -171,13 +175,23 @@ def _sources(found: Members) -> Iterator[str]:
         base = name.rpartition("/")[2]
         if base.startswith(".") or "/." in name:
             continue
-        if base in _CLASS_LISTS or base == "obj.data" or (base.endswith(YAML) and _KEY.search(_head(found, name))):
+        if (
+            base in CLASS_LISTS
+            or base == "obj.data"
+            or (base.endswith(YAML) and _KEY.search(head(found.open(name))))
+        ):
             yield name
 
 
-def _head(found: Members, name: str) -> str:
-    with found.open(name) as stream:
+def head(stream: IO[bytes]) -> str:
+    """Return the beginning of a file, and close it."""
+    with stream:
         return stream.read(LARGEST).decode("utf-8-sig", "replace")
+
+
+def declares_images(text: str) -> bool:
+    """Tell whether a text looks like a data.yaml or an obj.data: it has classes, and says where images are."""
+    return all(key.search(text) for key in _CLASSES_AND_PLACE)
 
 
 def _said(found: Members, file: str) -> Config:
@@ -243,7 +257,7 @@ def layout_of(found: Members, config: Config) -> Layout:
             labels.setdefault(label, []).append(image)
         else:
             without += 1
-    aside = {config.file, *lists, *(name for name in texts if name.rpartition("/")[2] in _CLASS_LISTS)}
+    aside = {config.file, *lists, *(name for name in texts if name.rpartition("/")[2] in CLASS_LISTS)}
     for label in _others(texts - aside - labels.keys(), labels):
         labels[label] = []
     return Layout({label: labels[label] for label in sorted(labels)}, pictures, without)
