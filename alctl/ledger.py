@@ -55,12 +55,12 @@ def terms(annotators: str, overlap: float) -> dict[str, Any]:
 
 
 def _names(annotators: str) -> list[str]:
-    if annotators.strip().isascii() and annotators.strip().isdigit():
+    if re.fullmatch(r"\s*[0-9]+\s*", annotators) and int(annotators):
         return [str(i) for i in range(1, min(int(annotators), MOST + 1) + 1)]
     names = [name.strip() for name in annotators.split(",")]
-    if bad := next((name for name in names if not _NAME.fullmatch(name)), None):
+    if bad := [name for name in names if not _NAME.fullmatch(name) or name == "0"]:
         raise AlctlError(
-            f"{bad!r} cannot be the name of an annotator's table; use letters, digits, and . @ + - within"
+            f"{bad[0]!r} cannot be the name of an annotator's table; use letters, digits, and . @ + - within"
         )
     folded = [name.casefold() for name in names]
     if twice := next((name for name in names if folded.count(name.casefold()) > 1), None):
