@@ -1,6 +1,6 @@
 """Everything that a report says, as plain data; what is not there yet is None, and `missing` says why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ def gather(project: Project, options: Options, progress: Progress) -> dict[str, 
         facts["time"] = _time(connection, options.cost_per_hour)
         facts["unusable"] = [dict(row) for row in items.unusable_items(connection, LISTED)]
         answers = {split: _classes(connection, split) for split in RESERVED}
+        merged = categories.merges(connection)
     judges = Judges(project, options.device, progress)
     facts["split"] = split = next((s for s in ("test", "validation") if answers[s]), None)
     facts["measured"] = len(answers[split]) if split else 0
@@ -57,6 +58,7 @@ def gather(project: Project, options: Options, progress: Progress) -> dict[str, 
     else:
         facts["gain"] = advice.gain(facts, before, last, None, None)
     facts |= evaluation.of_model(said, facts["classes"])
+    _leave_out(facts, merged)
     _name(project, facts["certain"] or {})
     facts["control"] = evaluation.control_arms(project, facts, judges) if facts["task"] == TASK else []
     facts["control_all"] = evaluation.together(facts["control"])
@@ -65,6 +67,15 @@ def gather(project: Project, options: Options, progress: Progress) -> dict[str, 
     facts["missing"] = missing(facts)
     facts["advice"] = advice.advise(facts)
     return _shortened(facts)
+
+
+def _leave_out(facts: dict[str, Any], merged: Collection[int]) -> None:
+    """Take merged classes, which nothing is called any more, out of the class list and the table of confusions."""
+    keep = [place for place in range(len(facts["classes"])) if place + 1 not in merged]
+    facts["classes"] = [facts["classes"][place] for place in keep]
+    if facts["confusion"]:
+        table = facts["confusion"]["table"]
+        facts["confusion"]["table"] = [[table[true][said] for said in keep] for true in keep]
 
 
 def _shortened(facts: dict[str, Any]) -> dict[str, Any]:
