@@ -18,12 +18,12 @@ from PIL import Image
 from sqlalchemy import Connection
 
 from alctl import objects
-from alctl.annotation import Annotation, Assignment, Category
+from alctl.annotation import Annotation, Assignment
 from alctl.errors import AlctlError
 from alctl.format import FORMATS, LabelFormat, safe_cell
 from alctl.images import BrokenImages, Source
 from alctl.plugins import configured
-from alctl.pool import handouts, items, ledger, predictions, rounds, settings
+from alctl.pool import categories, handouts, ledger, predictions, rounds, settings
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.sheet import SHEET, contact_sheet, thumbs
@@ -74,10 +74,11 @@ def export(
             raise AlctlError(f"round {number} was recalled; nothing of it is out with annotators")
         shares = ledger.shares_of(connection, number)
         state = required_state(connection, project.folder)
-        root, categories = state["root"], items.categories(connection)
+        root = state["root"]
         tools = _tools(connection, number, place, formats)
         said = predictions.of_round(connection, number)
-        classes = items.class_list(connection)
+        classes = categories.as_categories(connection, living=True)
+        every, effective = categories.categories(connection), categories.effective_names(connection)
     blind = row["strategy"] == ledger.RELABEL or any(pick["why"] == CONTROL for pick in picks)
     listed = _blinded(picks) if blind else picks
     tables = _tables(listed, shares)
@@ -88,13 +89,13 @@ def export(
         partial.chmod(0o755)
         for name, table in tables.items():
             (partial / name).write_text(table, encoding="utf-8", newline="")
-        (partial / "manifest.json").write_text(_manifest(row, picks, categories), encoding="utf-8")
+        (partial / "manifest.json").write_text(_manifest(row, picks, every), encoding="utf-8")
         sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in listed]
         _place(partial / "images", listed, sources, images)
         ranked = [pick for pick in listed if pick["rank"] is not None][:SHEET] or listed[:SHEET]
         thumbnails = _shown(sources[: len(ranked)], number, progress)
         contact_sheet(ranked, thumbnails).save(partial / "contact_sheet.jpg", quality=85)
-        given = [_assignment(pick, number, said.get(pick["item_id"]), classes) for pick in listed]
+        given = [_assignment(pick, number, said.get(pick["item_id"]), effective) for pick in listed]
         for tool in tools:
             tool.hand_out(given, partial / file_of(tool), classes, state["task"])
         _refuse_to_lose_answers(folder, partial)
@@ -147,9 +148,8 @@ def _assignment(
     pick: Mapping[str, Any],
     number: int,
     said: tuple[int | None, str | None] | None,
-    classes: Sequence[Category],
+    names: Sequence[str],
 ) -> Assignment:
-    names = [category.name for category in classes]
     predicted: tuple[Annotation, ...] | None = None
     if said is not None:
         category_id, text = said
@@ -266,7 +266,7 @@ def _table(picks: Sequence[Mapping[str, Any]], annotator: str = "") -> str:
     return text.getvalue()
 
 
-def _manifest(row: Mapping[str, Any], picks: Sequence[Mapping[str, Any]], categories: Sequence[str]) -> str:
+def _manifest(row: Mapping[str, Any], picks: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
     """Return how the round came about, as JSON."""
     entries = [
         {
@@ -281,7 +281,7 @@ def _manifest(row: Mapping[str, Any], picks: Sequence[Mapping[str, Any]], catego
         for pick in picks
     ]
     about = {key if key != "id" else "round": value for key, value in row.items()}
-    return json.dumps({**about, "categories": list(categories), "items": entries}, indent=1) + "\n"
+    return json.dumps({**about, "categories": list(classes), "items": entries}, indent=1) + "\n"
 
 
 def _place(folder: Path, picks: Sequence[Mapping[str, Any]], sources: Sequence[Source], how: Images) -> None:

@@ -14,7 +14,7 @@ from alctl.annotation import Annotation, LabeledImage
 from alctl.errors import AlctlError
 from alctl.format import FORMATS
 from alctl.plugins import configured
-from alctl.pool import items, labels
+from alctl.pool import categories, labels
 from alctl.project import Project, required_state
 
 SPLITS = ("pool", "validation", "test")
@@ -46,7 +46,7 @@ def export_labels(
             raise AlctlError("there are no labels yet; `alctl import-labels FILE` brings them in")
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
             partial = Path(temporary) / path.name
-            writer.write(images, partial, items.class_list(connection))
+            writer.write(images, partial, categories.as_categories(connection))
             if partial.is_dir():
                 shutil.move(partial, path)
             else:
@@ -57,7 +57,7 @@ def export_labels(
 
 
 def _labeled(connection: Connection, split: str, *, every_annotator: bool) -> Iterator[LabeledImage]:
-    names = items.categories(connection)
+    names = categories.effective_names(connection)
     for row in labels.with_items(connection, split, every_annotator=every_annotator):
         annotations: tuple[Annotation, ...] = ()
         if row["category_id"] is not None:

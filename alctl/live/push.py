@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from alctl import bundle, label_config, place
 from alctl.errors import AlctlError
 from alctl.jsonstream import elements
-from alctl.pool import handouts, items, rounds
+from alctl.pool import categories, handouts, rounds
 from alctl.progress import Progress
 from alctl.project import Project, now
 from alctl.server import Found, Server, Stub
@@ -106,7 +106,7 @@ def _handed_out(project: Project, number: int, progress: Progress) -> tuple[list
     folder = bundle.folder_of(project, number)
     with project.reading() as connection:
         picks = rounds.picks(connection, number, recalled=False)
-        classes = items.categories(connection)
+        classes = [found.name for found in categories.as_categories(connection, living=True)]
     names = [bundle.file_name(pick) for pick in picks]
     file, config = folder / f"{place.TOOL}.json", folder / f"{place.TOOL}.xml"
     if not names or not _is_current(folder, names, classes):
