@@ -79,13 +79,12 @@ class Yolo(LabelFormat):
         """Yield an answer for each label file with a row; an image without a label file was not labeled yet."""
         notes: Counter[str] = Counter()
         with opened(path) as (found, meant):
+            if not any(name.endswith(".txt") for name in found.names):
+                raise AlctlError(_no_labels(path))
             config = config_of(found, meant, self.names)
             layout = layout_of(found, config)
             if not layout.labels:
-                raise AlctlError(
-                    f"{path} holds no label files, such as labels/a.txt; if it has a folder of images for each class, "
-                    "say --format folders"
-                )
+                raise AlctlError(_no_labels(path))
             rows = Rows(self._kind(found, config, layout), config.names, config.shape, self.sixth)
             keypoints = dict(config.keypoints)
             yield from (Category(config.names[n], keypoints.get(n, ())) for n in sorted(config.names))
@@ -219,12 +218,27 @@ def _named(names: AbstractSet[str], beginning: Callable[[str], str]) -> str:
 # --- what kind it is --------------------------------------------------------------------------------------------------
 
 
+def _no_labels(path: Path) -> str:
+    return (
+        f"{path} holds no label files, such as labels/a.txt; if it has a folder of images for each class, say "
+        "--format folders"
+    )
+
+
+def _text(found: Members, label: str) -> str:
+    """Return a label file; nothing of one that will be refused."""
+    try:
+        return found.text(label)
+    except AlctlError:
+        return ""
+
+
 def _refuse_ambiguous(found: Members, layout: Layout) -> None:
     """Stop if all rows have the same many numbers, which may be outlines, oriented boxes or poses.
 
     Boxes have five, and outlines that people draw have now more, now fewer points.
     """
-    texts = (found.text(label) for label in layout.labels)
+    texts = (_text(found, label) for label in layout.labels)
     rows, numbers = 0, 0
     for count in (len(cells) for text in texts for row in text.splitlines() if (cells := row.split())):
         if count < ORIENTED or count % 2 == 0 or numbers not in (0, count):

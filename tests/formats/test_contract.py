@@ -1,13 +1,17 @@
 """What every label format promises."""
 
+import atexit
 import dataclasses
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from alctl import rle
 from alctl.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Refusal
@@ -37,11 +41,27 @@ CASES = [
 at_leisure = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@cache
+def images_at_hand() -> str:
+    """Return a folder with a small image at each of the paths, for formats that move the images themselves."""
+    root = mkdtemp(prefix="alctl-test-images-")
+    atexit.register(rmtree, root)
+    for shade, path in enumerate(PATHS):
+        Path(root, path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (WIDTH, HEIGHT), 60 * shade).save(Path(root, path))
+    return root
+
+
 def made(name: str):
     """Return a format that takes images without objects for "looked at, nothing there", where it can be told to."""
     kind = FORMATS.load(name)
-    options = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
-    wanted = {"empty": True, "origin": 0}  # where a format cannot know them, it has to be told
+    options = {field.name for field in (dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ())}
+    wanted: dict[str, object] = {
+        "empty": True,
+        "origin": 0,
+    }  # where a format cannot know them, it has to be told
+    if "root" in options:
+        wanted["root"] = images_at_hand()
     return kind(**{option: value for option, value in wanted.items() if option in options})
 
 
