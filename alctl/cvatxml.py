@@ -23,7 +23,8 @@ LARGEST_WINDOW = 1 << 28
 Box = tuple[float, float, float, float]
 OURS = "alctl_"
 """How the attributes that alctl writes begin."""
-_NUMBER = re.compile(r"[-+]?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(e[-+]?[0-9]{1,3})?", re.IGNORECASE)
+_NUMBERS = re.compile(r"[-+0-9.eE,;\s]*", re.ASCII)
+"""What numbers are made of, so that ``float`` meets none of Python's other spellings, such as "nan" and "1_0"."""
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
 _DRAWN = re.compile(r"<(line|circle)\b([^>]*)>")
 _DRAWN_ATTRIBUTE = re.compile(r'([a-z-]+)="([^"]*)"')
@@ -245,18 +246,23 @@ def _checked(value: str) -> str:
 
 def mark_of(element: Element, name: str) -> str:
     """Return what alctl noted beside a shape when it wrote it."""
-    for attribute in element.iterfind("attribute"):
-        if attribute.get("name") == OURS + name:
-            return attribute.text or ""
+    for child in element:
+        if child.get("name") == OURS + name and child.tag == "attribute":
+            return child.text or ""
     return ""
 
 
 def points_of(element: Element) -> list[tuple[float, float]]:
     """Return x and y of each point of a shape."""
-    pairs = [pair.split(",") for pair in element.get("points", "").split(";")]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError("its points are not pairs 'x,y' with semicolons between them")
-    return [(_number(x, "x"), _number(y, "y")) for x, y in pairs]
+    text = element.get("points", "")
+    pairs = [pair.split(",") for pair in text.split(";")]
+    try:
+        found = [(float(x), float(y)) for x, y in pairs]
+    except ValueError as error:
+        raise ValueError("its points are not pairs of numbers 'x,y' with semicolons between them") from error
+    if not _NUMBERS.fullmatch(text) or not all(math.isfinite(x) and math.isfinite(y) for x, y in found):
+        raise ValueError("its points are not finite numbers")
+    return found
 
 
 def number_of(element: Element, name: str, default: str = "") -> float:
@@ -276,8 +282,11 @@ def box_of(element: Element) -> Box | None:
 
 
 def _number(text: str, name: str) -> float:
-    """Return a finite number, in none of the other spellings that Python knows."""
-    if not _NUMBER.fullmatch(text.strip()) or not math.isfinite(value := float(text)):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or not _NUMBERS.fullmatch(text):
         raise ValueError(f"{name} is {text[:40]!r}, not a number")
     return value
 

@@ -221,7 +221,7 @@ class _Image(NamedTuple):
                 found = Annotation(label, bbox, segmentation=self._mask(element))
             case _:
                 raise ValueError("no shape that can be a label here; redraw it as a box, polygon or mask")
-        return replace(found, crowd=bool(cvatxml.mark_of(element, "crowd")))
+        return replace(found, crowd=True) if cvatxml.mark_of(element, "crowd") else found
 
     def _box(self, element: Element, noted: shapes.Box | None) -> shapes.Box:
         left, top, right, bottom = (cvatxml.number_of(element, side) for side in ("xtl", "ytl", "xbr", "ybr"))
