@@ -35,16 +35,12 @@ _FOLDERS = (re.compile("segmentationclass"), re.compile("masks|.+annot"))
 """Folders of masks, the surest first."""
 _ASIDE = {"jpegimages", "images", OBJECTS.lower()}
 _NOT_PNG = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_PLACES = (
-    f"{CLASSES}/**/*.png",
-    f"*/{CLASSES}/**/*.png",
-    "masks/**/*.png",
-    "*annot/*.png",
-    "*.png",
-    "*/*.png",
-)
-
-
+_PNG = "*.[pP][nN][gG]"
+_PLACES = [
+    f"{above}{folder}"
+    for above in ("", "*/")
+    for folder in (f"{CLASSES}/**/{_PNG}", f"masks/**/{_PNG}", f"*annot/{_PNG}", _PNG, *MAPS)
+]
 UNSAFE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 
@@ -280,7 +276,7 @@ def _label_map(found: Members, given: str) -> LabelMap:
 
 def _is_masks(path: Path) -> bool:
     if path.is_dir():
-        files = (file for pattern in (*_PLACES, *MAPS) for file in islice(path.glob(pattern), 3))
+        files = (file for pattern in _PLACES for file in islice(path.glob(pattern), 3))
         return _like_masks(
             [file.relative_to(path).as_posix() for file in files], lambda name: (path / name).open("rb")
         )
