@@ -1,7 +1,6 @@
 """What every label format promises."""
 
 import atexit
-import dataclasses
 from functools import cache
 from pathlib import Path
 from shutil import rmtree
@@ -55,11 +54,9 @@ def images_at_hand() -> str:
 def made(name: str):
     """Return a format that takes images without objects for "looked at, nothing there", where it can be told to."""
     kind = FORMATS.load(name)
-    options = {field.name for field in (dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ())}
-    wanted: dict[str, object] = {
-        "empty": True,
-        "origin": 0,
-    }  # where a format cannot know them, it has to be told
+    options = set(getattr(kind, "__dataclass_fields__", ()))
+    # What a format cannot know, it has to be told.
+    wanted: dict[str, object] = {"empty": True, "origin": 0}
     if "root" in options:
         wanted["root"] = images_at_hand()
     return kind(**{option: value for option, value in wanted.items() if option in options})
