@@ -210,8 +210,11 @@ def _find_repeats(connection: Connection) -> None:
                 WHEN g.times = g.n THEN 'older' WHEN g.answers > 1 THEN 'contradiction' ELSE 'repeated' END
            FROM (SELECT item_id, annotator, min(position) AS first, max(made_at) AS newest, count(*) AS n,
                         count(DISTINCT {_ANSWER}) AS answers, count(DISTINCT made_at) AS times
-                 FROM staged_label AS staged WHERE fate IS NULL GROUP BY item_id, annotator) AS g
-           WHERE g.n > 1 AND g.item_id = staged_label.item_id AND g.annotator = staged_label.annotator
+                 FROM staged_label AS staged WHERE fate IS NULL AND (item_id, annotator) IN (
+                   SELECT item_id, annotator FROM staged_label WHERE fate IS NULL
+                   GROUP BY item_id, annotator HAVING count(*) > 1)
+                 GROUP BY item_id, annotator) AS g
+           WHERE g.item_id = staged_label.item_id AND g.annotator = staged_label.annotator
              AND staged_label.fate IS NULL
              AND CASE WHEN g.times = g.n THEN staged_label.made_at < g.newest
                       ELSE g.answers > 1 OR staged_label.position > g.first END""",
