@@ -33,7 +33,7 @@ COLUMNS = ("item", "path", "image", "label", "annotator", "status", "seconds", "
 CONTROL = "control"
 """Why an item was picked that is there to compare the strategy with."""
 _OURS = frozenset({"manifest.json", "contact_sheet.jpg", "images"})
-_CONFIGS = frozenset({"label-studio.xml"})
+_CONFIGS = frozenset({"label-studio.xml", "cvat-labels.json"})
 """What formats write beside their file."""
 _LONGEST = 240
 """Bytes of a file name after its item; file systems take 255 in all."""
