@@ -1,27 +1,24 @@
-"""Where a YOLO data set keeps what: the names of its classes, and which label file is about which image."""
+"""What a YOLO data set says of itself: in a data.yaml, an obj.data or a list of class names."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice, product
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
-from alctl.annotation import IMAGE_SUFFIXES
+import yaml
+
+from alctl.annotation import Category
 from alctl.errors import AlctlError
 from alctl.plainyaml import LARGEST, yaml_mapping
 from alctl.untrusted import Members, members
+from alctl.yolofiles import CLASS_LISTS, inside
 
 YAML = (".yaml", ".yml")
-LONGEST_LINE = 1 << 16
-"""Bytes of a line in a list of images."""
 OWN = "alctl"
 """What of data.yaml is ours: the kind of its rows, and the folder that stands for the data set's root."""
 SPLITS = ("train", "val", "valid", "test")
 KINDS = ("detect", "segment", "obb", "pose")
-_LISTS = frozenset({"train.txt", "val.txt", "valid.txt", "test.txt", "images.txt"})
-CLASS_LISTS = ("obj.names", "classes.txt")
 _KEY = re.compile(r"""(?:^|[{,])[ \t]*["']?(?:names|nc)["']?[ \t]*:""", re.MULTILINE)
 _CLASSES_AND_PLACE = [
     re.compile(rf"""(?:^|[{{,])[ \t]*["']?(?:{keys})["']?[ \t]*[:=]""", re.MULTILINE)
@@ -43,17 +40,6 @@ class Config(NamedTuple):
     """The names of the keypoints of the classes, by class index, where they are given."""
     kind: str = ""
     root: str = ""
-
-
-class Layout(NamedTuple):
-    """Which label file is about which image."""
-
-    labels: dict[str, list[str]]
-    """Each label file with the images that it may be about: one, none that is known, or, which is wrong, several."""
-    pictures: frozenset[str]
-    """The images that are there themselves."""
-    without: int
-    """Known images that have no label file."""
 
 
 # --- data.yaml --------------------------------------------------------------------------------------------------------
@@ -142,27 +128,33 @@ def config_of(found: Members, meant: str, given: str) -> Config:
     """Return what the data set says of itself, with names from the file ``given`` if there is one."""
     about = [_said(found, file) for file in ([meant] if meant else _sources(found))]
     about.sort(key=lambda config: (_rank(config.file), config.file.count("/"), config.file))
-    named = [config for config in about if config.names]
-    for other in named[1:]:
-        if other.names != named[0].names and not given:
-            raise AlctlError(
-                f"{found.path} has two lists of classes that differ, in {named[0].file} and in {other.file}; import "
-                "the folder of each by itself, or say --option names=FILE"
-            )
-    main = next(iter(named or about), Config("", {}))
+    main = next((config for config in about if config.names), Config(about[0].file if about else "", {}))
     if given:
-        main = main._replace(names=_given_names(Path(given)))
+        main = _with_given(found.path, main, about, Path(given))
     if not main.names:
-        only = (
-            f"{main.file} gives no names, and"
-            if main.file
-            else "it has no data.yaml, obj.names or classes.txt;"
-        )
+        only = f"{main.file} gives no names" if main.file else "it has no data.yaml, obj.names or classes.txt"
         raise AlctlError(
-            f"{found.path}: {only} the meaning of a class index is in its name alone; "
-            "--option names=FILE gives the names, one on each line or as a data.yaml"
+            f"{found.path}: {only}, and what a class index means is in its name alone; --option names=FILE gives "
+            "them, one on each line or as a data.yaml"
         )
+    for other in about:
+        if other.names and other.names != main.names and not given:
+            raise AlctlError(
+                f"{found.path} has two lists of classes that differ, in {main.file} and in {other.file}; import the "
+                "folder of each by itself, or say which holds with --option names=FILE"
+            )
     return main._replace(images=tuple(entry for config in about for entry in config.images))
+
+
+def _with_given(path: Path, main: Config, about: Sequence[Config], file: Path) -> Config:
+    """Take the names of a file of the user; the data set may lack names, but not contradict them."""
+    names = _given_names(file)
+    if main.names and names not in [config.names for config in about]:
+        raise AlctlError(
+            f"{path}: the names in {main.file} are others than in {file}, which --option names gave, now or for an "
+            "earlier import; --option names= forgets it"
+        )
+    return main._replace(names=names)
 
 
 def _rank(file: str) -> int:
@@ -175,18 +167,15 @@ def _sources(found: Members) -> Iterator[str]:
         base = name.rpartition("/")[2]
         if base.startswith(".") or "/." in name:
             continue
-        if (
-            base in CLASS_LISTS
-            or base == "obj.data"
-            or (base.endswith(YAML) and _KEY.search(head(found.open(name))))
-        ):
+        known = base in {*CLASS_LISTS, "obj.data"}
+        if known or (base.endswith(YAML) and _KEY.search(head(found.open(name)))):
             yield name
 
 
 def head(stream: IO[bytes]) -> str:
     """Return the beginning of a file, and close it."""
     with stream:
-        return stream.read(LARGEST).decode("utf-8-sig", "replace")
+        return stream.read(LARGEST + 1).decode("utf-8-sig", "replace")
 
 
 def declares_images(text: str) -> bool:
@@ -196,9 +185,9 @@ def declares_images(text: str) -> bool:
 
 def _said(found: Members, file: str) -> Config:
     name = f"{found.path}: {file}"
-    if file.endswith(YAML):
+    if file.lower().endswith(YAML):
         return of_yaml(found.text(file), file, name)
-    if file.endswith(".data"):
+    if file.lower().endswith(".data"):
         return _of_darknet(found, file, name)
     return Config(file, _listed_names(found.text(file), name))
 
@@ -208,7 +197,7 @@ def _of_darknet(found: Members, file: str, name: str) -> Config:
     pairs = (line.partition("=") for line in found.text(file).splitlines())
     said = {key.strip(): value.strip() for key, sign, value in pairs if sign}
     images = tuple(said[split] for split in SPLITS if said.get(split))
-    source = _inside(said.get("names", ""), frozenset(found.names), file.rpartition("/")[0])
+    source = inside(said.get("names", ""), frozenset(found.names), file.rpartition("/")[0])
     names = _listed_names(found.text(source), f"{found.path}: {source}") if source else {}
     if names and said.get("classes", str(len(names))) != str(len(names)):
         raise AlctlError(f"{name}: classes is {said['classes']}, and there are {len(names)} names")
@@ -223,133 +212,12 @@ def _listed_names(text: str, name: str) -> dict[int, str]:
 
 def _given_names(file: Path) -> dict[int, str]:
     try:
-        with file.open(encoding="utf-8-sig") as stream:
-            text = stream.read(LARGEST + 1)
-    except UnicodeDecodeError as error:
-        raise AlctlError(f"{file} is not UTF-8 text: {error.reason}") from error
+        text = head(file.open("rb"))
     except OSError as error:
-        raise AlctlError(f"cannot read the names in {file}: {error.strerror}") from error
+        raise AlctlError(
+            f"cannot read {file}: {error.strerror}; --option names=FILE gave it, now or for an earlier import"
+        ) from error
     return of_yaml(text, "", str(file)).names if file.suffix in YAML else _listed_names(text, str(file))
-
-
-# --- which label file is about which image ---------------------------------------------------------------------------
-
-
-def layout_of(found: Members, config: Config) -> Layout:
-    """Pair the label files of a data set with its images, whichever split they are in."""
-    visible = [name for name in found.names if not name.startswith(".") and "/." not in name]
-    texts = frozenset(name for name in visible if name.endswith(".txt"))
-    pictures = frozenset(name for name in visible if name.lower().endswith(IMAGE_SUFFIXES))
-    lists = {name for name in texts if name.rpartition("/")[2] in _LISTS and _is_list(found, name)}
-    base = config.file.rpartition("/")[0]
-    lists |= {name for entry in config.images if (name := _inside(entry, texts, base))}
-    direct = [entry for entry in config.images if entry.lower().endswith(IMAGE_SUFFIXES)]
-    images = dict.fromkeys(sorted(pictures))
-    images.update(dict.fromkeys(_resolved(direct, base, pictures, texts)))
-    for name in sorted(lists):
-        listed = list(_lines(found, name))
-        images.update(dict.fromkeys(_resolved(listed, name.rpartition("/")[0], pictures, texts)))
-    labels: dict[str, list[str]] = {}
-    without = 0
-    for image in images:
-        label = _label_in(image, texts)
-        if label and label not in lists:
-            labels.setdefault(label, []).append(image)
-        else:
-            without += 1
-    aside = {config.file, *lists, *(name for name in texts if name.rpartition("/")[2] in CLASS_LISTS)}
-    for label in _others(texts - aside - labels.keys(), labels):
-        labels[label] = []
-    return Layout({label: labels[label] for label in sorted(labels)}, pictures, without)
-
-
-def _others(texts: Iterable[str], labels: Iterable[str]) -> Iterator[str]:
-    """Yield the label files about no known image: beside those of others or in a folder ``labels``, or else all."""
-    folders = {label.rpartition("/")[0] for label in labels}
-    plain = [text for text in texts if not text.rpartition("/")[2].lower().startswith("readme")]
-    near = [text for text in plain if text.rpartition("/")[0] in folders or "/labels/" in f"/{text}"]
-    yield from near if near or folders else plain
-
-
-def label_of(image: str) -> str:
-    """Return the place of an image's labels: the last folder ``images`` becomes ``labels``; without one, beside it."""
-    before, found, after = f"/{image}".rpartition("/images/")
-    return f"{_bare(f'{before}/labels/{after}' if found else f'/{image}')}.txt"[1:]
-
-
-def image_of(label: str) -> str:
-    """Return the path, without its suffix, of the image that a label file must be about."""
-    before, found, after = f"/{label}".rpartition("/labels/")
-    return _bare(f"{before}/images/{after}" if found else f"/{label}").removeprefix("/images")[1:]
-
-
-def _bare(path: str) -> str:
-    at = path.rfind(".")
-    return path[:at] if at > path.rfind("/") else path
-
-
-def _label_in(image: str, texts: AbstractSet[str]) -> str:
-    """Return the label file of an image among ``texts``, or an empty string."""
-    return next((place for place in (label_of(image), f"{_bare(image)}.txt") if place in texts), "")
-
-
-def _plain(entry: str) -> str:
-    """Return a path as a list of images gives it, of any system, absolute or not, with names and slashes only."""
-    parts = entry.strip().replace("\\", "/").split("/")
-    return "/".join(part for part in parts if part not in ("", ".", ".."))
-
-
-def _ends(entry: str) -> Iterator[str]:
-    """Yield a path without none, one, two ... of its first folders."""
-    end = _plain(entry)
-    while end:
-        yield end
-        end = end.partition("/")[2]
-
-
-def _inside(entry: str, names: AbstractSet[str], base: str) -> str:
-    """Return the file among ``names`` that an entry means, which may lead there from another root; or nothing."""
-    places = (place for end in _ends(entry) for place in (_joined(base, end), end))
-    return next((place for place in places if place in names), "")
-
-
-def _joined(base: str, path: str) -> str:
-    return f"{base}/{path}" if base else path
-
-
-def _resolved(
-    entries: Sequence[str], base: str, pictures: AbstractSet[str], texts: AbstractSet[str]
-) -> Iterator[str]:
-    """Yield the images of a list in the folder ``base`` as paths in the data set.
-
-    The list may have been made elsewhere, so the first folders of all its paths may have to go: as few as it takes for
-    one of them to be here.
-    """
-    most = max((_plain(entry).count("/") for entry in entries), default=0)
-    for start, folder in product(range(most + 1), dict.fromkeys((base, ""))):
-        found = (_joined(folder, end) for entry in entries for end in islice(_ends(entry), start, start + 1))
-        if any(image in pictures or _label_in(image, texts) for image in found):
-            break
-    else:
-        start, folder = 0, base
-    for entry in entries:
-        ends = list(_ends(entry))
-        yield _joined(folder, ends[min(start, len(ends) - 1)]) if ends else entry
-
-
-def _is_list(found: Members, name: str) -> bool:
-    """Tell whether a text begins with the path of an image."""
-    return any(line.strip().lower().endswith(IMAGE_SUFFIXES) for line in islice(_lines(found, name), 1))
-
-
-def _lines(found: Members, name: str) -> Iterator[str]:
-    try:
-        with found.open(name) as stream:
-            while line := stream.readline(LONGEST_LINE):
-                if text := line.decode("utf-8-sig").strip():
-                    yield text
-    except UnicodeDecodeError as error:
-        raise AlctlError(f"{found.path}: {name} is not UTF-8 text: {error.reason}") from error
 
 
 def shown(path: str, config: Config) -> str:
@@ -358,3 +226,17 @@ def shown(path: str, config: Config) -> str:
     if base.name == "labels":  # where labelImg puts its list of classes
         base = base.parent
     return path.removeprefix(f"{base}/") if base.parts else path
+
+
+def data_yaml(kind: str, keypoints: int, categories: Sequence[Category], root: str, listed: str) -> str:
+    """Return a data.yaml for rows of a kind; ``listed`` is the list of the images, whose splits nobody tells."""
+    said: dict[str, object] = {"train": listed, "val": listed}
+    if kind == "pose" and keypoints:
+        said["kpt_shape"] = [keypoints, 3]
+        if names := {
+            n: list(category.keypoints) for n, category in enumerate(categories) if category.keypoints
+        }:
+            said["kpt_names"] = names
+    said["names"] = {n: category.name for n, category in enumerate(categories)}
+    said[OWN] = {"kind": kind or "detect", "root": root}
+    return yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=1 << 20)

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from math import isfinite
 
-import yaml
-
 from alctl import shapes
-from alctl.annotation import Annotation, Category, LabeledImage, Polygons, Refusal
+from alctl.annotation import Annotation, LabeledImage, Polygons, Refusal
 from alctl.errors import AlctlError
-from alctl.yolodata import OWN
 
 BOX, ORIENTED = 5, 9
 """Numbers in a row with a box, and in one with the four corners of an oriented box."""
@@ -20,7 +17,6 @@ OUTLINE = 7
 """The fewest numbers of a row with an outline."""
 OVERSHOOT = 1.01
 """Up to here a fraction is one, rounded or reaching over the edge by a little; above, it is taken for pixels."""
-LISTED = "images.txt"
 SIXTH = {"confidence": "confidences were left out", "track": "numbers of tracks were left out"}
 _CLASS = re.compile(r"[0-9]{1,9}")
 
@@ -204,19 +200,6 @@ class Written:
             yield from (box[0] + box[2] / 2, box[1] + box[3] / 2, box[2], box[3])
         if self.kind == "pose":
             yield from chain.from_iterable(scaled.keypoints)
-
-    def data_yaml(self, categories: Sequence[Category], root: str) -> str:
-        """Return the data.yaml."""
-        said: dict[str, object] = {"train": LISTED, "val": LISTED}
-        if self.kind == "pose" and self.keypoints:
-            said["kpt_shape"] = [self.keypoints, 3]
-            names = {
-                n: list(category.keypoints) for n, category in enumerate(categories) if category.keypoints
-            }
-            said.update({"kpt_names": names} if names else {})
-        said["names"] = {n: category.name for n, category in enumerate(categories)}
-        said[OWN] = {"kind": self.kind or "detect", "root": root}
-        return yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=1 << 20)
 
 
 def _kind_of(annotation: Annotation) -> str:

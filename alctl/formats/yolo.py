@@ -24,24 +24,13 @@ from alctl.annotation import (
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
 from alctl.untrusted import Members, is_archive, members
-from alctl.yolodata import (
-    CLASS_LISTS,
-    YAML,
-    Config,
-    Layout,
-    config_of,
-    declares_images,
-    head,
-    image_of,
-    label_of,
-    layout_of,
-    opened,
-    shown,
-)
-from alctl.yolorows import LISTED, ORIENTED, Rows, Written
+from alctl.yolodata import YAML, Config, config_of, data_yaml, declares_images, head, opened, shown
+from alctl.yolofiles import CLASS_LISTS, Layout, image_of, label_of, layout_of
+from alctl.yolorows import ORIENTED, Rows, Written
 
 ENOUGH = 10
 """Rows after which it is no chance that all have the same number of points."""
+LISTED = "images.txt"
 ROOT = "images"
 """The folder that stands for the data set's root in what is written."""
 WITHOUT = "images without a label file were left as not labeled yet"
@@ -82,7 +71,7 @@ class Yolo(LabelFormat):
             if not any(name.endswith(".txt") for name in found.names):
                 raise AlctlError(_no_labels(path))
             config = config_of(found, meant, self.names)
-            layout = layout_of(found, config)
+            layout = layout_of(found, config.file, config.images)
             if not layout.labels:
                 raise AlctlError(_no_labels(path))
             rows = Rows(self._kind(found, config, layout), config.names, config.shape, self.sixth)
@@ -97,15 +86,22 @@ class Yolo(LabelFormat):
         yield from (Note(what, count) for what, count in notes.items() if count)
 
     def _kind(self, found: Members, config: Config, layout: Layout) -> str:
-        """Return what the rows are: as the user says, as data.yaml says, or any mixture of boxes and outlines."""
-        kind = self.kind if self.kind != "auto" else config.kind or ("pose" if config.shape else "")
+        """Return what the rows are: as data.yaml says, as the user says, or any mixture of boxes and outlines."""
+        said = config.kind or ("pose" if config.shape else "")
+        if said and self.kind not in ("auto", said):
+            raise AlctlError(
+                f"{found.path}: {config.file} says that its rows are of kind {said}, not {self.kind}; say --option "
+                "kind=auto"
+            )
+        kind = said or self.kind
         if kind == "pose" and not config.shape:
             raise AlctlError(
                 f"{found.path}: poses need kpt_shape: [number of keypoints, 2 or 3] in a data.yaml"
             )
-        if not kind:
+        if kind == "auto":
             _refuse_ambiguous(found, layout)
-        return kind or "segment"
+            return "segment"
+        return kind
 
     def _answer(
         self, found: Members, config: Config, layout: Layout, label: str, images: Sequence[str], rows: "Rows"
@@ -179,7 +175,9 @@ class Yolo(LabelFormat):
                     if answered:
                         _save_label(path, label_of(place), written.text_of(image), image.path)
             (path / "data.yaml").write_text(
-                written.data_yaml(categories, root), encoding="utf-8", newline="\n"
+                data_yaml(written.kind, written.keypoints, categories, root, LISTED),
+                encoding="utf-8",
+                newline="\n",
             )
         except OSError as error:
             raise AlctlError(f"cannot write {error.filename or path}: {error.strerror}") from error
