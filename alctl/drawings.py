@@ -110,7 +110,8 @@ def _object(
     if len(names) > 1:
         raise UnreadableError(f"regions of one object with different labels, {names[0]!r} and {names[1]!r}")
     category = names[0] if names else _class_of(points, config)
-    found = Annotation(category, crowd=any(region.meta.get("alctl_crowd") is True for region in parts))
+    crowd = any(region.meta.get("alctl_crowd") is True for region in (*parts, *points))
+    found = Annotation(category, crowd=crowd)
     for part in parts:
         found = _with(part, found, drawing)
         if part.meta.get("text"):
@@ -251,6 +252,7 @@ class Canvas:
         meta: dict[str, Any] = {"alctl_object": number} if len(outlines) > 1 else {}
         if annotation.crowd:
             meta["alctl_crowd"] = True
+        alone = {**meta, "alctl_object": number, "alctl_category": annotation.category}
         holder = f"{self.name}-{number}" if outlines else ""
         for part, (kind, value) in enumerate(outlines):
             tag = CONTROLS[kind].tag.lower()
@@ -260,7 +262,7 @@ class Canvas:
                 result["original_height"], result["original_width"] = annotation.segmentation.size
             yield result
         if "keypoint" in self.kinds:
-            yield from self._points(number, annotation, holder)
+            yield from self._points(number, annotation, holder, {} if holder else alone)
 
     def _outlines(self, annotation: Annotation) -> Iterator[tuple[str, dict[str, Any]]]:
         if annotation.bbox is not None:
@@ -273,14 +275,15 @@ class Canvas:
             points = [self._percent(polygon[at : at + 2]) for at in range(0, len(polygon), 2)]
             yield "polygon", {"points": points, "closed": True}
 
-    def _points(self, number: int, annotation: Annotation, holder: str) -> Iterator[dict[str, Any]]:
+    def _points(
+        self, number: int, annotation: Annotation, holder: str, meta: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
         """Yield the points that are labeled; they belong to their object's first region, if it has one."""
         names = self.keypoints.get(annotation.category, ())
         if annotation.keypoints and len(names) != len(annotation.keypoints):
             raise AlctlError(
                 f"a {annotation.category!r} has {len(annotation.keypoints)} keypoints, its class {len(names)}"
             )
-        meta = {} if holder else {"alctl_object": number, "alctl_category": annotation.category}
         for name, (x, y, visibility) in zip(names, annotation.keypoints, strict=False):
             if visibility:
                 across, down = self._percent((x, y))

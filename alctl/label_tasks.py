@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -53,7 +54,7 @@ def answers_of(task: Any, notes: Counter[str]) -> list[Any]:
     drafts = task.get("drafts")
     if isinstance(drafts, list) and drafts:
         notes["drafts were left: they were never submitted"] += len(drafts)
-    found = next((task[key] for key in ANSWERS if task.get(key) is not None), [])
+    found: Any = next((task[key] for key in ANSWERS if task.get(key) is not None), [])
     if not isinstance(found, list):
         raise UnreadableError("its annotations are not a list")
     if not found:
@@ -148,11 +149,11 @@ def time_of(value: Any) -> str:
 
 
 class TaskFile:
-    """A file with an array of tasks, written one by one; with ``limited``, as many files as Label Studio needs."""
+    """A file with an array of tasks, written one by one; where one may hold only so much, as many files as it takes."""
 
-    def __init__(self, path: Path, *, limited: bool = False) -> None:
+    def __init__(self, path: Path, most: int | None = None, largest: int | None = None) -> None:
         self.path = path
-        self.limited = limited
+        self.most, self.largest = most or sys.maxsize, largest or sys.maxsize
         self.files = self.count = self.size = 0
         self.stream: TextIO | None = None
 
@@ -166,8 +167,7 @@ class TaskFile:
     def add(self, task: Mapping[str, Any]) -> None:
         """Write a task."""
         text = json.dumps(task, separators=(",", ":"))
-        full = self.count >= MOST_TASKS or self.size + len(text) > MOST_BYTES
-        if self.limited and self.count and full:
+        if self.count and (self.count >= self.most or self.size + len(text) > self.largest):
             self._close("\n]\n")
             self._open()
         assert self.stream is not None

@@ -139,11 +139,11 @@ def _names(result: dict[str, Any], key: str) -> dict[str, None]:
 
 
 def clean(text: Any, what: str) -> str:
-    """Return a text that can be stored; UnreadableError if it is none, is empty, or holds broken characters."""
+    """Return a text that can be stored; UnreadableError if it is none, is empty, or holds the null character."""
     if not isinstance(text, str) or not text:
         raise UnreadableError(f"{what} that is not a text")
-    if "\0" in text or any("\ud800" <= mark <= "\udfff" for mark in text):
-        raise UnreadableError(f"{what} with characters that no text has: {text[:40]!r}")
+    if "\0" in text:
+        raise UnreadableError(f"{what} with a character that no text has: {text[:40]!r}")
     return text
 
 

@@ -20,6 +20,8 @@ from alctl.format import LabelFormat
 from alctl.jsonstream import elements
 from alctl.label_config import CONTROLS, LabelConfig, config_beside, is_made_by_alctl, read_config, written
 from alctl.label_tasks import (
+    MOST_BYTES,
+    MOST_TASKS,
     TaskFile,
     address_of,
     annotator_of,
@@ -167,6 +169,8 @@ class LabelStudio(LabelFormat):
                 data = self._data(place, item, digest, place)
                 found = [_written(image, next(ids), names, kinds) for image in answers]
                 file.add({"id": number, "data": data, "annotations": found})
+        if "keypoint" in kinds:
+            kinds.add("rectangle")  # its labels say which keypoints a class has
         config.write_text(written(categories, kinds or {"choice"}), encoding="utf-8")
 
     def hand_out(
@@ -180,7 +184,7 @@ class LabelStudio(LabelFormat):
         tools = TOOLS.get(task, tuple(CONTROLS))
         names = {category.name: category.keypoints for category in categories}
         config = _config_file(path)
-        with TaskFile(path, limited=True) as file:
+        with TaskFile(path, MOST_TASKS, MOST_BYTES) as file:
             for given in assignments:
                 data = self._data(given.image, given.item, given.digest, given.path)
                 data["alctl_round"] = given.round
