@@ -4,7 +4,7 @@ from alctl.cli import data, demo, imports, live, loop, model, report, simulate, 
 from alctl.cli.app import app
 
 # isort: split
-from alctl.cli import annotators, classes  # the commands of the loop come first in the help
+from alctl.cli import annotators, classes, keep  # the commands of the loop come first in the help
 
 __all__ = [
     "annotators",
@@ -13,6 +13,7 @@ __all__ = [
     "data",
     "demo",
     "imports",
+    "keep",
     "live",
     "loop",
     "model",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from alctl.pool import ledger
-from alctl.pool.bulk import mappings, run
+from alctl.pool.bulk import mappings, run, scalar
 from alctl.pool.categories import class_list, entries_of
 from alctl.pool.items import size
 from alctl.pool.labels import CONSENSUS
@@ -60,6 +60,11 @@ def count(connection: Connection, now: str = "") -> Counts:
             result.classes[names[category_id]][split] += n
     result.states["pool"]["unlabeled"] += size(connection) - touched
     return result
+
+
+def totals(connection: Connection) -> dict[str, int]:
+    """Return how many items and how many labels, in force or not, there are."""
+    return {"items": size(connection), "labels": int(scalar(connection, "SELECT count(*) FROM label"))}
 
 
 def per_round(connection: Connection, now: str = "") -> list[Mapping[str, Any]]:
