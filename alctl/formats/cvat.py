@@ -250,9 +250,10 @@ class _Image(NamedTuple):
             if child.tag != "points" or name in points:
                 raise ValueError(f"{child.tag} {name!r}, where one point of each name should be")
             points[name] = _keypoint(child)
-        names = self.points.get(label) or tuple(str(n) for n in range(1, len(points) + 1))
+        declared = self.points.get(label, ())
+        names = declared or tuple(str(n) for n in range(1, len(points) + 1))
         if unknown := sorted(points.keys() - set(names)):
-            order = f"are {', '.join(names)}" if label in self.points else "are not declared in the file"
+            order = f"are {', '.join(declared)}" if declared else "are not declared in the file"
             raise ValueError(f"a point {unknown[0]!r}, but the points of this skeleton {order}")
         if not points:
             raise ValueError("it has no points")
