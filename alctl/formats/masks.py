@@ -17,7 +17,17 @@ from typing import IO, Literal, NamedTuple
 import numpy as np
 
 from alctl import labelmap, maskfile, rle, segments
-from alctl.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
+from alctl.annotation import (
+    IMAGE_SUFFIXES,
+    RLE,
+    Annotation,
+    Assignment,
+    Category,
+    LabeledImage,
+    Note,
+    Record,
+    Refusal,
+)
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
 from alctl.labelmap import LabelMap
@@ -34,7 +44,6 @@ LISTED = "classes.txt"
 _FOLDERS = (re.compile("segmentationclass"), re.compile("masks|.+annot"))
 """Folders of masks, the surest first."""
 _ASIDE = {"jpegimages", "images", OBJECTS.lower()}
-_NOT_PNG = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _PNG = "*.[pP][nN][gG]"
 _PLACES = [
     f"{above}{folder}"
@@ -72,10 +81,9 @@ class Masks(LabelFormat):
 
     def recognise(self, path: Path) -> str:
         """Masks are a folder SegmentationClass, or masks of one channel beside a label map."""
-        try:
+        with suppress(OSError, ValueError, AlctlError):
             return "segmentation masks" if _is_masks(path) else ""
-        except (OSError, ValueError, AlctlError):
-            return ""
+        return ""
 
     def read(self, path: Path) -> Iterator[Record]:
         """Yield an answer for each mask; one without any class says "looked at, nothing there"."""
@@ -208,7 +216,7 @@ def _places(names: Iterable[str]) -> dict[str, Place | None]:
 
     Other images in a folder of masks are among them, to be refused.
     """
-    paths = {name: PurePosixPath(name) for name in names if name.lower().endswith((".png", *_NOT_PNG))}
+    paths = {name: PurePosixPath(name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)}
     paths = {name: path for name, path in paths.items() if not path.name.startswith("._")}  # left by macOS
     for folder in _FOLDERS:
         found: dict[str, Place | None] = {}
@@ -320,8 +328,7 @@ def _drawn(annotation: Annotation, size: tuple[int, int], path: str) -> Mask:
         return rle.to_mask(found)
     if not found:
         raise AlctlError(f"{path}: a {annotation.category!r} without a mask or an outline")
-    drawn: Mask = np.any([maskfile.inside(polygon, size) for polygon in found], axis=0)
-    return drawn
+    return np.asarray(np.any([maskfile.inside(polygon, size) for polygon in found], axis=0))
 
 
 def _predicted(assignment: Assignment) -> Iterator[LabeledImage]:

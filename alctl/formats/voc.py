@@ -21,13 +21,21 @@ from xml.sax.saxutils import escape
 from annotated_types import Interval
 
 from alctl import shapes
-from alctl.annotation import Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
+from alctl.annotation import (
+    IMAGE_SUFFIXES,
+    Annotation,
+    Assignment,
+    Category,
+    LabeledImage,
+    Note,
+    Record,
+    Refusal,
+)
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
 from alctl.untrusted import Members, is_archive, members, xml_elements
 
 FOLDER = "Annotations"
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 EVIDENCE = 50
 """Files that are looked at before the user is asked where the pixels begin."""
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -53,7 +61,7 @@ class Voc(LabelFormat):
     def recognise(self, path: Path) -> str:
         """VOC is XML whose outermost element is an annotation with a size or with boxes."""
         try:
-            found = any(map(_is_voc, _heads(path)))
+            found = any(_ROOT.match(head) and _OWN.search(head) for head in _heads(path))
         except (OSError, ValueError, AlctlError):
             return ""
         return "Pascal VOC annotations" if found else ""
@@ -108,10 +116,8 @@ class Voc(LabelFormat):
             raise ValueError("it has no <object>, but it is no empty Pascal VOC file either")
         if not self.origin and _like_fractions([found.bbox for found in objects if found.bbox]):
             raise ValueError("all coordinates are at most 1, so they look like fractions; VOC has pixels")
-        width, height = _size(root, "width"), _size(root, "height")
-        return LabeledImage(
-            _image_path(root, inside), tuple(objects), width=width, height=height, where=where
-        )
+        answer = LabeledImage(_image_path(root, inside), tuple(objects), where=where)
+        return answer._replace(width=_size(root, "width"), height=_size(root, "height"))
 
     def _object(self, element: Element, name: str, notes: Counter[str]) -> Annotation:
         boxes = element.findall("bndbox")
@@ -206,16 +212,14 @@ def _files(found: Members) -> Iterator[tuple[str, PurePosixPath]]:
     """Yield the XML files with their place below ``Annotations``, of which there may be several in a folder."""
     paths = {name: PurePosixPath(name) for name in found.names if name.lower().endswith(".xml")}
     xmls = {name: path for name, path in paths.items() if not path.name.startswith("._")}  # left by macOS
-    cuts = {name: [part.lower() for part in path.parts[:-1]] for name, path in xmls.items()}
-    cuts = {name: parts for name, parts in cuts.items() if FOLDER.lower() in parts}
-    roots = {tuple(parts[: parts.index(FOLDER.lower())]) for parts in cuts.values()}
-    for name, path in xmls.items():
-        if not cuts:
-            yield name, path
-        elif name in cuts:
-            at = cuts[name].index(FOLDER.lower())
-            above = path.parts[:at] if len(roots) > 1 else ()
-            yield name, PurePosixPath(*above, *path.parts[at + 1 :])
+    folders = {name: [part.lower() for part in path.parts[:-1]] for name, path in xmls.items()}
+    cuts = {name: parts.index(FOLDER.lower()) for name, parts in folders.items() if FOLDER.lower() in parts}
+    if not cuts:
+        yield from xmls.items()
+    roots = {xmls[name].parts[:at] for name, at in cuts.items()}
+    for name, at in cuts.items():
+        above = xmls[name].parts[:at] if len(roots) > 1 else ()
+        yield name, PurePosixPath(*above, *xmls[name].parts[at + 1 :])
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -253,10 +257,6 @@ def _heads(path: Path) -> Iterator[bytes]:
     else:
         with path.open("rb") as stream:
             yield stream.read(HEAD)
-
-
-def _is_voc(head: bytes) -> bool:
-    return _ROOT.match(head) is not None and _OWN.search(head) is not None
 
 
 def _number(element: Element, tag: str) -> float:
@@ -308,7 +308,7 @@ def _image_path(root: Element, inside: PurePosixPath) -> str:
     if PurePosixPath(raw).stem != inside.stem:
         raw = raw.strip()
     named = PurePosixPath(raw)
-    if not (named.suffix.lower() in IMAGES or named.stem == inside.stem):
+    if not (named.suffix.lower() in IMAGE_SUFFIXES or named.stem == inside.stem):
         return str(inside.with_suffix(""))
     if inside.parent == PurePosixPath() and ":" not in raw and not {"..", "/"}.intersection(named.parts):
         return str(named)
