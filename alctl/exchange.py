@@ -13,7 +13,7 @@ from alctl import matching, objects, shapes
 from alctl.errors import AlctlError
 from alctl.format import FORMATS, LabelFormat, safe_cell
 from alctl.intake import ClassList, Intake, Problem
-from alctl.plugins import configured
+from alctl.plugins import Plugins, configured
 from alctl.pool import items, labels, rounds, settings, staging
 from alctl.pool.bulk import discard
 from alctl.progress import Progress, silent
@@ -74,6 +74,8 @@ class Imported:
     new_classes: list[str] = field(default_factory=list)
     rejected: list[Problem] = field(default_factory=list)
     rejected_file: str | None = None
+    trainable: bool = True
+    """Whether there is a model for the project's task."""
     earlier: int | None = None
     """The earlier import of a file with the same bytes."""
 
@@ -178,7 +180,9 @@ def _take(
     """Stage the file, match it, find its problems, fit its shapes; return the problems if they are to be skipped."""
     reader, result.options = _reader(connection, result.format, options.options, file)
     classes = class_list(connection, add=options.add_classes)
-    intake = Intake(required_state(connection, project.folder)["task"], classes, options.annotator)
+    task = required_state(connection, project.folder)["task"]
+    result.trainable = task in Plugins("alctl.tasks", object).names()
+    intake = Intake(task, classes, options.annotator)
     staging.stage(connection, _counted(intake.rows(reader.read(file)), progress))
     if not intake.answers and not intake.refused:
         held = intake.nothing()
@@ -298,6 +302,13 @@ def _too_far(row: Any) -> bool:
         or row.reach_top < -down
         or row.reach_right > row.width + across
         or row.reach_bottom > row.height + down
+    )
+
+
+def _beyond(row: Any) -> float:
+    """Return by how many pixels an answer reaches over its image."""
+    return float(
+        max(-row.reach_left, -row.reach_top, row.reach_right - row.width, row.reach_bottom - row.height)
     )
 
 

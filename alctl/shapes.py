@@ -13,6 +13,8 @@ SMALLEST_POLYGON = 6
 
 TOLERANCE = 0.01
 """Share of an image's side, and at least a pixel, by which a shape may reach over its edge: tools round."""
+UNSEEN = 0.01
+"""Pixels that come from writing fractions with few digits, and that nobody needs to be told of."""
 
 
 def problem(annotation: Annotation) -> str:

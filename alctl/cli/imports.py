@@ -143,7 +143,13 @@ def after_import(result: Any, *, dry_run: bool) -> None:
         screen.warn("no row of it has an answer that could be taken")
         screen.next_step("alctl status")
     elif not dry_run:
-        screen.next_step("alctl train", "or `alctl status` to see what is still out")
+        screen.next_step(
+            *(
+                ("alctl train", "or `alctl status` to see what is still out")
+                if result.trainable
+                else ("alctl status",)
+            )
+        )
 
 
 @app.command("undo-import")

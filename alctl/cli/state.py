@@ -51,7 +51,7 @@ def show_status(result: dict[str, Any]) -> None:
     screen.say(f"{result['project']}: {result['items']:,} images of {result['root']}, {result['task']}")
     rows = [[split, *(counts[state] for state in states)] for split, counts in result["states"].items()]
     screen.table("", ["", *states], [row for row in rows if any(row[1:])])
-    if result["classes"]:
+    if result["classes"] and result["task"] == "classification":
         splits = ("pool", "validation", "test")
         shown = list(result["classes"].items())[:20]
         screen.table("labeled per class", ["", *splits], [[n, *(c[s] for s in splits)] for n, c in shown])
