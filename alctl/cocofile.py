@@ -17,7 +17,7 @@ from alctl.jsonstream import Piece
 BATCH = 1 << 20
 """Bytes of objects that are read again at once, at least; one image is never parted."""
 _SHAPES = ("bbox", "segmentation", "keypoints")
-UNLABELED = "images without objects were left as not labeled yet; --option empty=true takes them as looked at, with nothing there"
+UNLABELED = "images without objects were left as not labeled yet; --option empty=true takes them as looked at"
 
 
 class CocoFile:

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import re
+import tracemalloc
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -167,6 +168,28 @@ def test_annotations_scattered_over_the_file_find_their_images(images, owners, i
         widths = [annotation.bbox[2] for annotation in found[f"{number}.png"].annotations if annotation.bbox]
         assert widths == [row["id"] + 1 for row in rows if row["image_id"] == id_]
     assert list(found) == [f"{number}.png" for number in range(len(images))]
+
+
+def test_a_file_four_times_as_large_takes_hardly_more_memory(tmp_path):
+    peaks = []
+    for count in (4_000, 16_000):
+        polygon = [number / 7 for number in range(40)]
+        document = {
+            "images": [{"id": n, "file_name": f"{n}.png"} for n in range(count // 8)],
+            "annotations": [
+                {"id": n, "image_id": n * 7919 % (count // 8), "category_id": 1, "segmentation": [polygon]}
+                for n in range(count)
+            ],
+            "categories": [{"id": 1, "name": "x"}],
+        }
+        (tmp_path / "x.json").write_text(json.dumps(document))
+        del document
+        tracemalloc.start()
+        assert sum(isinstance(row, LabeledImage) for row in Coco().read(tmp_path / "x.json")) == count // 8
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (tmp_path / "x.json").stat().st_size > 12e6
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 @pytest.mark.parametrize(
@@ -399,6 +422,16 @@ def test_a_file_cut_off_at_any_byte_is_a_sentence():
             read(content[:end])
 
 
+def test_a_file_that_changes_while_it_is_read_is_a_sentence(tmp_path):
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps(DOCUMENT))
+    rows = Coco().read(file)
+    next(rows)
+    file.write_text("{}")
+    with pytest.raises(AlctlError, match=r"labels\.json"):
+        list(rows)
+
+
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()
@@ -435,7 +468,7 @@ def put(inside: object, path: list[str], value: object) -> None:
         put(inside[step], path[1:], value)  # type: ignore[call-overload]
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.sampled_from([*FIELDS, "images.0", "annotations.0", "categories.0", "info"]), ANYTHING),
