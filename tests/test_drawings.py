@@ -27,7 +27,8 @@ def test_a_rotated_box_whose_hull_reaches_over_the_edge_is_cut_off_there():
     assert found[1] == near(10)
 
 
-def test_a_rotated_box_far_outside_is_refused():
+def test_a_rotated_box_far_outside_or_without_an_area_is_refused():
+    assert "without an area" in refusal(read(task(box("ant", width=0, height=0, rotation=10))))
     assert "middle of a rotated box" in refusal(read(task(box("ant", x=400, rotation=10))))
 
 

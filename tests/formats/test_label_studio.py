@@ -258,6 +258,7 @@ def test_skips_empty_answers_drafts_and_open_tasks_are_four_things():
         ({"image": "https://host/b/a%20b.jpg?sig=1"}, "b/a b.jpg"),
         ({"image": "s3://bucket/b/a b#1.jpg"}, "b/a b#1.jpg"),
         ({"image": "file:///home/me/a%20b.jpg"}, "/home/me/a b.jpg"),
+        ({"image": "http://[x/a.jpg"}, "http://[x/a.jpg"),
         ({"image": "C:\\pictures\\a.jpg"}, "C:\\pictures\\a.jpg"),
         ({"image": "plain/a?b#c%20.jpg"}, "plain/a?b#c%20.jpg"),
         ({"text": "no", "photo": "s3://bucket/b/a.JPG", "n": 3}, "b/a.JPG"),
@@ -308,11 +309,14 @@ def test_a_task_that_is_none_costs_itself_only(bad):
     assert [type(record) for record in records] == [LabeledImage, Refusal]
 
 
-@pytest.mark.parametrize("content", ["[{}]", "{}", '{"data": {}}', "[3]", "[[]]", '[{"data": {}, "x": 1}]'])
+@pytest.mark.parametrize(
+    "content",
+    ["[{}]", '[{"data": {}, "annotations": [', "{}", '{"data": {}}', "[3]", "[[]]", '[{"data": {}, "x": 1}]'],
+)
 def test_json_that_is_something_else_is_a_sentence(tmp_path, content):
     (tmp_path / "labels.json").write_text(content)
     assert LabelStudio().recognise(tmp_path / "labels.json") == ""
-    with pytest.raises(AlctlError, match="Label Studio"):
+    with pytest.raises(AlctlError, match=r"Label Studio|is not JSON"):
         list(LabelStudio().read(tmp_path / "labels.json"))
 
 
