@@ -562,6 +562,16 @@ def test_objects_that_are_not_json_are_named_and_not_a_crash(tmp_path):
     assert check(project) == ["the objects of a label are not JSON"]
 
 
+def test_hand_outs_of_rounds_that_are_not_there_are_named(tmp_path):
+    project = small_project(tmp_path)
+    with project.engine.connect().execution_options(writes=True) as connection:
+        connection.connection.dbapi_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
+        with connection.begin():
+            run(connection, "INSERT INTO handout VALUES (1, 7, 'csv', 'rounds/0007', NULL, :now)", now=NOW)
+        connection.connection.dbapi_connection.execute("PRAGMA foreign_keys = ON")  # type: ignore[union-attr]
+    assert check(project) == ["handout row 1 refers to a round that is not there"]
+
+
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 
