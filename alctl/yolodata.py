@@ -233,9 +233,8 @@ def data_yaml(kind: str, keypoints: int, categories: Sequence[Category], root: s
     said: dict[str, object] = {"train": listed, "val": listed}
     if kind == "pose" and keypoints:
         said["kpt_shape"] = [keypoints, 3]
-        if names := {
-            n: list(category.keypoints) for n, category in enumerate(categories) if category.keypoints
-        }:
+        points = {n: list(category.keypoints) for n, category in enumerate(categories)}
+        if names := {n: found for n, found in points.items() if len(found) == keypoints}:
             said["kpt_names"] = names
     said["names"] = {n: category.name for n, category in enumerate(categories)}
     said[OWN] = {"kind": kind or "detect", "root": root}

@@ -60,9 +60,10 @@ def layout_of(found: Members, config: str, said: Sequence[str]) -> Layout:
 def _others(texts: Iterable[str], labels: Iterable[str]) -> Iterator[str]:
     """Yield the label files about no known image: beside those of others or in a folder ``labels``, or else all."""
     folders = {label.rpartition("/")[0] for label in labels}
-    plain = [text for text in texts if not text.rpartition("/")[2].lower().startswith("readme")]
-    near = [text for text in plain if text.rpartition("/")[0] in folders or "/labels/" in f"/{text}"]
-    yield from near if near or folders else plain
+    sure = [text for text in texts if "/labels/" in f"/{text}"]
+    rest = [text for text in texts if not text.rpartition("/")[2].lower().startswith("readme")]
+    near = [text for text in rest if text.rpartition("/")[0] in folders]
+    yield from dict.fromkeys(sure + near) if sure or folders else rest
 
 
 def label_of(image: str) -> str:

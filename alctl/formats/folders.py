@@ -156,7 +156,8 @@ def _level(images: Iterable[str], *, zipped: bool) -> int:
     level = 0
     while folders and min(map(len, folders)) > level + 1:
         tops, below = {folder[level] for folder in folders}, {folder[level + 1] for folder in folders}
-        if not (tops <= SPLITS or (zipped and len(tops) == 1 and len(below) > 1)):
+        packed = zipped and len(tops) == 1 and (len(below) > 1 or below <= SPLITS)
+        if not (packed or tops <= SPLITS):
             break
         level += 1
     return level
@@ -194,16 +195,19 @@ def _looks_like_one(path: Path) -> bool:
         tops += [entry for folder in folders for entry in folder.iterdir()]
     if _of_another(entry.name for entry in tops):
         return False
-    return any(_is_image(f.name) for folder in folders for f in islice(folder.rglob("*"), LOOKED_AT))
+    first = (file.name for folder in folders for file in islice(folder.rglob("*"), LOOKED_AT))
+    return any(_is_image(name) and not _hidden(name) for name in first)
 
 
 def _looks_like_one_in_zip(path: Path) -> bool:
+    """Tell whether a zip has the folders of at least two classes; one may be what was zipped, around anything."""
     with members(path) as found:
         names = [name for name in found.names if not _hidden(name)]
     images = [name for name in names if _is_image(name)]
     level = _level(images, zipped=True)
-    tops = {part for name in names for part in name.split("/")[: level + 1]}
-    return not _of_another(tops) and any(_place(name, level) for name in images)
+    places = [_place(name, level) for name in images]
+    tops = {part for name in names for part in name.split("/")[: level + 2]}
+    return not _of_another(tops) and len({place[0] for place in places if place}) > 1
 
 
 def _of_another(tops: Iterable[str]) -> bool:

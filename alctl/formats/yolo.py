@@ -162,8 +162,8 @@ class Yolo(LabelFormat):
         if kind == "obb":
             raise AlctlError("oriented boxes are read, not written; alctl keeps their upright hulls")
         ids = {category.name: index for index, category in enumerate(categories)}
-        counts = [len(category.keypoints) for category in categories if category.keypoints]
-        written = Written(ids, kind, counts[0] if counts else 0, self.drop_crowds)
+        counts = {len(category.keypoints) for category in categories if category.keypoints}
+        written = Written(ids, kind, counts.pop() if len(counts) == 1 else 0, self.drop_crowds)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if next(path.iterdir(), None):
