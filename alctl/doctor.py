@@ -37,10 +37,11 @@ def checks(
         return list(_of_this_machine(project))
     found: list[Check] = []
     try:
-        for check in _of_server(project, place.connect(address, token_variable), title):
-            found.append(check)
+        with place.connect(address, token_variable) as server:
+            for check in _of_server(project, server, title):
+                found.append(check)
     except AlctlError as error:
-        found.append(Check(f"{address} answers", ok=False, advice=str(error)))
+        found.append(Check("the server answers", ok=False, advice=str(error)))
     return found
 
 

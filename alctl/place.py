@@ -17,6 +17,8 @@ from alctl.server import Found, Server, checked_address, find_token
 TOOL = "label-studio"
 SWITCH = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"
 ROOT = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
+TITLE = 50
+"""Characters that Label Studio takes."""
 UPLOAD = "or push with --upload, which sends the images themselves"
 
 
@@ -29,11 +31,14 @@ def connect(address: str, token_variable: str = "") -> Server:
 def default_title(project: Project) -> str:
     """Return what the server's project is called unless the user says otherwise."""
     folder = project.folder
-    return f"alctl {folder.parent.name if folder.name == DEFAULT_FOLDER else folder.name}"
+    title = f"alctl {folder.parent.name if folder.name == DEFAULT_FOLDER else folder.name}"
+    return title[:TITLE]
 
 
 def find(project: Project, server: Server, title: str = "") -> Found | None:
     """Return the server's project with this title; without one, that of the last push, or the one named by default."""
+    if len(title) > TITLE:
+        raise AlctlError(f"Label Studio takes no title of more than {TITLE} characters: {title!r}")
     if not title:
         for number in _pushed_to(project, server):
             if (found := server.project(number)) is not None:

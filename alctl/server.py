@@ -29,8 +29,8 @@ class Stub(NamedTuple):
     """What says whether a task has changed, without its contents."""
 
     id: int
-    item: str
-    """What alctl calls the image, as the task carries it."""
+    digest: str
+    """Of the image, as the task carries it: the same in every project, which the item's number is not."""
     updated_at: str
     annotations: Mapping[int, str]
     """When each annotation was last changed."""
@@ -89,7 +89,7 @@ def _kept_token(address: str) -> str:
 
 
 class Server:
-    """One server and the right to use it. Making one does not talk to it yet."""
+    """One server and the right to use it, to be used in a ``with``; making one does not talk to it yet."""
 
     def __init__(self, address: str, token: str, timeout: float = TIMEOUT) -> None:
         try:
@@ -103,8 +103,21 @@ class Server:
         self._refusal: type[Any] = ApiError
         # Redirects are not followed: a POST would become a GET, and the token would go who knows where.
         self._http = httpx.Client(timeout=timeout, follow_redirects=False)
-        with self._asked("take the token"):
-            self._client: Any = LabelStudio(base_url=address, api_key=token, httpx_client=self._http)
+        try:
+            with self._asked("take the token"):
+                # With a slash: where a personal token is exchanged, the SDK drops the last part of a path without.
+                self._client: Any = LabelStudio(
+                    base_url=f"{address}/", api_key=token, httpx_client=self._http
+                )
+        except AlctlError:
+            self._http.close()
+            raise
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def version(self) -> str:
         """Return the server's release; AlctlError if there is no Label Studio."""
@@ -119,6 +132,16 @@ class Server:
         """Return whose token it is, so that a wrong one is found out."""
         with self._asked("tell whose token it is"):
             return str(self._client.users.whoami().email)
+
+    def emails(self) -> dict[int, str]:
+        """Return the addresses of the server's users, as far as the token's user may know them."""
+        with self._asked("list users"):
+            try:
+                return {int(row.id): str(row.email) for row in self._client.users.list() if row.email}
+            except self._refusal as error:
+                if error.status_code == 403:
+                    return {}
+                raise
 
     def projects(self, title: str) -> list[Found]:
         """Return the projects with exactly this title."""
@@ -151,8 +174,8 @@ class Server:
         fields = "id,data,updated_at,annotations,drafts"
         for task in self._listed(project, {"filters": _of_round(round_)}, fields):
             made = {a["id"]: str(a.get("updated_at") or "") for a in task.get("annotations") or []}
-            item = str(task["data"].get("alctl_item", ""))
-            yield Stub(task["id"], item, str(task["updated_at"]), made, bool(made or task.get("drafts")))
+            digest = str(task["data"].get("alctl_sha256", ""))
+            yield Stub(task["id"], digest, str(task["updated_at"]), made, bool(made or task.get("drafts")))
 
     def newest(self, project: int, round_: int) -> str:
         """Return when the task of a round that changed last did so; empty if the round has no tasks."""
@@ -288,7 +311,12 @@ class Server:
             raise AlctlError(
                 f"cannot reach {self.address} ({reason}); is Label Studio running there?"
             ) from None
-        except (ValueError, ParsingError) as error:
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            ParsingError,
+        ) as error:  # what the SDK makes of nonsense
             reason = self._scrubbed(f"{type(error).__name__}: {error}".splitlines()[0])
             raise AlctlError(
                 f"{self.address} was asked to {to}, and its answer makes no sense ({reason}); is it a Label Studio?"
@@ -305,10 +333,13 @@ class Server:
                 f"{self.address} sends on to {self._scrubbed(where)}; give that server's address"
             )
         why = {
+            200: "its answer makes no sense; is it a Label Studio?",
             401: "it does not accept the token; copy a new one from its Account & Settings page",
             403: "the token's user is not allowed to",
             404: "there is no such thing there; is this the address of a Label Studio?",
         }.get(status or 0, f"it failed with status {status}")
+        if status == 200:
+            said = ""
         return AlctlError(f"{self.address} was asked to {to}, but {why}{f' ({said})' if said else ''}")
 
 

@@ -66,33 +66,42 @@ class Pulled:
 def pull(project: Project, number: int, options: PullOptions, progress: Progress) -> Pulled:
     """Import what annotators have done in a round since the last pull, as one import that can be undone."""
     handout = _handout(project, number, options.address)
-    base, home = place.split(handout.place)
-    server = place.connect(base, options.token_variable)
-    server.version()
-    result = Pulled(number, handout.place)
-    with project.held("pull", LOCK):
-        found = server.project(home)
-        if found is None:
-            raise AlctlError(
-                f"{handout.place} is gone from the server; what was pulled from it is in {project.folder / 'pulled'}"
-            )
-        # Before the list: what changes while the list is read is then newer than the cursor, and comes next time.
-        newest = _time(server.newest(home, number))
-        stubs = list(server.stubs(home, number))
-        known = _known(project, handout)
-        result.deleted = len(set(known) - {made for stub in stubs for made in stub.annotations})
-        changed = [stub.id for stub in stubs if _has_news(stub, handout.cursor or "", known)]
-        result.tasks = len(changed)
-        if changed:
-            with _file(project, handout, newest, keep=not options.dry_run) as file:
-                file.with_suffix(".xml").write_text(found.label_config, encoding="utf-8")
-                _fetch(server, home, changed, file, progress)
-                result.imported = import_labels(project, file, _import_options(options, number), progress)
-            result.file = None if options.dry_run else str(file)
-        if newest and not options.dry_run:
-            with project.writing("pull") as connection:
-                handouts.set_cursor(connection, handout.id, newest)
+    with (
+        place.connect(place.split(handout.place)[0], options.token_variable) as server,
+        project.held("pull", LOCK),
+    ):
+        server.version()
+        result = _pull(project, server, handout, options, progress)
     result.images, result.out = _left(project, number)
+    return result
+
+
+def _pull(
+    project: Project, server: Server, handout: Handout, options: PullOptions, progress: Progress
+) -> Pulled:
+    number, (_, home) = handout.round_id, place.split(handout.place)
+    result = Pulled(number, handout.place)
+    found = server.project(home)
+    if found is None:
+        raise AlctlError(
+            f"{handout.place} is gone from the server; what was pulled from it is in {project.folder / 'pulled'}"
+        )
+    # Before the list: what changes while the list is read is then newer than the cursor, and comes next time.
+    newest = _time(server.newest(home, number))
+    stubs = list(server.stubs(home, number))
+    known = _known(project, handout)
+    result.deleted = len(set(known) - {made for stub in stubs for made in stub.annotations})
+    changed = [stub.id for stub in stubs if _has_news(stub, handout.cursor or "", known)]
+    result.tasks = len(changed)
+    if changed:
+        with _file(project, handout, newest, keep=not options.dry_run) as file:
+            file.with_suffix(".xml").write_text(found.label_config, encoding="utf-8")
+            _fetch(server, home, changed, file, progress)
+            result.imported = import_labels(project, file, _import_options(options, number), progress)
+        result.file = None if options.dry_run else str(file)
+    if newest and not options.dry_run:
+        with project.writing("pull") as connection:
+            handouts.set_cursor(connection, handout.id, newest)
     return result
 
 
@@ -157,7 +166,7 @@ def _known(project: Project, handout: Handout) -> dict[int, str]:
     """
     known: dict[int, str] = {}
     for file in sorted(_folder(project, handout).glob(f"{_prefix(handout)}*.json")):
-        if file.stem.removeprefix(_prefix(handout)) > _in_name(handout.cursor or ""):
+        if file.stem.removeprefix(_prefix(handout)).partition("-")[0] > _in_name(handout.cursor or ""):
             continue
         for _, task in elements(file):
             known.update({made["id"]: _time(made["updated_at"]) for made in task["annotations"]})
@@ -178,28 +187,40 @@ def _file(project: Project, handout: Handout, newest: str, *, keep: bool) -> Ite
         return
     folder = _folder(project, handout)
     folder.mkdir(parents=True, exist_ok=True)
-    yield folder / f"{_prefix(handout)}{_in_name(newest)}.json"
+    name = f"{_prefix(handout)}{_in_name(newest)}"
+    # A file of this instant whose import failed may be replaced; one that was imported stays.
+    count = len(list(folder.glob(f"{name}*.json"))) if newest == handout.cursor else 0
+    yield folder / f"{name}{f'-{count + 1}' if count else ''}.json"
 
 
 def _fetch(server: Server, home: int, numbers: Sequence[int], file: Path, progress: Progress) -> None:
     """Write the tasks with all their annotations, whole or not at all."""
     partial = file.with_suffix(".partial")
+    emails = server.emails()
     with partial.open("w", encoding="utf-8") as stream:
         begin = "["
         for start in range(0, len(numbers), CHUNK):
             progress("pulling tasks", start, len(numbers))
             for task in server.tasks(home, numbers[start : start + CHUNK], FIELDS):
-                stream.write(f"{begin}\n{json.dumps(_kept(task), ensure_ascii=False)}")
+                stream.write(f"{begin}\n{json.dumps(_kept(task, emails), ensure_ascii=False)}")
                 begin = ","
         stream.write("\n]\n" if begin == "," else "[]\n")
     partial.replace(file)
     progress("pulling tasks", len(numbers), len(numbers))
 
 
-def _kept(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task as it is recorded: the same annotations always give the same text."""
-    made = sorted(task.get("annotations") or [], key=lambda annotation: annotation["id"])
-    annotations = [{key: one[key] for key in FIELDS if key in one} for one in made]
+def _kept(task: Mapping[str, Any], emails: Mapping[int, str]) -> dict[str, Any]:
+    """Return a task as it is recorded: the same annotations always give the same text.
+
+    Annotators get their e-mail addresses, because their numbers mean other people on another server.
+    """
+    annotations = []
+    for made in sorted(task.get("annotations") or [], key=lambda made: int(made["id"])):
+        kept = {key: made[key] for key in FIELDS if key in made}
+        who = kept.get("completed_by")
+        if isinstance(who, int) and who in emails:
+            kept["completed_by"] = {"id": who, "email": emails[who]}
+        annotations.append(kept)
     return {**{key: task[key] for key in FIELDS if key in task}, "annotations": annotations}
 
 

@@ -4,10 +4,11 @@ What is there already is looked up first, so a push that was killed is finished 
 twice.
 """
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ BATCH = 250
 """Tasks in one request."""
 IMAGES = 50
 """Image files in one request."""
+BYTES = 1 << 25
+"""Of tasks and images in one request, unless a single one is larger."""
 PATIENCE = 60
 """Seconds that a server which imports in the background gets to show what it took."""
 LOCK = "live.lock"
@@ -62,42 +65,45 @@ class Pushed:
 
 
 class _Task(NamedTuple):
-    item: str
+    digest: str
     image: Path
     body: Mapping[str, Any]
 
 
 def push(project: Project, number: int, options: PushOptions, progress: Progress) -> Pushed:
     """Make a task of every image of a round that has none on the server yet."""
-    server = place.connect(options.address, options.token_variable)
-    server.version()
-    server.user()
-    with project.held("push", LOCK):
-        tasks, config = _handed_out(project, number, progress)
-        found = place.find(project, server, options.title)
-        if found is not None:
-            _check_config(found, config, tasks)
-        stubs = list(server.stubs(found.id, number)) if found is not None else []
-        _refuse_strangers(stubs, tasks, found)
-        there = {stub.item for stub in stubs}
-        missing = [task for task in tasks if task.item not in there]
-        title = found.title if found else options.title or place.default_title(project)
-        result = Pushed(number, server.address, title, len(tasks), created=found is None)
-        result.present = len(tasks) - len(missing)
-        if options.dry_run:
-            result.sent = len(missing)
-            return result
-        with _at_home(found, server, title, config) as home:
-            root = "" if options.upload else _shown(project, server, home, missing)
-        result.place = place.address_of(server, home)
-        with project.writing("push") as connection:
-            handouts.add(connection, round_id=number, tool=place.TOOL, place=result.place, now=now())
-        for batch in _batches(missing, IMAGES if options.upload else BATCH):
-            progress("sending tasks", result.sent, len(missing))
-            server.send(home, _addressed(server, home, batch, root))
-            result.sent += len(batch)
+    with place.connect(options.address, options.token_variable) as server, project.held("push", LOCK):
+        server.version()
+        server.user()
+        return _push(project, server, number, options, progress)
+
+
+def _push(project: Project, server: Server, number: int, options: PushOptions, progress: Progress) -> Pushed:
+    tasks, config = _handed_out(project, number, progress)
+    found = place.find(project, server, options.title)
+    if found is not None:
+        _check_config(found, config, tasks)
+    stubs = list(server.stubs(found.id, number)) if found is not None else []
+    _refuse_strangers(stubs, tasks, found)
+    there = {stub.digest for stub in stubs}
+    missing = [task for task in tasks if task.digest not in there]
+    title = found.title if found else options.title or place.default_title(project)
+    result = Pushed(number, server.address, title, len(tasks), created=found is None)
+    result.present = len(tasks) - len(missing)
+    if options.dry_run:
+        result.sent = len(missing)
+        return result
+    with _at_home(found, server, title, config) as home:
+        root = "" if options.upload else _shown(project, server, home, missing)
+    result.place = place.address_of(server, home)
+    with project.writing("push") as connection:
+        handouts.add(connection, round_id=number, tool=place.TOOL, place=result.place, now=now())
+    for batch in _batches(missing, upload=options.upload):
         progress("sending tasks", result.sent, len(missing))
-        result.removed = _tidy(server, home, number, {task.item for task in tasks})
+        server.send(home, _addressed(server, home, batch, root))
+        result.sent += len(batch)
+    progress("sending tasks", result.sent, len(missing))
+    result.removed = _tidy(server, home, number, {task.digest for task in tasks})
     return result
 
 
@@ -113,9 +119,12 @@ def _handed_out(project: Project, number: int, progress: Progress) -> tuple[list
         bundle.export(project, number, progress, formats=[place.TOOL])
     if not names:
         raise AlctlError(f"every image of round {number} has been recalled; there is nothing to push")
-    by_name = {_name(task): task for _, task in elements(file)}
+    files = [file, *folder.glob(f"{place.TOOL}-*.json")]  # a large round has several
+    by_name = {_name(task): task for part in files for _, task in elements(part)}
+    if gone := [name for name in names if name not in by_name]:
+        raise AlctlError(f"{file} lacks {gone[0]!r}; remove it and push again, which writes it anew")
     tasks = [
-        _Task(str(by_name[name]["data"]["alctl_item"]), folder / "images" / name, by_name[name])
+        _Task(str(by_name[name]["data"]["alctl_sha256"]), folder / "images" / name, by_name[name])
         for name in names
     ]
     return tasks, config.read_text(encoding="utf-8")
@@ -170,8 +179,8 @@ def _meaning(config: str) -> label_config.LabelConfig:
 
 def _refuse_strangers(stubs: Sequence[Stub], tasks: Sequence[_Task], found: Found | None) -> None:
     """Stop if the tasks of this round there are not of this project: two projects may have the same title."""
-    ours = {task.item for task in tasks}
-    if found and stubs and not any(stub.item in ours for stub in stubs):
+    ours = {task.digest for task in tasks}
+    if found and stubs and not any(stub.digest in ours for stub in stubs):
         raise AlctlError(
             f"the project {found.title!r} of the server holds a round {tasks[0].body['data']['alctl_round']} of other "
             "images: of another alctl project? Push to one of its own with --name"
@@ -188,7 +197,8 @@ def _at_home(found: Found | None, server: Server, title: str, config: str) -> It
     try:
         yield made.id
     except BaseException:
-        server.delete_project(made.id)
+        with suppress(AlctlError):
+            server.delete_project(made.id)
         raise
 
 
@@ -210,20 +220,30 @@ def _shown(project: Project, server: Server, home: int, missing: Sequence[_Task]
 def _addressed(server: Server, home: int, batch: Sequence[_Task], root: str) -> list[dict[str, Any]]:
     """Return the tasks with the addresses of their images; without a document root the images are sent first."""
     if root:
-        addresses = {task.item: place.image_address(root, task.image) for task in batch}
+        addresses = {task.digest: place.image_address(root, task.image) for task in batch}
     else:
         names = {f"{n:07}{task.image.suffix}": task for n, task in enumerate(batch)}
         kept = server.upload(home, {name: task.image for name, task in names.items()})
-        addresses = {task.item: kept[name] for name, task in names.items()}
+        addresses = {task.digest: kept[name] for name, task in names.items()}
     return [
-        {**task.body, "data": {**task.body["data"], label_config.OBJECT: addresses[task.item]}}
+        {**task.body, "data": {**task.body["data"], label_config.OBJECT: addresses[task.digest]}}
         for task in batch
     ]
 
 
-def _batches(tasks: Sequence[_Task], size: int) -> Iterator[Sequence[_Task]]:
-    for start in range(0, len(tasks), size):
-        yield tasks[start : start + size]
+def _batches(tasks: Sequence[_Task], *, upload: bool) -> Iterator[Sequence[_Task]]:
+    """Yield the tasks in parts that a server takes at once."""
+    batch: list[_Task] = []
+    size = 0
+    for task in tasks:
+        own = len(json.dumps(task.body)) + (task.image.stat().st_size if upload else 0)
+        if batch and (len(batch) == (IMAGES if upload else BATCH) or size + own > BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(task)
+        size += own
+    if batch:
+        yield batch
 
 
 def _tidy(server: Server, home: int, number: int, wanted: set[str]) -> int:
@@ -233,7 +253,7 @@ def _tidy(server: Server, home: int, number: int, wanted: set[str]) -> int:
     """
     end = time.monotonic() + PATIENCE
     stubs = list(server.stubs(home, number))
-    while lacking := wanted - {stub.item for stub in stubs}:
+    while lacking := wanted - {stub.digest for stub in stubs}:
         if time.monotonic() > end:
             raise AlctlError(
                 f"{server.address} took all tasks, but shows {len(lacking):,} of them not yet; push again later"
@@ -243,8 +263,8 @@ def _tidy(server: Server, home: int, number: int, wanted: set[str]) -> int:
     kept: set[str] = set()
     removed = 0
     for stub in sorted(stubs, key=lambda stub: (not stub.touched, stub.id)):
-        if stub.item in kept and stub.item in wanted and not stub.touched:
+        if stub.digest in kept and stub.digest in wanted and not stub.touched:
             server.delete_task(stub.id)
             removed += 1
-        kept.add(stub.item)
+        kept.add(stub.digest)
     return removed
