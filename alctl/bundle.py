@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ COLUMNS = ("item", "path", "image", "label", "annotator", "status", "seconds", "
 CONTROL = "control"
 """Why an item was picked that is there to compare the strategy with."""
 _OURS = frozenset({"manifest.json", "contact_sheet.jpg", "images"})
-_CONFIGS = frozenset({"label-studio.xml", "cvat-labels.json"})
+_BESIDE = re.compile(r"label-studio\.xml|label-studio-[0-9]+\.json|cvat-labels\.json")
 """What formats write beside their file."""
 _LONGEST = 240
 """Bytes of a file name after its item; file systems take 255 in all."""
@@ -82,7 +83,7 @@ def export(
     blind = row["strategy"] == ledger.RELABEL or any(pick["why"] == CONTROL for pick in picks)
     listed = _blinded(picks) if blind else picks
     tables = _tables(listed, shares)
-    _refuse_to_lose(folder, tables, {file_name(pick) for pick in picks}, set(map(file_of, tools)) | _CONFIGS)
+    _refuse_to_lose(folder, tables, {file_name(pick) for pick in picks}, set(map(file_of, tools)))
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -217,8 +218,10 @@ def _refuse_to_lose(
     images = (
         {entry.name for entry in (folder / "images").iterdir()} if (folder / "images").is_dir() else set()
     )
+    here = {entry.name for entry in folder.iterdir()}
     if strange := sorted(
-        ({entry.name for entry in folder.iterdir()} - _OURS - set(tables) - theirs) | (images - names)
+        {name for name in here - _OURS - set(tables) - theirs if not _BESIDE.fullmatch(name)}
+        | (images - names)
     ):
         raise AlctlError(
             f"{folder} holds {strange[0]!r}, which is not alctl's; move it away, or export with --to"

@@ -1,7 +1,6 @@
 """Label files in: every problem of the whole file is found first; then it is taken whole, or not at all."""
 
 import csv
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from alctl import matching, objects, shapes
+from alctl import fitting, matching
 from alctl.errors import AlctlError
-from alctl.format import FORMATS, LabelFormat, safe_cell
+from alctl.format import LabelFormat, safe_cell
+from alctl.incoming import digest_of, reader_for, recognised
 from alctl.intake import ClassList, Intake, Problem
-from alctl.plugins import Plugins, configured
-from alctl.pool import items, labels, rounds, settings, staging
+from alctl.plugins import Plugins
+from alctl.pool import items, labels, rounds, staging
 from alctl.pool.bulk import discard
 from alctl.progress import Progress, silent
 from alctl.project import Project, now, required_state
@@ -118,14 +118,15 @@ def import_labels(
     """Take the labels of a file, all or nothing; BadRowsError lists every problem unless ``skip_bad``."""
     result = Imported(str(file), options.format)
     if options.format == AUTO:
-        result.format, result.recognised = recognised(file)
-    digest = _digest(file, options.annotator)
+        result.format, result.recognised = recognised(file, options.options)
     with project.writing("import-labels") as connection:
+        reader, result.options = reader_for(connection, result.format, options.options)
+        digest = digest_of(file, {"annotator": options.annotator, **result.options})
         if (earlier := labels.earlier_import(connection, digest)) and _took_all(earlier):
             result.earlier = earlier["id"]
             result.unchanged = sum(earlier["counts"].values())
             return result
-        problems = _take(connection, project, file, options, result, progress)
+        problems = _take(connection, project, reader, options, result, progress)
         counts = staging.decide_fates(connection)
         taken = {
             fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside", "outdated")
@@ -151,34 +152,16 @@ def import_labels(
     return result
 
 
-def recognised(file: Path) -> tuple[str, str]:
-    """Return the name of a file's format, and what that format says it is; AlctlError if none or several do."""
-    if not file.exists():
-        raise AlctlError(f"cannot read {file}: there is no such file or folder")
-    found = {name: said for name in FORMATS.names() if (said := FORMATS.load(name)().recognise(file))}
-    if len(found) == 1:
-        return next(iter(found.items()))
-    if found:
-        several = "; or ".join(f"--format {name}: {said}" for name, said in found.items())
-        raise AlctlError(f"{file} may be {several}")
-    if file.suffix.lower() in {".csv", ".tsv", ".txt"}:
-        return "csv", ""
-    choices = ", ".join(FORMATS.names())
-    raise AlctlError(
-        f"{file} is none of the formats that alctl knows ({choices}); --format says which it is meant to be"
-    )
-
-
 def _take(
     connection: Connection,
     project: Project,
-    file: Path,
+    reader: LabelFormat,
     options: ImportOptions,
     result: Imported,
     progress: Progress,
 ) -> list[Problem]:
     """Stage the file, match it, find its problems, fit its shapes; return the problems if they are to be skipped."""
-    reader, result.options = _reader(connection, result.format, options.options, file)
+    file = Path(result.file)
     classes = class_list(connection, add=options.add_classes)
     task = required_state(connection, project.folder)["task"]
     result.trainable = task in Plugins("alctl.tasks", object).names()
@@ -192,7 +175,7 @@ def _take(
         _keep_to_round(connection, options.round)
     leave = (options.unknown_images or ("refuse" if result.format == "csv" else "leave")) == "leave"
     staging.find_problems(connection, ambiguous, leave_unknown=leave)
-    _fit(connection, intake)
+    fitting.fit(connection, intake)
     problems = [*intake.refused, *_explain(connection, ambiguous)]
     problems.sort(key=lambda problem: (problem.where, problem.line))
     if problems and not options.skip_bad:
@@ -214,18 +197,6 @@ def _counted(rows: Iterable[T], progress: Progress) -> Iterator[T]:
         yield row
 
 
-def _reader(
-    connection: Connection, name: str, given: Mapping[str, str], file: Path
-) -> tuple[LabelFormat, dict[str, Any]]:
-    """Return the format with the options given now, or else those that the project remembers."""
-    remembered = settings.read(connection, f"format.{name}") or {}
-    options = {**remembered, **given}
-    reader = configured(FORMATS.load(name), options, f"format {name!r}")
-    if given:
-        settings.write(connection, f"format.{name}", options)
-    return reader, options
-
-
 def class_list(connection: Connection, *, add: bool) -> ClassList:
     """Return the project's classes as a file's names are compared with them."""
     ids, keypoints = items.class_ids(connection), items.keypoints_of_classes(connection)
@@ -240,35 +211,6 @@ def _all_unknown(file: Path, paths: Sequence[str]) -> str:
     )
 
 
-def _digest(file: Path, annotator: str) -> str:
-    """Return the digest of a file as the work of ``annotator``: the same answers of two people are two imports.
-
-    Of a folder, of the names and sizes of all its files and the bytes of those that are not photographs.
-    """
-    try:
-        digest = _digest_of_folder(file) if file.is_dir() else _digest_of_file(file)
-        if annotator:
-            digest.update(b"\0" + annotator.encode())
-        return str(digest.hexdigest())
-    except OSError as error:
-        raise AlctlError(f"cannot read {file}: {error.strerror}") from error
-
-
-def _digest_of_file(file: Path) -> Any:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256")
-
-
-def _digest_of_folder(folder: Path) -> Any:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
-            if path.suffix.lower() not in matching.SUFFIXES:
-                digest.update(_digest_of_file(path).digest())
-    return digest
-
-
 def _took_all(earlier: Mapping[str, Any]) -> bool:
     """Tell whether an earlier import of the same bytes left nothing over."""
     return not any(earlier["counts"].get(left) for left in ("rejected", "outside", "unknown"))
@@ -278,55 +220,6 @@ def _keep_to_round(connection: Connection, number: int) -> None:
     if rounds.round_row(connection, number) is None:
         raise AlctlError(f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}")
     staging.keep_to_round(connection, number)
-
-
-def _fit(connection: Connection, intake: Intake) -> None:
-    """Bring fractions to pixels and clip what reaches over an edge by a rounding, now that the images are known."""
-    ordered = intake.task == "segmentation"
-    staging.reshape(connection, _in_pixels(staging.relative_rows(connection), ordered=ordered))
-    over = list(staging.reaching_over(connection))
-    far = [row.position for row in over if _too_far(row)]
-    staging.mark(connection, "over the edge", far)
-    near = [row for row in over if row.position not in set(far)]
-    if near:
-        staging.reshape(connection, _clipped(near, ordered=ordered))
-        intake.notes["images had objects that reached over the edge by a rounding and were clipped"] += len(
-            near
-        )
-
-
-def _too_far(row: Any) -> bool:
-    across, down = shapes.slack(row.width), shapes.slack(row.height)
-    return bool(
-        row.reach_left < -across
-        or row.reach_top < -down
-        or row.reach_right > row.width + across
-        or row.reach_bottom > row.height + down
-    )
-
-
-def _beyond(row: Any) -> float:
-    """Return by how many pixels an answer reaches over its image."""
-    return float(
-        max(-row.reach_left, -row.reach_top, row.reach_right - row.width, row.reach_bottom - row.height)
-    )
-
-
-def _in_pixels(rows: Iterable[Any], *, ordered: bool) -> Iterator[tuple[Any, ...]]:
-    for row in rows:
-        found = [(shapes.scaled(a, row.width, row.height), id_) for a, id_ in objects.loads(row.annotations)]
-        yield _reshaped(row.position, found, ordered=ordered)
-
-
-def _clipped(rows: Iterable[Any], *, ordered: bool) -> Iterator[tuple[Any, ...]]:
-    for row in rows:
-        pairs = [(shapes.clipped(a, row.width, row.height), id_) for a, id_ in objects.loads(row.annotations)]
-        yield _reshaped(row.position, [(a, id_) for a, id_ in pairs if a is not None], ordered=ordered)
-
-
-def _reshaped(position: int, found: Sequence[tuple[Any, int]], *, ordered: bool) -> tuple[Any, ...]:
-    reach = shapes.extent(annotation for annotation, _ in found) or (None, None, None, None)
-    return (position, objects.dumps(found, ordered=ordered), *reach)
 
 
 def _explain(connection: Connection, ambiguous: Mapping[str, Sequence[str]]) -> Iterator[Problem]:

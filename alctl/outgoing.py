@@ -47,13 +47,22 @@ def export_labels(
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
             partial = Path(temporary) / path.name
             writer.write(images, partial, categories.as_categories(connection))
-            if partial.is_dir():
-                shutil.move(partial, path)
-            else:
-                with partial.open("rb+") as stream:
-                    os.fsync(stream.fileno())
-                partial.replace(path)
+            made = sorted(partial.parent.iterdir())
+            if known := next(
+                (path.with_name(file.name) for file in made if path.with_name(file.name).exists()), None
+            ):
+                raise AlctlError(f"{known} exists already; choose another name")
+            for file in made:
+                _move(file, path.with_name(file.name))
     return len(images)
+
+
+def _move(made: Path, target: Path) -> None:
+    """Move what a format wrote into place: the labels, and a configuration beside them."""
+    if made.is_file():
+        with made.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    shutil.move(made, target)
 
 
 def _labeled(connection: Connection, split: str, *, every_annotator: bool) -> Iterator[LabeledImage]:

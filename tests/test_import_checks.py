@@ -14,7 +14,8 @@ from PIL import Image
 from alctl import objects
 from alctl.annotation import Annotation
 from alctl.errors import AlctlError
-from alctl.exchange import BadRowsError, recognised
+from alctl.exchange import BadRowsError
+from alctl.incoming import recognised
 from alctl.pool import items, labels
 from alctl.project import Project
 from alctl.schema import label as label_table

@@ -82,7 +82,7 @@ class Masks(LabelFormat):
     def recognise(self, path: Path) -> str:
         """Masks are a folder SegmentationClass, or masks of one channel beside a label map."""
         with suppress(OSError, ValueError, AlctlError):
-            return "segmentation masks" if _is_masks(path) else ""
+            return "segmentation masks" if _is_masks(path, told=bool(self.labels)) else ""
         return ""
 
     def read(self, path: Path) -> Iterator[Record]:
@@ -282,24 +282,27 @@ def _label_map(found: Members, given: str) -> LabelMap:
     )
 
 
-def _is_masks(path: Path) -> bool:
+def _is_masks(path: Path, *, told: bool) -> bool:
     if path.is_dir():
         files = (file for pattern in _PLACES for file in islice(path.glob(pattern), 3))
         return _like_masks(
-            [file.relative_to(path).as_posix() for file in files], lambda name: (path / name).open("rb")
+            [file.relative_to(path).as_posix() for file in files],
+            lambda name: (path / name).open("rb"),
+            told=told,
         )
     if not is_archive(path):
         return False
     with members(path) as found:
-        return _like_masks(found.names, found.open)
+        return _like_masks(found.names, found.open, told=told)
 
 
-def _like_masks(names: Sequence[str], open_: Callable[[str], IO[bytes]]) -> bool:
+def _like_masks(names: Sequence[str], open_: Callable[[str], IO[bytes]], *, told: bool) -> bool:
+    """Tell whether the files are masks; ``told``: the user says what their values mean, so no label map is needed."""
     places = _places(names)
     folders = {part.lower() for name in names for part in PurePosixPath(name).parts[:-1]}
     if not places or CLASSES.lower() in folders:
         return bool(places)
-    if "annotations" in folders or not any(PurePosixPath(name).name in MAPS for name in names):
+    if "annotations" in folders or not (told or any(PurePosixPath(name).name in MAPS for name in names)):
         return False
     for name in islice((name for name, place in places.items() if not place), 3):
         with open_(name) as stream:
