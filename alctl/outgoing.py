@@ -48,10 +48,9 @@ def export_labels(
             partial = Path(temporary) / path.name
             writer.write(images, partial, categories.as_categories(connection))
             made = sorted(partial.parent.iterdir())
-            if known := next(
-                (path.with_name(file.name) for file in made if path.with_name(file.name).exists()), None
-            ):
-                raise AlctlError(f"{known} exists already; choose another name")
+            taken = [file.name for file in made if path.with_name(file.name).exists()]
+            if taken:
+                raise AlctlError(f"{path.with_name(taken[0])} exists already; choose another name")
             for file in made:
                 _move(file, path.with_name(file.name))
     return len(images)
