@@ -41,10 +41,8 @@ def backup(
     if json:
         screen.as_json(done)
         return
-    with_models = f", {done.models} models" if models else ""
-    screen.say(
-        f"{done.items:,} items and {done.labels:,} labels{with_models} are in {done.file}, read back and sound"
-    )
+    held = f"{done.items:,} items, {done.labels:,} labels and {done.models:,} models"
+    screen.say(f"{held} are in {done.file}; it was read back and is whole")
     for left in done.left_out:
         screen.warn(f"not in it: {left}")
     screen.next_step(f"alctl restore {done.file}", "makes the project of it again, in another folder")

@@ -52,9 +52,10 @@ def describe(plan: Any) -> str:
     config, pool = plan.config, plan.splits["pool"]
     before = f", on from training run {plan.before['id']}" if plan.before else ""
     twice = ", then once more without the loss prediction module" if config.report_model else ""
+    classes = len(plan.task.categories) - sum(len(places) - 1 for places in plan.task.merged)
     return (
         f"training {config.model} at {config.image_size} px on {len(pool.sources):,} images, "
-        f"{len(plan.task.categories)} classes, {config.epochs} epochs, {config.device} {config.precision}{before}{twice}"
+        f"{classes} classes, {config.epochs} epochs, {config.device} {config.precision}{before}{twice}"
     )
 
 
