@@ -85,6 +85,8 @@ WORDS: dict[str, list[str]] = {
     "init": ["no-such-folder"], "add": ["no-such-folder"], "relink": ["no-such-folder"], "select": ["--k", "3"],
     "export": ["1"], "import-labels": ["no.csv"], "undo-import": ["1"], "predict": ["--out", "p.csv"],
     "simulate": ["no-such-folder"], "demo": ["full"],
+    "restore": ["no.zip"], "history": ["1"], "classes add": ["x"], "classes rename": ["x", "y"],
+    "classes merge": ["x", "y"],
 }  # fmt: skip
 """What a command cannot do without, chosen so that it fails where there is nothing."""
 
