@@ -59,3 +59,96 @@ def show_recalled(found: list[Any], *, dry_run: bool) -> None:
     if not found:
         screen.say("nothing is overdue")
     screen.next_step("alctl status --rounds")
+
+
+@app.command()
+def agreement(
+    project: ProjectOption = None,
+    round_: Annotated[
+        int | None,
+        typer.Option("--round", max=LARGEST, show_default=False, help="Only images of this round."),
+    ] = None,
+    weights: Annotated[
+        bool,
+        typer.Option(
+            "--weights", help="Let annotators' votes count by how often they are right, from now on."
+        ),
+    ] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Let all votes count alike again.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show how far annotators agree about the images that several of them labeled.
+
+    [dim]Examples:[/dim]
+      alctl agreement
+      alctl agreement --round 3 --json
+      alctl agreement --weights
+    """
+    from alctl import annotators
+    from alctl.cli import screen
+    from alctl.errors import AlctlError
+    from alctl.project import open_project
+
+    opened = open_project(project)
+    if weights and reset:
+        raise AlctlError("--weights and --reset are opposites")
+    if weights or reset:
+        given = annotators.weigh(opened) if weights else {}
+        taken = annotators.reset(opened) if reset else []
+        if json:
+            screen.as_json({"weights": given, "reset": taken})
+        else:
+            show_weights(given, taken)
+        return
+    found = annotators.measure(opened, round_)
+    if json:
+        screen.as_json(found)
+    else:
+        show_agreement(found)
+
+
+def show_weights(given: dict[str, Any], taken: list[str]) -> None:
+    """Print the weights that annotators have got, or lost."""
+    from alctl.cli import screen
+
+    if given:
+        rows = [[name, row["quality"], row["weight"]] for name, row in sorted(given.items())]
+        screen.table("", ["annotator", "quality", "weight"], rows)
+        screen.say("votes count by these weights now; `alctl agreement --reset` takes them away")
+    else:
+        screen.say(f"all votes count alike; {len(taken)} annotators had weights")
+    screen.next_step("alctl train", "the labels that hold may have changed")
+
+
+def show_agreement(found: dict[str, Any]) -> None:
+    """Print how far annotators agree."""
+    from alctl.cli import screen
+
+    if not found["items"]:
+        screen.say("no image was labeled by two annotators yet")
+        screen.next_step("alctl select --k 300 --annotators ann,bob --overlap 0.1")
+        return
+    screen.say(
+        f"{found['items']:,} images were labeled by several annotators, with {found['answers']:,} answers"
+    )
+    screen.table(
+        "over all", ["", ""], [[name.replace("_", " "), value] for name, value in found["measures"].items()]
+    )
+    names = ("answers", "items", "with_consensus", "with_others", "median_seconds", "weight")
+    people = [[row["annotator"], *(row[name] for name in names)] for row in found["annotators"]]
+    screen.table("annotators", ["", *(name.replace("_", " ") for name in names)], people)
+    keys = [key for key in found["pairs"][0] if key != "annotators"]
+    pairs = [[" and ".join(pair["annotators"]), *(pair[key] for key in keys)] for pair in found["pairs"][:20]]
+    screen.table("pairs", ["", *(key.replace("_", " ") for key in keys)], pairs)
+    if found["confused"]:
+        rows = [[" or ".join(pair["classes"]), pair["n"]] for pair in found["confused"][:5]]
+        screen.table("classes that are confused", ["", "times"], rows)
+    if found["worst"]:
+        screen.say("images that annotators disagree about most:")
+        screen.listed(found["worst"], _disputed)
+    screen.next_step("alctl select --relabel --k 50", "for a second look at the worst")
+
+
+def _disputed(row: Any) -> str:
+    answers = ", ".join(f"{name}: {said}" for name, said in row["answers"].items())
+    return f"item {row['item']} {row['path']}: agreement {row['agreement']:.2f} ({answers})"

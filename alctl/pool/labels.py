@@ -95,19 +95,29 @@ def undo(connection: Connection, batch: int, now: str) -> int:
 
 def labeled_items(connection: Connection, split: str) -> list[tuple[int, int | None, str | None]]:
     """Return item, class and annotations of the usable labeled items of a split, by item."""
-    membership = (
-        "NOT IN (SELECT item_id FROM reserved)"
-        if split == "pool"
-        else ("IN (SELECT item_id FROM reserved WHERE split = :split)")
-    )
     rows = run(
         connection,
         f"""SELECT c.item_id, c.category_id, c.annotations FROM {CONSENSUS} AS c
-            WHERE c.status = 'labeled' AND c.item_id {membership}
+            WHERE c.status = 'labeled' AND {membership("c.item_id", split)}
               AND c.item_id NOT IN (SELECT item_id FROM unusable) ORDER BY c.item_id""",
         **({} if split == "pool" else {"split": split}),
-    )
-    return [(int(row[0]), row[1], row[2]) for row in rows]
+    ).all()
+    drawn = drawings_that_hold(connection, split) if any(row[2] is not None for row in rows) else {}
+    return [(int(row[0]), row[1], drawn.get(row[0], row[2])) for row in rows]
+
+
+def membership(column: str, split: str) -> str:
+    """Return SQL that is true for the items of a split: "pool", or one that ``:split`` names."""
+    if split == "pool":
+        return f"{column} NOT IN (SELECT item_id FROM reserved)"
+    return f"{column} IN (SELECT item_id FROM reserved WHERE split = :split)"
+
+
+def drawings_that_hold(connection: Connection, split: str = "") -> dict[int, str]:
+    """Return the objects of each item whose annotators drew different ones: those that are most like all the others'."""
+    from alctl.pool.agreement import chosen  # which needs SciPy, and what is in this file
+
+    return chosen(connection, split)
 
 
 def with_items(connection: Connection, split: str, *, every_annotator: bool) -> list[Mapping[str, Any]]:
@@ -118,7 +128,7 @@ def with_items(connection: Connection, split: str, *, every_annotator: bool) -> 
     source, whose = (IN_FORCE, "f.annotator") if every_annotator else (CONSENSUS, "NULL")
     more = "l.seconds, l.made_at" if every_annotator else "NULL AS seconds, NULL AS made_at"
     join = "JOIN label AS l ON l.id = f.id" if every_annotator else ""
-    return mappings(
+    rows = mappings(
         connection,
         f"""SELECT f.item_id, i.path, i.digest, i.width, i.height, {whose} AS annotator, f.status, f.category_id,
               f.annotations, {more}
@@ -126,3 +136,12 @@ def with_items(connection: Connection, split: str, *, every_annotator: bool) -> 
             WHERE :split = '' OR coalesce(r.split, 'pool') = :split ORDER BY f.item_id, 6""",
         split=split,
     )
+    if every_annotator or not any(row["annotations"] for row in rows):
+        return rows
+    drawn = drawings_that_hold(connection, split)
+    return [
+        {**row, "annotations": drawn.get(row["item_id"], row["annotations"])}
+        if row["status"] == "labeled"
+        else row
+        for row in rows
+    ]
