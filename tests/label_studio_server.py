@@ -60,6 +60,23 @@ class LabelStudio:
             _sign_up(http, link, email)
             yield Person(email, http)
 
+    @contextmanager
+    def without_legacy_tokens(self, personal: str) -> Iterator[None]:
+        """Take only personal access tokens, such as this one of Ann's, for a while."""
+        self._set_legacy_tokens(personal, allowed=False)
+        try:
+            yield
+        finally:
+            self._set_legacy_tokens(personal, allowed=True)
+
+    def _set_legacy_tokens(self, personal: str, *, allowed: bool) -> None:
+        fresh = httpx.post(f"{self.address}/api/token/refresh/", json={"refresh": personal}).json()["access"]
+        settings = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": allowed}
+        answer = httpx.post(
+            f"{self.address}/api/jwt/settings", json=settings, headers={"Authorization": f"Bearer {fresh}"}
+        )
+        assert answer.is_success, answer.text
+
     def tasks(self, place: str) -> list[dict[str, Any]]:
         """Return every task of a project, with annotations and predictions, oldest first."""
         query = {"project": place.rpartition("/")[2], "fields": "all", "page_size": 10_000}

@@ -17,7 +17,7 @@ import pytest
 from alctl import objects, place, server
 from alctl.annotation import Annotation
 from alctl.errors import AlctlError
-from alctl.exchange import BadRowsError
+from alctl.exchange import BadRowsError, ImportOptions, import_labels, undo_import
 from alctl.live import PullOptions, PushOptions, pull, push
 from alctl.pool import handouts, predictions
 from alctl.pool.bulk import mappings
@@ -227,8 +227,14 @@ def studio(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def blind_studio(studio, tmp_path_factory):
-    """A server that shows no local files."""
+def personal_token(studio):
+    """Ann's; she can have only one."""
+    return studio.ann.ask("POST", "/api/token/")["token"]
+
+
+@pytest.fixture(scope="session")
+def blind_studio(studio, personal_token, tmp_path_factory):
+    """A server that shows no local files, with the same people and tokens."""
     from tests.label_studio_server import label_studio_server
 
     folder = tmp_path_factory.mktemp("blind-studio")
@@ -381,11 +387,19 @@ class TestPush:
             ]
 
     @pytest.mark.filterwarnings("ignore:The `parse_obj` method:DeprecationWarning")  # of the SDK's own
-    def test_a_personal_access_token_is_taken_too(self, studio, home, monkeypatch):
-        token = studio.ann.ask("POST", "/api/token/")["token"]
-        monkeypatch.setenv("LABEL_STUDIO_API_KEY", token)
-        assert token.count(".") == 2
+    def test_a_personal_access_token_is_taken_too(self, studio, personal_token, home, monkeypatch):
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", personal_token)
+        assert personal_token.count(".") == 2
         assert sent(detection(home, 4, 2), studio).sent == 2
+
+    def test_a_server_that_takes_no_legacy_tokens_says_so(self, blind_studio, personal_token, home):
+        project = detection(home, 4, 2)
+        with (
+            blind_studio.without_legacy_tokens(personal_token),
+            pytest.raises(AlctlError, match=r"legacy token") as refused,
+        ):
+            sent(project, blind_studio, upload=True)
+        assert TOKEN not in str(refused.value)
 
     def test_a_wrong_token_is_named_as_the_reason_and_nothing_happens(self, studio, home):
         project = detection(home, 4, 2)
@@ -514,6 +528,16 @@ class TestPull:
         assert (labels_of(project), cursor_of(project)) == ({}, None)
         studio.ann.annotate(tasks[1]["id"], [box("cat")])
         assert pulled(project, add_classes=True).imported.added == 2
+
+    def test_what_was_pulled_can_be_imported_again_after_it_was_taken_back(self, studio, home):
+        project = detection(home, 4, 2)
+        tasks = studio.tasks(sent(project, studio).place)
+        studio.ann.annotate(tasks[0]["id"], [box("cat")])
+        first = pulled(project)
+        assert undo_import(project, first.imported.batch) == 1
+        assert (pulled(project).tasks, pulled(project).out) == (0, 2)
+        again = import_labels(project, Path(first.file), ImportOptions())
+        assert (again.format, again.added, pulled(project).out) == ("label-studio", 1, 1)
 
     def test_only_the_tasks_of_the_round_are_taken(self, studio, home):
         project = detection(home, 8, 3)

@@ -2,7 +2,7 @@
 # Label Studio for the tests: `serve.sh install ENVIRONMENT`, then `serve.sh start ENVIRONMENT FOLDER PORT`.
 #
 # FOLDER gets the database and the server's files. With DOCUMENT_ROOT set the server shows files below it, else none.
-# With PERSONAL_TOKENS_ONLY set it refuses the old kind of token. It listens on loopback and sends nothing out.
+# It listens on loopback and sends nothing out.
 set -euo pipefail
 
 export ANN_TOKEN=0123456789abcdef0123456789abcdef01234567
@@ -24,8 +24,7 @@ start)
     [[ $# -eq 4 ]] || usage
     mkdir -p "$3"
     export LABEL_STUDIO_BASE_DATA_DIR=$3 COLLECT_ANALYTICS=false LATEST_VERSION_CHECK=false SENTRY_DSN='' \
-        FRONTEND_SENTRY_DSN='' LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN=${PERSONAL_TOKENS_ONLY:+false}
-    : "${LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN:=true}"
+        FRONTEND_SENTRY_DSN='' LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN=true
     unset LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT
     if [[ -n ${DOCUMENT_ROOT:-} ]]; then
         export LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=$DOCUMENT_ROOT
