@@ -19,7 +19,7 @@ from alctl.annotation import Annotation
 from alctl.errors import AlctlError
 from alctl.exchange import BadRowsError, ImportOptions, import_labels, undo_import
 from alctl.live import PullOptions, PushOptions, pull, push
-from alctl.pool import handouts, predictions
+from alctl.pool import handouts, items, predictions
 from alctl.pool.bulk import mappings
 from alctl.rounds import SelectOptions, select
 from tests.project_files import ENVIRONMENT, make_images, make_project, no_progress, run_alctl, small_project
@@ -366,15 +366,28 @@ class TestPush:
     def test_predictions_go_with_the_tasks(self, studio, home):
         project = detection(home, 4, 2)
         with project.reading() as connection:
-            items = mappings(connection, "SELECT item_id FROM selection ORDER BY item_id")
+            sent_items = mappings(connection, "SELECT item_id FROM selection ORDER BY item_id")
         said = objects.dumps([(Annotation("cat", bbox=(10, 20, 30, 40)), 1)], ordered=True)
         with project.writing("test") as connection:
-            predictions.write(connection, 1, [(items[0]["item_id"], None, said)])
+            predictions.write(connection, 1, [(sent_items[0]["item_id"], None, said)])
         tasks = studio.tasks(sent(project, studio).place)
         shown = {task["data"]["alctl_item"]: task["predictions"] for task in tasks}
-        value = shown[items[0]["item_id"]][0]["result"][0]["value"]
+        value = shown[sent_items[0]["item_id"]][0]["result"][0]["value"]
         assert [value[key] for key in ("x", "y", "width", "height")] == [10, 20, 30, 40]
-        assert shown[items[1]["item_id"]] == []
+        assert shown[sent_items[1]["item_id"]] == []
+
+    @pytest.mark.parametrize("task", ["classification", "pose", "segmentation"])
+    def test_every_task_has_a_configuration_that_the_server_takes(self, studio, home, task):
+        make_images(home / "images", 4)
+        project = make_project(home / "alctl-project", home / "images", task=task)
+        with project.writing("test") as connection:
+            items.learn_keypoints(connection, {1: ("nose", "tail")} if task == "pose" else {})
+        select(project, SelectOptions(2, "random"), no_progress)
+        where = sent(project, studio).place
+        assert [len(studio.tasks(where)), sent(project, studio).sent] == [2, 0]
+        config = studio.ann.ask("GET", f"/api/projects/{where.rpartition('/')[2]}")["label_config"]
+        assert all(f'"{name}"' in config for name in ("cat", "dog"))
+        assert ('"nose"' in config) == (task == "pose")
 
     def test_a_dry_run_leaves_nothing_behind(self, studio, home):
         project = detection(home, 4, 2)
