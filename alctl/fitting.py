@@ -44,7 +44,10 @@ def _beyond(row: Any) -> float:
 
 def _in_pixels(rows: Iterable[Any], *, ordered: bool) -> Iterator[tuple[Any, ...]]:
     for row in rows:
-        found = [(shapes.scaled(a, row.width, row.height), id_) for a, id_ in objects.loads(row.annotations)]
+        found = [
+            (shapes.rounded(shapes.scaled(a, row.width, row.height)), id_)
+            for a, id_ in objects.loads(row.annotations)
+        ]
         yield _reshaped(row.position, found, ordered=ordered)
 
 

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 import numpy as np
 from sqlalchemy import Connection
 
+from alctl.annotation import IMAGE_SUFFIXES
 from alctl.pool import items, staging
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _EXPORTED = re.compile(r"(\d{7,9})_(.+)")
 """The name that an export gives an image: item and file name."""
 Hit = tuple[int, str]
@@ -45,7 +45,7 @@ def _ends(path: str) -> Iterator[str]:
 
 
 def _has_suffix(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES)
+    return path.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _name(path: str) -> str:

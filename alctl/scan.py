@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+from alctl.annotation import IMAGE_SUFFIXES
+
+SUFFIXES = frozenset(IMAGE_SUFFIXES)
 PROJECT_MARK = "alctl.toml"
 
 _CHUNK = 64

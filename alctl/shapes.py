@@ -138,6 +138,17 @@ def scaled(annotation: Annotation, x: float, y: float) -> Annotation:
     return replace(annotation, bbox=box, keypoints=keypoints, segmentation=segmentation)
 
 
+def rounded(annotation: Annotation) -> Annotation:
+    """Return the object to a millionth of a pixel, so that the noise of a division is no change of a label."""
+    box, segmentation = annotation.bbox, annotation.segmentation
+    if box is not None:
+        box = (round(box[0], 6), round(box[1], 6), round(box[2], 6), round(box[3], 6))
+    if isinstance(segmentation, tuple):
+        segmentation = tuple(tuple(round(number, 6) for number in polygon) for polygon in segmentation)
+    keypoints = tuple((round(x, 6), round(y, 6), v) for x, y, v in annotation.keypoints)
+    return replace(annotation, bbox=box, keypoints=keypoints, segmentation=segmentation)
+
+
 def box_around(points: Sequence[float]) -> Box:
     """Return x, y, width, height around flat ``(x1, y1, x2, y2, ...)``."""
     left, top = min(points[::2]), min(points[1::2])

@@ -16,7 +16,7 @@ from alctl.annotation import Annotation
 from alctl.errors import AlctlError
 from alctl.exchange import BadRowsError
 from alctl.incoming import recognised
-from alctl.pool import items, labels
+from alctl.pool import categories, items, labels
 from alctl.project import Project
 from alctl.schema import label as label_table
 from alctl.status import status
@@ -260,6 +260,18 @@ def test_a_moved_box_is_a_new_row_and_the_old_one_stays(project, tmp_path):
     assert objects_of(project)[2][0].bbox == (2.5, 3.0, 4.0, 5.0)
     with project.reading() as connection:
         assert len(connection.execute(label_table.select()).all()) == 2
+
+
+def test_the_noise_of_a_division_is_no_change_of_a_label(project, tmp_path):
+    from alctl.annotation import LabeledImage
+    from alctl.formats.yolo import Yolo
+
+    boxes = [[x / 7, x / 3, 1 + x / 9, 2 + x / 11] for x in range(1, 9)]
+    take(project, coco(tmp_path / "l.json", {"0001.png": [[round(n, 6) for n in box] for box in boxes]}))
+    held = LabeledImage("0001.png", objects_of(project)[2], width=16, height=16)
+    with project.reading() as connection:
+        Yolo().write([held], tmp_path / "yolo", categories.as_categories(connection))
+    assert take(project, tmp_path / "yolo").unchanged == 1
 
 
 # --- 10: files --------------------------------------------------------------------------------------------------------
