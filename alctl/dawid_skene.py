@@ -16,11 +16,13 @@ SMOOTHING = 1.0
 STEPS = 100
 ENOUGH = 1e-6
 """Change of every accuracy below which it ends."""
-_BLOCK = 4_000_000
+BLOCK = 4_000_000
 """Probabilities that are held at once, so that memory does not grow with the items."""
 
 
-def accuracies(items: Ints, people: Ints, said: Ints, *, smoothing: float = SMOOTHING) -> Floats:
+def accuracies(
+    items: Ints, people: Ints, said: Ints, *, smoothing: float = SMOOTHING, block: int = BLOCK
+) -> Floats:
     """Return the share of right answers of each annotator, (J,), from answers: item, annotator and class, each (n,).
 
     All three are numbered from 0.
@@ -28,15 +30,15 @@ def accuracies(items: Ints, people: Ints, said: Ints, *, smoothing: float = SMOO
     n, crowd, classes = (int(numbers.max()) + 1 for numbers in (items, people, said))
     cells = people * classes + said
     gave = csr_array((np.ones(len(items)), (items, cells)), shape=(n, crowd * classes))
-    step = max(1, _BLOCK // classes)
+    step = max(1, block // classes)
     blocks = [gave[start : start + step] for start in range(0, n, step)]
     before = np.zeros(crowd)
     given = prior = None
     for _ in range(STEPS):
         counts, mass = np.zeros((crowd * classes, classes)), np.zeros(classes)
-        for block in blocks:
-            truth = _truth(block, classes, given, prior)
-            counts += block.T @ truth
+        for some in blocks:
+            truth = _truth(some, classes, given, prior)
+            counts += some.T @ truth
             mass += truth.sum(axis=0)
         given = _given(counts.reshape(crowd, classes, classes), smoothing)
         prior = (mass + smoothing / classes) / (mass.sum() + smoothing)

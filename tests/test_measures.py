@@ -1,8 +1,5 @@
 """The statistics of a report against oracles worked by hand or taken from the literature."""
 
-from itertools import combinations
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -116,50 +113,3 @@ def test_reliability_by_hand():
 
 def test_a_confusion_matrix_has_a_row_for_each_true_class():
     assert measures.confusion([0, 0, 1, 2], [0, 2, 1, 1], 3) == [[1, 0, 1], [0, 1, 0], [0, 1, 0]]
-
-
-# --- annotators -------------------------------------------------------------------------------------------------------
-
-
-def rows_of(answers: dict[str, str]) -> list[dict[str, Any]]:
-    """Return what `pool.history.agreement` returns, from one character a unit for each annotator."""
-    rows = []
-    for unit in range(len(next(iter(answers.values())))):
-        given = {who: int(said[unit]) for who, said in sorted(answers.items()) if said[unit] != "."}
-        rows += [
-            {
-                "one": a,
-                "other": b,
-                "one_says": given[a],
-                "other_says": given[b],
-                "answers": len(given),
-                "n": 1,
-            }
-            for a, b in combinations(given, 2)
-        ]
-    return rows
-
-
-def test_krippendorffs_alpha_of_his_own_example():
-    # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), section C: four observers, nominal data
-    rows = rows_of({"A": "123321412...", "B": "1233224125.3", "C": ".3332342251.", "D": "12332441251."})
-    assert measures.krippendorff(rows) == pytest.approx(0.743, abs=5e-4)
-
-
-def test_cohens_kappa_by_hand():
-    # 50 items: both yes 20, both no 15, yes/no 5, no/yes 10: observed 0.7, expected 0.5
-    counts = [((1, 1), 20), ((2, 2), 15), ((1, 2), 5), ((2, 1), 10)]
-    rows = [
-        {"one": "a", "other": "b", "one_says": x, "other_says": y, "answers": 2, "n": n}
-        for (x, y), n in counts
-    ]
-    (got,) = measures.kappas(rows)
-    assert got["items"] == 50
-    assert got["agreement"] == pytest.approx(0.7)
-    assert got["kappa"] == pytest.approx(0.4)
-
-
-def test_one_class_for_everything_says_nothing_about_agreement():
-    rows = rows_of({"a": "111", "b": "111"})
-    assert measures.krippendorff(rows) is None
-    assert measures.kappas(rows) == [{"annotators": ["a", "b"], "items": 3, "agreement": 1.0, "kappa": None}]

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from alctl import bundle
+from alctl import agreement, bundle
 from alctl.pool import categories, counts, history, items, labels, rounds
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
@@ -189,7 +189,7 @@ def _agreement(connection: Connection) -> dict[str, Any] | None:
     rows = history.agreement(connection)
     if not rows:
         return None
-    return {"pairs": measures.kappas(rows), "alpha": measures.krippendorff(rows)}
+    return {"pairs": agreement.kappas(rows), "alpha": agreement.krippendorff(rows)}
 
 
 def _time(connection: Connection, rate: float | None) -> dict[str, Any] | None:

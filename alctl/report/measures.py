@@ -1,8 +1,7 @@
 """The statistics of a report: pure functions of arrays, None where nothing can be said."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,46 +118,3 @@ def confusion(truth: Sequence[int], said: Sequence[int], classes: int) -> list[l
     table = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(table, (np.asarray(truth, dtype=np.int64), np.asarray(said, dtype=np.int64)), 1)
     return [[int(n) for n in row] for row in table]
-
-
-def kappas(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return shared items, raw agreement and Cohen's kappa of each pair of annotators, most shared items first.
-
-    ``rows`` are `pool.history.agreement`'s. Kappa is None where both used one and the same class only.
-    """
-    from sklearn.metrics import cohen_kappa_score
-
-    found = []
-    for one, other in sorted({(row["one"], row["other"]) for row in rows}):
-        own = [row for row in rows if (row["one"], row["other"]) == (one, other)]
-        says = [row["one_says"] for row in own], [row["other_says"] for row in own]
-        counts = [row["n"] for row in own]
-        same = sum(row["n"] for row in own if row["one_says"] == row["other_says"])
-        varied = len({*says[0], *says[1]}) > 1
-        kappa = float(cohen_kappa_score(*says, sample_weight=counts)) if varied else None
-        found.append({
-            "annotators": [one, other], "items": sum(counts), "agreement": same / sum(counts), "kappa": kappa,
-        })  # fmt: skip
-    return sorted(found, key=lambda pair: -pair["items"])
-
-
-def krippendorff(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return Krippendorff's alpha for classes over all annotators; None where only one class was ever given.
-
-    From coincidences: an item with m answers adds 1/(m-1) for each ordered pair of them (Krippendorff, Content
-    Analysis, chapter 12).
-    """
-    together: Counter[tuple[int, int]] = Counter()
-    for row in rows:
-        weight = row["n"] / (row["answers"] - 1)
-        together[row["one_says"], row["other_says"]] += weight
-        together[row["other_says"], row["one_says"]] += weight
-    totals: Counter[int] = Counter()
-    for (said, _), weight in together.items():
-        totals[said] += weight
-    n = sum(totals.values())
-    expected = n * n - sum(total * total for total in totals.values())
-    if expected <= 1e-9 * n * n:
-        return None
-    observed = sum(weight for (one, other), weight in together.items() if one != other)
-    return float(1 - (n - 1) * observed / expected)
