@@ -79,8 +79,8 @@ def add(
     _check_points(keypoints, skeleton)
     if doubled := sorted({name for name in wanted if wanted.count(name) > 1}):
         raise AlctlError(f"{doubled[0]!r} is named twice")
+    change = Change("add", wanted, rounds_out=_out(project), dry_run=dry_run)
     with project.writing("classes add") as connection:
-        change = Change("add", wanted, dry_run=dry_run)
         change.notes = [note for name in wanted if (note := _former(connection, name))]
         known = {found.name: found for found in categories.class_list(connection)}
         for name in wanted:
@@ -114,12 +114,13 @@ def _give_keypoints(
 def rename(project: Project, old: str, new: str, *, dry_run: bool = False) -> Change:
     """Give a class another name; its labels and its id stay, and the old name is still understood."""
     name = checked(new)
+    labels, out = _labels(project, old), _out(project)
     with project.writing("classes rename") as connection:
         known = categories.class_list(connection)
         found = _living(connection, known, old)
         if name == found.name:
             raise AlctlError(f"{name!r} is the name of class {found.id} already")
-        change = Change("rename", [name], found.name, _labels(connection, found), dry_run=dry_run)
+        change = Change("rename", [name], found.name, labels, rounds_out=out, dry_run=dry_run)
         if note := _former(connection, name, found.id):
             change.notes.append(note)
         holder = next((other for other in known if other.name == name), None)
@@ -148,6 +149,7 @@ def _swap(connection: Connection, found: Class, holder: Class, known: Sequence[C
 
 def merge(project: Project, source: str, target: str, *, dry_run: bool = False) -> Change:
     """Let a class count as another one from now on. Its labels keep their own class, so nothing is lost."""
+    labels, out = _labels(project, source), _out(project)
     with project.writing("classes merge") as connection:
         known = categories.class_list(connection)
         found, into = _living(connection, known, source), _living(connection, known, target)
@@ -159,7 +161,7 @@ def merge(project: Project, source: str, target: str, *, dry_run: bool = False) 
                 f"{found.name!r} and {into.name!r} have different keypoints ({ours}; {theirs}), so their labels "
                 "do not mean the same"
             )
-        change = Change("merge", [into.name], found.name, _labels(connection, found), dry_run=dry_run)
+        change = Change("merge", [into.name], found.name, labels, rounds_out=out, dry_run=dry_run)
         categories.merge(connection, found.id, into.id)
         categories.record(connection, "merge", found.id, found.name, into.name, now())
         return _done(connection, change)
@@ -190,7 +192,7 @@ def _check_points(keypoints: Sequence[str], skeleton: Sequence[tuple[int, int]])
 
 def _living(connection: Connection, known: Sequence[Class], name: str) -> Class:
     """Return the class of a name; AlctlError for one that is merged, is called otherwise now, or was never there."""
-    found = next((one for one in known if one.name in (name, name.strip())), None)
+    found = next((one for one in known if one.name == name.strip()), None)
     if found is None:
         present = categories.former_names(connection).get(name)
         if present:
@@ -207,9 +209,18 @@ def _gone(found: Class, known: Sequence[Class]) -> str:
     return f"{found.name!r} was merged into {known[found.effective - 1].name!r}"
 
 
-def _labels(connection: Connection, found: Class) -> int:
-    own = categories.labels_per_class(connection)
-    return sum(own.get(one.id, 0) for one in categories.class_list(connection) if one.effective == found.id)
+def _labels(project: Project, name: str) -> int:
+    """Count the labels that a change of this class concerns; outside of the change, which others may wait for."""
+    with project.reading() as connection:
+        known = categories.class_list(connection)
+        found = next((one for one in known if one.name == name.strip()), None)
+        own = categories.labels_per_class(connection) if found else {}
+    return sum(own.get(one.id, 0) for one in known if found and one.effective == found.id)
+
+
+def _out(project: Project) -> list[int]:
+    with project.reading() as connection:
+        return [row["id"] for row in counts.per_round(connection, now()) if row["out"] or row["overdue"]]
 
 
 def _former(connection: Connection, name: str, own: int | None = None) -> str:
@@ -225,7 +236,7 @@ def _former(connection: Connection, name: str, own: int | None = None) -> str:
 
 
 def _done(connection: Connection, change: Change) -> Change:
-    """Fill in who still goes by the old class list; take everything back in a dry run."""
+    """Fill in which models know another class list; take everything back in a dry run."""
     known = categories.class_list(connection)
     present = categories.outputs(known, len(known))
     names, merged = [one.name for one in known], [list(places) for places in present.merged]
@@ -233,9 +244,6 @@ def _done(connection: Connection, change: Change) -> Change:
         run["id"]
         for run in rounds.every_run(connection)
         if run["categories"] != names or run["environment"].get("merged", []) != merged
-    ]
-    change.rounds_out = [
-        row["id"] for row in counts.per_round(connection, now()) if row["out"] or row["overdue"]
     ]
     if change.dry_run:
         discard(connection)
