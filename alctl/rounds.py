@@ -175,7 +175,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
             own = stream(seed, "control")
             control = rounds.subset(connection, count, own, number, resend=options.resend)
             subset = subset[~np.isin(subset, control)]
-        labeled = [row[0] for row in labels.labeled_items(connection, "pool")] if model else []
+        labeled = labels.labeled_ids(connection) if model else []
         reserved = rounds.unsent_reserved(connection)
 
         def sources(ids: Ids | list[int]) -> list[Source]:

@@ -112,12 +112,20 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
     return Plan(task, config, seed, splits, fingerprint, finished, before)
 
 
-def _labeled(connection: Connection, root: str, task: Task, split: str) -> Labeled:
-    """Return the labeled items of a split, with targets for the task's class list; AlctlError if it is too short."""
+def _labeled(
+    connection: Connection, root: str, task: Task, split: str, *, known_only: bool = False
+) -> Labeled:
+    """Return the labeled items of a split, with targets for the task's class list.
+
+    If that is too short, an AlctlError; with ``known_only`` items with other classes are left out instead.
+    """
     rows = labels.labeled_items(connection, split)
-    found = items.fetch(connection, np.array([row[0] for row in rows], dtype=np.int64))
     names = categories.effective_names(connection)
     given = [_annotations(row, names) for row in rows]
+    if known_only:
+        kept = [i for i, some in enumerate(given) if {a.category for a in some} <= set(task.categories)]
+        rows, given = [rows[i] for i in kept], [given[i] for i in kept]
+    found = items.fetch(connection, np.array([row[0] for row in rows], dtype=np.int64))
     if strange := {a.category for annotations in given for a in annotations} - set(task.categories):
         named = ", ".join(sorted(strange))
         raise AlctlError(
@@ -347,6 +355,23 @@ def predictions(
     cache = cache_of(project, model.task, model.trained.config.image_size)
     some, pixels = _load(project, cache, some, Progressed(), progress)
     return score.predict(model.trained, model.task, pixels, some.targets), some.targets
+
+
+def losses(project: Project, model: Model, progress: Progress) -> tuple[list[int], score.Predictions | None]:
+    """Return the labeled items of the pool, and what the model says of each; None if there are none.
+
+    Items with a class that the model has never seen are left out.
+    """
+    with project.reading() as connection:
+        root = required_state(connection, project.folder)["root"]
+        some = _labeled(connection, root, model.task, "pool", known_only=True)
+    cache = cache_of(project, model.task, model.trained.config.image_size)
+    some, pixels = _load(project, cache, some, Progressed(), progress)
+    if not some.sources:
+        return [], None
+    return [source.id for source in some.sources], score.predict(
+        model.trained, model.task, pixels, some.targets
+    )
 
 
 def evaluate(project: Project, model: Model, split: str, progress: Progress) -> dict[str, float | None]:

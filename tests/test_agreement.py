@@ -320,7 +320,7 @@ def test_polygons_are_painted_where_they_are_also_over_the_edge(boxes):
     inside = [b for b in boxes if b[0] + b[2] > 0 and b[1] + b[3] > 0]
     for x, y, width, height in inside:
         wanted[max(0, y) : y + height, max(0, x) : x + width] = True
-    painted = similarity.painted([polygon(*b, id_=1) for b in inside], {1: 1}, SIZE)
+    painted = similarity.painted([polygon(b[0], b[1], b[2], b[3], 1) for b in inside], {1: 1}, SIZE)
     assert (painted == 1).tolist() == wanted.tolist()
 
 

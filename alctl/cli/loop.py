@@ -106,6 +106,13 @@ def select(
     resend: Annotated[
         bool, typer.Option("--resend", help="Also take images that are out with annotators, or were skipped.")
     ] = False,
+    relabel: Annotated[
+        bool,
+        typer.Option(
+            "--relabel",
+            help="Choose labeled images for a second look instead: those that annotators, or the model, disagree about.",
+        ),
+    ] = False,
     due: Annotated[
         str, typer.Option(show_default=False, help="When answers are due: 14d, 2w, 12h, or a date.")
     ] = "",
@@ -137,11 +144,18 @@ def select(
       alctl select --k 500 --strategy entropy --subset 0
       alctl select --k 200 --format label-studio --predictions
       alctl select --k 300 --annotators ann,bob,eve --overlap 0.1 --due 14d
+      alctl select --k 50 --relabel
     """  # fmt: skip
     from alctl import bundle, prelabel, rounds
     from alctl.cli import screen
+    from alctl.errors import AlctlError
     from alctl.project import open_project
+    from alctl.relabel import select as second_look
 
+    if relabel and predictions:
+        raise AlctlError(
+            "--predictions would tell annotators what the model learned from the labels in doubt"
+        )
     opened = open_project(project)
     options = rounds.SelectOptions(
         k, strategy, parameters(param or []), subset, seed, resend, device, dry_run, guard, fallback, control,
@@ -150,7 +164,9 @@ def select(
     folder = None
     formats = bundle.formats_of(opened, format, parameters(option or [], "--option"))
     with screen.bars() as progress:
-        selected = rounds.select(opened, options, progress)
+        selected = (
+            second_look(opened, options, progress) if relabel else rounds.select(opened, options, progress)
+        )
         if selected.picks and not dry_run:
             if predictions:
                 prelabel.predict_round(opened, selected.round, device, progress)
@@ -173,7 +189,11 @@ def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
     picked = len(selected.picks) - selected.reserved
     show_doubts(selected)
     if not selected.picks:
-        screen.say("nothing is left to select: every image of the pool is labeled, out, or cannot be used")
+        screen.say(
+            "no label stands out: annotators agree, and the model is surprised by none that is not out already"
+            if selected.strategy == ledger.RELABEL
+            else "nothing is left to select: every image of the pool is labeled, out, or cannot be used"
+        )
         screen.next_step("alctl status")
         return
     how = f"by {selected.strategy}" + (f" with training run {selected.run}" if selected.run else "")

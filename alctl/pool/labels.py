@@ -93,6 +93,17 @@ def undo(connection: Connection, batch: int, now: str) -> int:
     return int(scalar(connection, "SELECT count(*) FROM label WHERE import_id = :batch", batch=batch))
 
 
+def labeled_ids(connection: Connection) -> list[int]:
+    """Return the usable labeled items of the pool, by item."""
+    rows = run(
+        connection,
+        f"""SELECT c.item_id FROM {CONSENSUS} AS c
+            WHERE c.status = 'labeled' AND {membership("c.item_id", "pool")}
+              AND c.item_id NOT IN (SELECT item_id FROM unusable) ORDER BY c.item_id""",
+    )
+    return [int(row[0]) for row in rows]
+
+
 def labeled_items(connection: Connection, split: str) -> list[tuple[int, int | None, str | None]]:
     """Return item, class and annotations of the usable labeled items of a split, by item."""
     rows = run(

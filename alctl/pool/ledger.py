@@ -143,6 +143,18 @@ def items_of(connection: Connection, number: int) -> list[Mapping[str, Any]]:
     )
 
 
+def second_looks(connection: Connection) -> dict[int, tuple[int, bool]]:
+    """Return for each item that went out for a second look how often it was answered since, and whether it is out."""
+    rows = run(
+        connection,
+        f"""SELECT s.item_id, sum(s.answered), max(CASE WHEN s.answered = 0 AND s.recalled_at IS NULL THEN 1 ELSE 0 END)
+            FROM round AS r JOIN {answered(params(connection))} AS s ON s.round_id = r.id
+            WHERE r.strategy = :relabel GROUP BY s.item_id""",
+        relabel=RELABEL,
+    )
+    return {int(row[0]): (int(row[1]), bool(row[2])) for row in rows}
+
+
 def recall(connection: Connection, number: int, items: Iterable[int], now: str) -> None:
     """Take items of a round back into the pool."""
     rows, bound = as_rows(connection, items)
