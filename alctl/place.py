@@ -7,16 +7,19 @@ connection" of the project covers their folder. It says neither by itself; it do
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from alctl.errors import AlctlError
 from alctl.pool import handouts
 from alctl.project import DEFAULT_FOLDER, Project
-from alctl.server import Found, Server, checked_address, find_token
+from alctl.server import Found, Server
 
 TOOL = "label-studio"
 SWITCH = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"
 ROOT = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
+TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
+SERVICE = "alctl"
+"""Under which the token is kept in the system's keyring; the user is the server's address."""
 TITLE = 50
 """Characters that Label Studio takes."""
 UPLOAD = "or push with --upload, which sends the images themselves"
@@ -26,6 +29,48 @@ def connect(address: str, token_variable: str = "") -> Server:
     """Return a server; it has not been asked anything yet."""
     checked = checked_address(address)
     return Server(checked, find_token(checked, token_variable))
+
+
+def checked_address(address: str) -> str:
+    """Return a server's address without a slash at its end; AlctlError if it is not one, or holds a password."""
+    parts = urlsplit(address)
+    if parts.username is not None or parts.password is not None:
+        raise AlctlError(
+            "the address of the server holds a user or a password; leave them out, alctl uses a token"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise AlctlError(f"{address!r} is not the address of a server, such as http://localhost:8080")
+    if parts.query or parts.fragment:
+        raise AlctlError(f"{address!r}: give the server's address without what stands after '?' or '#'")
+    return address.rstrip("/")
+
+
+def find_token(address: str, variable: str = "") -> str:
+    """Return the token from the environment, or else from the system's keyring; it is never stored."""
+    name = variable or TOKEN_VARIABLE
+    token = os.environ.get(name, "").strip() or ("" if variable else _kept_token(address))
+    if not token:
+        raise AlctlError(
+            f"there is no token for {address}: copy one from the server's Account & Settings page (Access Token) and "
+            f"set the environment variable {name}, or keep it with `keyring set {SERVICE} {address}`"
+        )
+    if not (token.isascii() and token.isprintable()):
+        raise AlctlError(
+            f"what {name} or the keyring holds is not a token: it has characters that no token has"
+        )
+    return token
+
+
+def _kept_token(address: str) -> str:
+    try:
+        import keyring
+        import keyring.errors
+    except ImportError:
+        return ""
+    try:
+        return (keyring.get_password(SERVICE, address) or "").strip()
+    except keyring.errors.KeyringError:  # a machine without any keyring
+        return ""
 
 
 def default_title(project: Project) -> str:

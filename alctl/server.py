@@ -4,19 +4,14 @@ Whatever goes wrong on the way is an AlctlError, and the token is in none of the
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from alctl.errors import AlctlError
 
-TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
-SERVICE = "alctl"
-"""Under which the token is kept in the system's keyring; the user is the server's address."""
 TIMEOUT = 60.0
 """Seconds that one request may take."""
 PAGE = 500
@@ -44,48 +39,6 @@ class Found(NamedTuple):
     id: int
     title: str
     label_config: str
-
-
-def checked_address(address: str) -> str:
-    """Return a server's address without a slash at its end; AlctlError if it is not one, or holds a password."""
-    parts = urlsplit(address)
-    if parts.username is not None or parts.password is not None:
-        raise AlctlError(
-            "the address of the server holds a user or a password; leave them out, alctl uses a token"
-        )
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise AlctlError(f"{address!r} is not the address of a server, such as http://localhost:8080")
-    if parts.query or parts.fragment:
-        raise AlctlError(f"{address!r}: give the server's address without what stands after '?' or '#'")
-    return address.rstrip("/")
-
-
-def find_token(address: str, variable: str = "") -> str:
-    """Return the token from the environment, or else from the system's keyring; it is never stored."""
-    name = variable or TOKEN_VARIABLE
-    token = os.environ.get(name, "").strip() or ("" if variable else _kept_token(address))
-    if not token:
-        raise AlctlError(
-            f"there is no token for {address}: copy one from the server's Account & Settings page (Access Token) and "
-            f"set the environment variable {name}, or keep it with `keyring set {SERVICE} {address}`"
-        )
-    if not (token.isascii() and token.isprintable()):
-        raise AlctlError(
-            f"what {name} or the keyring holds is not a token: it has characters that no token has"
-        )
-    return token
-
-
-def _kept_token(address: str) -> str:
-    try:
-        import keyring
-        import keyring.errors
-    except ImportError:
-        return ""
-    try:
-        return (keyring.get_password(SERVICE, address) or "").strip()
-    except keyring.errors.KeyringError:  # a machine without any keyring
-        return ""
 
 
 class Server:
@@ -303,20 +256,14 @@ class Server:
             raise self._refused(to, answer.status_code, answer.text, answer.headers) from None
         except httpx.TimeoutException:
             raise AlctlError(
-                f"{self.address} took more than {self._timeout:.0f} seconds to {to}; it may still be at it, "
-                "so look there before trying again"
+                f"{self.address} took more than {self._timeout:.0f} seconds to {to}; try again, which does nothing twice"
             ) from None
         except httpx.HTTPError as error:
             reason = self._scrubbed(str(error)) or type(error).__name__
             raise AlctlError(
                 f"cannot reach {self.address} ({reason}); is Label Studio running there?"
             ) from None
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-            ParsingError,
-        ) as error:  # what the SDK makes of nonsense
+        except (*_NONSENSE, ParsingError) as error:
             reason = self._scrubbed(f"{type(error).__name__}: {error}".splitlines()[0])
             raise AlctlError(
                 f"{self.address} was asked to {to}, and its answer makes no sense ({reason}); is it a Label Studio?"
@@ -343,6 +290,8 @@ class Server:
         return AlctlError(f"{self.address} was asked to {to}, but {why}{f' ({said})' if said else ''}")
 
 
+_NONSENSE = (ValueError, TypeError, AttributeError)
+"""What the SDK raises where an answer is not what it expects."""
 _ONCE: dict[str, Any] = {"request_options": {"max_retries": 0}}
 """For what must not happen twice: the SDK would send it again when an answer gets lost."""
 

@@ -86,7 +86,7 @@ WORDS: dict[str, list[str]] = {
     "export": ["1"], "import-labels": ["no.csv"], "undo-import": ["1"], "predict": ["--out", "p.csv"],
     "simulate": ["no-such-folder"], "demo": ["full"],
     "restore": ["no.zip"], "history": ["1"], "classes add": ["x"], "classes rename": ["x", "y"],
-    "classes merge": ["x", "y"],
+    "classes merge": ["x", "y"], "push": ["1", "--to", "http://localhost"], "pull": ["1"],
 }  # fmt: skip
 """What a command cannot do without, chosen so that it fails where there is nothing."""
 

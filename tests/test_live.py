@@ -31,18 +31,18 @@ TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_an_address_loses_its_last_slash_and_keeps_its_path():
-    assert server.checked_address("https://labels.example.com/team/") == "https://labels.example.com/team"
+    assert place.checked_address("https://labels.example.com/team/") == "https://labels.example.com/team"
 
 
 @pytest.mark.parametrize("address", ["localhost:8080", "ftp://host", "http://", "", "http://host/?a=1"])
 def test_what_is_not_the_address_of_a_server_is_refused(address):
     with pytest.raises(AlctlError, match="server"):
-        server.checked_address(address)
+        place.checked_address(address)
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated():
     with pytest.raises(AlctlError, match="leave them out") as refused:
-        server.checked_address("http://ann:secret@localhost:8080")
+        place.checked_address("http://ann:secret@localhost:8080")
     assert "secret" not in str(refused.value)
 
 
@@ -50,22 +50,22 @@ def test_a_missing_token_is_asked_for_by_the_name_of_its_variable(monkeypatch):
     monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(AlctlError, match=r"LABEL_STUDIO_API_KEY.*keyring set alctl http://host"):
-        server.find_token("http://host")
+        place.find_token("http://host")
     with pytest.raises(AlctlError, match="environment variable MINE"):
-        server.find_token("http://host", "MINE")
+        place.find_token("http://host", "MINE")
 
 
 def test_the_token_comes_from_the_environment_without_the_line_end_of_a_file(monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", f"{TOKEN}\n")
     monkeypatch.setenv("MINE", "other")
-    assert server.find_token("http://host") == TOKEN
-    assert server.find_token("http://host", "MINE") == "other"
+    assert place.find_token("http://host") == TOKEN
+    assert place.find_token("http://host", "MINE") == "other"
 
 
 def test_a_token_with_strange_characters_is_refused_unseen(monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "schlüssel")
     with pytest.raises(AlctlError, match="not a token") as refused:
-        server.find_token("http://host")
+        place.find_token("http://host")
     assert "schl" not in str(refused.value)
 
 
@@ -81,9 +81,9 @@ def test_without_the_variable_the_system_s_keyring_is_asked(monkeypatch):
     monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
     keyring.set_keyring(backend())
     try:
-        assert server.find_token("http://host") == TOKEN
+        assert place.find_token("http://host") == TOKEN
         with pytest.raises(AlctlError, match="there is no token for http://other"):
-            server.find_token("http://other")
+            place.find_token("http://other")
     finally:
         keyring.set_keyring(before)
 

@@ -23,7 +23,7 @@ from alctl.pool import counts, handouts
 from alctl.pool.handouts import Handout
 from alctl.progress import Progress
 from alctl.project import Project
-from alctl.server import Server, Stub, checked_address
+from alctl.server import Server, Stub
 
 CHUNK = 100
 """Tasks whose annotations are fetched in one request."""
@@ -119,7 +119,7 @@ def _handout(project: Project, number: int, address: str) -> Handout:
     """Return where the round was pushed to; AlctlError if nowhere, or to several places."""
     with project.reading() as connection:
         found = handouts.find(connection, round_id=number, tool=place.TOOL)
-    base = checked_address(address) if address else ""
+    base = place.checked_address(address) if address else ""
     pushed = [row for row in found if place.is_address(row.place) and base in ("", place.split(row.place)[0])]
     if not pushed:
         raise AlctlError(
