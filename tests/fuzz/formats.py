@@ -11,6 +11,7 @@ one so far is a test in tests/test_fuzz.py. benchmarks/results/fuzz.md says how 
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import atheris
 
@@ -36,7 +37,7 @@ INNER = {
     "folders": ("cat/a.png", {}),
 }
 """Formats that read a folder: which of its files the bytes are, and what else is in it."""
-OPTIONS = {"voc": {"origin": 1}, "label-studio": {"keypoints": "nose,tail"}, "csv-objects": {"label": "cat"}}
+OPTIONS: dict[str, dict[str, Any]] = {"voc": {"origin": 1}, "label-studio": {"keypoints": "nose,tail"}, "csv-objects": {"label": "cat"}}
 SECOND = {"yolo": "data.yaml", "masks": "labelmap.txt"}
 """A second file that every other input becomes."""
 
