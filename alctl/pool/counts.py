@@ -116,6 +116,10 @@ def broken_invariants(connection: Connection) -> list[str]:
         "a label has neither a class, nor annotations, nor a status that needs none": (
             "SELECT 1 FROM label WHERE status = 'labeled' AND category_id IS NULL AND annotations IS NULL"
         ),
+        "an item that was never labeled went out for a second look": (
+            """SELECT 1 FROM selection AS s JOIN round AS r ON r.id = s.round_id AND r.strategy = 'relabel'
+               WHERE NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item_id = s.item_id)"""
+        ),
         "the class list has gaps": "SELECT count(*) FROM category HAVING count(*) <> coalesce(max(id), 0)",
         "a class was merged into one that is merged itself": (
             "SELECT 1 FROM category AS c JOIN category AS t ON t.id = c.merged_into WHERE t.merged_into IS NOT NULL"

@@ -11,6 +11,7 @@ from alctl.pool.bulk import as_rows, mappings, run
 from alctl.pool.ids import Ids, RandomOrder
 from alctl.pool.items import size
 from alctl.pool.labels import CONSENSUS, IN_FORCE
+from alctl.pool.ledger import ITS_OWN, RELABEL
 from alctl.schema import round_
 
 _BLOCK = 8_192
@@ -27,7 +28,9 @@ def rounds_learned(connection: Connection) -> dict[int, int]:
     rows = run(
         connection,
         """SELECT t.run_id, max(s.round_id) FROM training_item AS t
-           JOIN selection AS s ON s.item_id = t.item_id GROUP BY t.run_id""",
+           JOIN selection AS s ON s.item_id = t.item_id JOIN round AS r ON r.id = s.round_id
+           WHERE r.strategy <> :relabel GROUP BY t.run_id""",
+        relabel=RELABEL,
     )
     return {int(row[0]): int(row[1]) for row in rows}
 
@@ -40,7 +43,9 @@ def labels_per_class(connection: Connection) -> list[Mapping[str, Any]]:
             JOIN {CONSENSUS} AS c ON c.item_id = s.item_id JOIN category AS g ON g.id = c.category_id
             WHERE c.status = 'labeled' AND s.item_id NOT IN (SELECT item_id FROM reserved)
               AND s.item_id NOT IN (SELECT item_id FROM unusable)
+              AND s.round_id NOT IN (SELECT id FROM round WHERE strategy = :relabel) AND {ITS_OWN}
             GROUP BY s.round_id, g.id, g.name ORDER BY s.round_id, g.id""",
+        relabel=RELABEL,
     )
 
 
@@ -107,9 +112,11 @@ def learned_before(connection: Connection, number: int) -> Ids:
         f"""SELECT c.item_id FROM {CONSENSUS} AS c WHERE c.status = 'labeled'
               AND c.item_id NOT IN (SELECT item_id FROM reserved)
               AND c.item_id NOT IN (SELECT item_id FROM unusable)
-              AND c.item_id NOT IN (SELECT item_id FROM selection WHERE round_id >= :number)
+              AND c.item_id NOT IN (SELECT s.item_id FROM selection AS s JOIN round AS r ON r.id = s.round_id
+                WHERE s.round_id >= :number AND (r.strategy <> :relabel OR r.id = :number))
             ORDER BY c.item_id""",
         number=number,
+        relabel=RELABEL,
     )
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
 

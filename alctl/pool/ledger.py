@@ -21,6 +21,10 @@ RELABEL = "relabel"
 """The strategy of a round that sends labeled items out for a second look."""
 _NEVER_REPLACED = 2**31 - 1
 
+ITS_OWN = """(s.recalled_at IS NULL OR NOT EXISTS (
+    SELECT 1 FROM selection AS n WHERE n.item_id = s.item_id AND n.round_id > s.round_id))"""
+"""Whether an answer to a selection ``s`` is its round's: not that of a later round, which took up what this one recalled."""
+
 
 def newest_label(connection: Connection) -> int:
     """Return the number of the newest label; 0 if there is none."""
@@ -43,7 +47,7 @@ def after(of_round: Mapping[int, Mapping[str, Any]], column: str) -> str:
 def answered(of_round: Mapping[int, Mapping[str, Any]]) -> str:
     """Return SQL for every selection with ``answered``: 1 if any answer came since, or the item cannot be used."""
     return f"""(SELECT s.round_id, s.item_id, s.recalled_at,
-        CASE WHEN a.newest > {after(of_round, "s.round_id")} THEN 1 ELSE 0 END AS answered
+        CASE WHEN a.newest > {after(of_round, "s.round_id")} AND {ITS_OWN} THEN 1 ELSE 0 END AS answered
       FROM selection AS s LEFT JOIN (SELECT item_id, max(newest) AS newest FROM (
         SELECT l.item_id, l.id AS newest FROM label AS l JOIN import_batch AS b ON b.id = l.import_id
           WHERE b.undone_at IS NULL
@@ -103,7 +107,7 @@ def _outcomes(connection: Connection, consensus: str, numbers: Iterable[int]) ->
             FROM selection AS s LEFT JOIN {consensus} AS c ON c.item_id = s.item_id
             LEFT JOIN unusable AS u ON u.item_id = s.item_id
             WHERE s.round_id IN (SELECT value FROM {rows} AS v)
-              AND (u.item_id IS NOT NULL OR c.item_id IS NOT NULL)
+              AND (u.item_id IS NOT NULL OR c.item_id IS NOT NULL) AND {ITS_OWN}
             GROUP BY s.round_id, state""",
         ids=bound,
     )
@@ -114,7 +118,7 @@ def answers(connection: Connection, of_round: Mapping[int, Mapping[str, Any]]) -
     rows = run(
         connection,
         f"""SELECT s.round_id, f.annotator, count(*) FROM selection AS s JOIN {IN_FORCE} AS f ON f.item_id = s.item_id
-            WHERE f.id > {after(of_round, "s.round_id")} GROUP BY s.round_id, f.annotator
+            WHERE f.id > {after(of_round, "s.round_id")} AND {ITS_OWN} GROUP BY s.round_id, f.annotator
             ORDER BY s.round_id, f.annotator""",
     )
     return [(int(row[0]), str(row[1]), int(row[2])) for row in rows]
@@ -127,7 +131,7 @@ def answers_of(
     rows = run(
         connection,
         f"""SELECT s.item_id, f.annotator FROM selection AS s JOIN {IN_FORCE} AS f ON f.item_id = s.item_id
-            WHERE s.round_id = :number AND f.id > {after(of_round, "s.round_id")}""",
+            WHERE s.round_id = :number AND f.id > {after(of_round, "s.round_id")} AND {ITS_OWN}""",
         number=number,
     )
     return {(int(row[0]), str(row[1])) for row in rows}
