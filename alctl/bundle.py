@@ -4,22 +4,23 @@ It follows from the database and the image files alone, so it can be made again,
 """
 
 import csv
+import glob
 import io
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 from sqlalchemy import Connection
 
 from alctl import objects
-from alctl.annotation import Annotation, Assignment
+from alctl.annotation import Annotation, Assignment, Category
 from alctl.errors import AlctlError
 from alctl.format import FORMATS, LabelFormat, safe_cell
 from alctl.images import BrokenImages, Source
@@ -28,14 +29,21 @@ from alctl.pool import categories, handouts, ledger, predictions, rounds, settin
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.sheet import SHEET, contact_sheet, thumbs
+from alctl.untouched import marks_of_export, refuse_to_lose, refuse_to_lose_answers, untouched_in_export
 
 Images = Literal["link", "symlink", "copy", "none"]
 COLUMNS = ("item", "path", "image", "label", "annotator", "status", "seconds", "rank", "score", "why")
 CONTROL = "control"
 """Why an item was picked that is there to compare the strategy with."""
-_OURS = frozenset({"manifest.json", "contact_sheet.jpg", "images"})
-_BESIDE = re.compile(r"label-studio\.xml|label-studio-[0-9]+\.json|cvat-labels\.json")
-"""What formats write beside their file."""
+PARTIAL = ".partial"
+"""How the hidden folder ends in which an export is made."""
+_NEEDED = {
+    "classification": {"category"},
+    "detection": {"bbox", "polygons", "mask"},
+    "pose": {"keypoints"},
+    "segmentation": {"polygons", "mask"},
+}
+"""Of which a format has to carry something, by the project's task."""
 _LONGEST = 240
 """Bytes of a file name after its item; file systems take 255 in all."""
 
@@ -62,117 +70,151 @@ def export(
     """
     folder = target or folder_of(project, number)
     place = str(folder.absolute()) if target else folder.relative_to(project.folder).as_posix()
-    with project.reading() as connection:
-        row = rounds.round_row(connection, number)
-        if row is None:
-            last = rounds.next_round(connection) - 1
-            raise AlctlError(
-                f"there is no round {number}; "
-                + (f"the last one is {last}" if last else "none was selected yet")
-            )
-        picks = rounds.picks(connection, number, recalled=False)
-        if not picks:
-            raise AlctlError(f"round {number} was recalled; nothing of it is out with annotators")
-        shares = ledger.shares_of(connection, number)
-        state = required_state(connection, project.folder)
-        root = state["root"]
-        tools = _tools(connection, number, place, formats)
-        said = predictions.of_round(connection, number)
-        classes = categories.as_categories(connection, living=True)
-        every, effective = categories.categories(connection), categories.effective_names(connection)
-    blind = row["strategy"] == ledger.RELABEL or any(pick["why"] == CONTROL for pick in picks)
-    listed = _blinded(picks) if blind else picks
-    tables = _tables(listed, shares)
-    _refuse_to_lose(folder, tables, {file_name(pick) for pick in picks}, set(map(file_of, tools)))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        partial.chmod(0o755)
-        for name, table in tables.items():
-            (partial / name).write_text(table, encoding="utf-8", newline="")
-        (partial / "manifest.json").write_text(_manifest(row, picks, every), encoding="utf-8")
-        sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in listed]
-        _place(partial / "images", listed, sources, images)
-        ranked = [pick for pick in listed if pick["rank"] is not None][:SHEET] or listed[:SHEET]
-        thumbnails = _shown(sources[: len(ranked)], number, progress)
-        contact_sheet(ranked, thumbnails).save(partial / "contact_sheet.jpg", quality=85)
-        given = [_assignment(pick, number, said.get(pick["item_id"]), effective) for pick in listed]
-        for tool in tools:
-            tool.hand_out(given, partial / file_of(tool), classes, state["task"])
-        _refuse_to_lose_answers(folder, partial)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    with project.writing("export") as connection:
-        for name in ("csv", *map(name_of, tools)):
-            handouts.add(connection, round_id=number, tool=name, place=place, now=now())
+    with project.held("export", "export.lock"):
+        with project.reading() as connection:
+            out = _look(connection, project.folder, number, place, formats)
+            untouched = untouched_in_export(connection, folder)
+        tools = {file_of(name, tool) for name, tool in out.tools.items()}
+        refuse_to_lose(folder, out.tables, tools, out.names, untouched)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*{PARTIAL}"):
+            shutil.rmtree(stale)  # of an export that was killed
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
+        try:
+            partial.chmod(0o755)
+            _write(partial, out, images, progress)
+            refuse_to_lose_answers(folder, partial, untouched)
+            with project.writing("export") as connection:
+                handouts.add_files(connection, set(marks_of_export(partial).values()))
+                for name in ("csv", *out.tools):
+                    handouts.add(connection, round_id=number, tool=name, place=place, now=now())
+            if folder.exists():
+                shutil.rmtree(folder)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
+class _Out(NamedTuple):
+    """A round on its way out, as the database has it."""
+
+    row: Mapping[str, Any]
+    picks: Sequence[Mapping[str, Any]]
+    listed: Sequence[Mapping[str, Any]]
+    """The picks as annotators may see them."""
+    names: AbstractSet[str]
+    """The files of all images that ever were in the round."""
+    tables: Mapping[str, str]
+    tools: Mapping[str, LabelFormat]
+    given: Sequence[Assignment]
+    root: str
+    task: str
+    classes: Sequence[Category]
+    """Those that labels may have."""
+    every: Sequence[str]
+
+
+def _look(connection: Connection, project: Path, number: int, place: str, formats: Sequence[str]) -> _Out:
+    """Read everything about a round that its files tell."""
+    row = rounds.round_row(connection, number)
+    if row is None:
+        last = rounds.next_round(connection) - 1
+        raise AlctlError(
+            f"there is no round {number}; " + (f"the last one is {last}" if last else "none was selected yet")
+        )
+    picks = rounds.picks(connection, number, recalled=False)
+    if not picks:
+        raise AlctlError(f"round {number} was recalled; nothing of it is out with annotators")
+    state = required_state(connection, project)
+    blind = row["strategy"] == ledger.RELABEL or any(pick["why"] == CONTROL for pick in picks)
+    listed = _blinded(picks) if blind else picks
+    said, names = predictions.of_round(connection, number), categories.effective_names(connection)
+    earlier = [found.tool for found in handouts.find(connection, round_id=number) if found.place == place]
+    return _Out(
+        row,
+        picks,
+        listed,
+        {file_name(pick) for pick in rounds.picks(connection, number)},
+        _tables(listed, ledger.shares_of(connection, number)),
+        {name: _tool(connection, name) for name in sorted({*formats, *earlier} - {"csv"})},
+        [_assignment(pick, number, said.get(pick["item_id"]), names) for pick in listed],
+        state["root"],
+        state["task"],
+        categories.as_categories(connection, living=True),
+        categories.categories(connection),
+    )
+
+
+def _write(folder: Path, out: _Out, images: Images, progress: Progress) -> None:
+    """Write all files of a round."""
+    for name, table in out.tables.items():
+        (folder / name).write_text(table, encoding="utf-8", newline="")
+    (folder / "manifest.json").write_text(_manifest(out.row, out.picks, out.every), encoding="utf-8")
+    sources = [Source(pick["item_id"], f"{out.root}/{pick['path']}", pick["digest"]) for pick in out.listed]
+    _place(folder / "images", out.listed, sources, images)
+    ranked = [pick for pick in out.listed if pick["rank"] is not None][:SHEET] or out.listed[:SHEET]
+    thumbnails = _shown(sources[: len(ranked)], out.row["id"], progress)
+    contact_sheet(ranked, thumbnails).save(folder / "contact_sheet.jpg", quality=85)
+    for name, tool in out.tools.items():
+        tool.hand_out(out.given, folder / file_of(name, tool), out.classes, out.task)
+
+
 def formats_of(project: Project, given: str, options: Mapping[str, str]) -> list[str]:
-    """Return the names in "label-studio,cvat"; options go to the only one and are remembered by the project."""
-    names = [name.strip() for name in given.split(",") if name.strip()]
+    """Return the names in "label-studio,cvat", each of which can hold the project's labels.
+
+    Options go to the only one and are remembered by the project.
+    """
+    names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
     kinds = {name: FORMATS.load(name) for name in names}
+    with project.reading() as connection:
+        task = required_state(connection, project.folder)["task"]
+        classes = categories.as_categories(connection, living=True)
+        tools = {name: _tool(connection, name, options) for name in names}
+    if options and len(names) != 1:
+        raise AlctlError("--option needs exactly one --format that it is for")
+    for name in kinds.keys() - {"csv"}:
+        if not _NEEDED[task] & kinds[name].carries:
+            raise AlctlError(
+                f"{name} cannot hold what the task of this project, {task}, asks for; choose another --format"
+            )
+        with tempfile.TemporaryDirectory() as folder:  # better now than after a round was selected for it
+            tools[name].hand_out([], Path(folder) / file_of(name, tools[name]), classes, task)
     if options:
-        if len(names) != 1:
-            raise AlctlError("--option needs exactly one --format that it is for")
         with project.writing("export") as connection:
             known = settings.read(connection, f"format.{names[0]}") or {}
-            configured(kinds[names[0]], {**known, **options}, f"format {names[0]!r}")
             settings.write(connection, f"format.{names[0]}", {**known, **options})
     return names
 
 
-def name_of(tool: LabelFormat) -> str:
-    """Return the name of a format."""
-    return type(tool).__module__.rpartition(".")[2].replace("_", "-")
-
-
-def file_of(tool: LabelFormat) -> str:
+def file_of(name: str, tool: LabelFormat) -> str:
     """Return the name of a format's file or folder in an export."""
-    return f"{name_of(tool)}{tool.suffix}"
+    return f"{name}{tool.suffix}"
 
 
-def _tools(connection: Connection, number: int, place: str, formats: Sequence[str]) -> list[LabelFormat]:
-    """Return the formats asked for now and those of earlier exports to the same place, with remembered options."""
-    earlier = [found.tool for found in handouts.find(connection, round_id=number) if found.place == place]
-    names = sorted({*formats, *earlier} - {"csv"})
-    return [
-        configured(FORMATS.load(name), settings.read(connection, f"format.{name}") or {}, f"format {name!r}")
-        for name in names
-    ]
+def _tool(
+    connection: Connection, name: str, options: Mapping[str, str] = MappingProxyType({})
+) -> LabelFormat:
+    """Return a format with the options that the project remembers, and these."""
+    known = settings.read(connection, f"format.{name}") or {}
+    return configured(FORMATS.load(name), {**known, **options}, f"format {name!r}")
 
 
 def _assignment(
     pick: Mapping[str, Any],
     number: int,
-    said: tuple[int | None, str | None] | None,
+    said: predictions.Said | None,
     names: Sequence[str],
 ) -> Assignment:
     predicted: tuple[Annotation, ...] | None = None
-    if said is not None:
-        category_id, text = said
-        predicted = (
-            (Annotation(names[category_id - 1]),) if category_id else objects.named(text or "[]", names)
-        )
+    if said is not None and said.category_id:
+        predicted = (Annotation(names[said.category_id - 1]),)
+    elif said is not None:
+        predicted = objects.named(said.annotations or "[]", names)
     return Assignment(
         pick["item_id"], pick["path"], f"images/{file_name(pick)}", pick["width"] or 0, pick["height"] or 0, number,
-        pick["digest"].hex(), pick["score"], predicted,
+        pick["digest"].hex(), pick["score"], predicted, f"run {said.run_id}" if said and said.run_id else "",
     )  # fmt: skip
-
-
-def _refuse_to_lose_answers(folder: Path, partial: Path) -> None:
-    """Stop if a tool's file in the folder is not as it was exported: somebody has worked in it."""
-    for path in sorted(folder.rglob("*")) if folder.exists() else ():
-        name = path.relative_to(folder)
-        if path.is_dir() or name.parts[0] in _OURS:
-            continue
-        if not (partial / name).is_file() or (partial / name).read_bytes() != path.read_bytes():
-            raise AlctlError(
-                f"{path} is not as it was exported; import it first, or export to another folder with --to"
-            )
 
 
 def _shown(sources: Sequence[Source], number: int, progress: Progress) -> list[Image.Image | None]:
@@ -184,8 +226,8 @@ def _shown(sources: Sequence[Source], number: int, progress: Progress) -> list[I
         path = next(source.path for source in sources if source.id == item)
         count = f"{len(broken.reasons):,} images of round {number}"
         raise AlctlError(
-            f"{count} cannot be shown any more; put the files back as they were indexed. "
-            f"The first is item {item}, {path}: {reason}"
+            f"{count} cannot be shown any more; put the files back as they were indexed, or take the images out of the "
+            f"round with `alctl recall {number} --item {item}`. The first is item {item}, {path}: {reason}"
         ) from broken
 
 
@@ -204,33 +246,6 @@ def _tables(listed: Sequence[Mapping[str, Any]], shares: Mapping[str, Sequence[i
         file: _table([pick for pick in listed if pick["item_id"] in mine], annotator)
         for file, annotator, mine in zip(ledger.tables([*shares]), shares, own, strict=True)
     }
-
-
-def _refuse_to_lose(
-    folder: Path, tables: Mapping[str, str], names: AbstractSet[str], theirs: AbstractSet[str]
-) -> None:
-    """Stop if the folder holds a table that somebody has filled in, or things that are not an export."""
-    if not folder.exists():
-        return
-    existing = {folder / name: text for name, text in tables.items() if (folder / name).is_file()}
-    if not existing:
-        raise AlctlError(f"{folder} exists and is not an export of alctl; choose another folder with --to")
-    images = (
-        {entry.name for entry in (folder / "images").iterdir()} if (folder / "images").is_dir() else set()
-    )
-    here = {entry.name for entry in folder.iterdir()}
-    if strange := sorted(
-        {name for name in here - _OURS - set(tables) - theirs if not _BESIDE.fullmatch(name)}
-        | (images - names)
-    ):
-        raise AlctlError(
-            f"{folder} holds {strange[0]!r}, which is not alctl's; move it away, or export with --to"
-        )
-    for file, table in existing.items():
-        if file.read_bytes() != table.encode():
-            raise AlctlError(
-                f"{file} has been filled in or changed; import it first, or export to another folder with --to"
-            )
 
 
 def file_name(pick: Mapping[str, Any]) -> str:
@@ -303,7 +318,9 @@ def _place(folder: Path, picks: Sequence[Mapping[str, Any]], sources: Sequence[S
             else:
                 shutil.copyfile(real, target)
         except OSError as error:
-            raise AlctlError(f"cannot export {source.path} to {target}: {error.strerror}") from error
+            gone = not os.path.lexists(source.path)
+            hint = "; if the images have moved, run `alctl relink NEW_FOLDER`" if gone else ""
+            raise AlctlError(f"cannot export {source.path} to {target}: {error.strerror}{hint}") from error
 
 
 def _link_or_copy(source: str, target: Path) -> None:

@@ -25,6 +25,7 @@ class CocoFile:
 
     def __init__(self, stream: IO[bytes], name: str, *, empty: bool, handed_out: str) -> None:
         self._stream, self._name, self._empty, self._handed_out = stream, name, empty, handed_out
+        self._given = False
         ids = Ids()
         self._images = Table(stream, name, ids, ("id",))
         self._annotations = Table(stream, name, ids, ("id", "image_id"))
@@ -67,13 +68,17 @@ class CocoFile:
                 found = jsonstream.values(piece.text, self._name, piece.offset)
                 if piece.key == "categories":
                     self._categories += found
-                elif piece.key == "info" and _description(found[:1]) == f"alctl: {self._handed_out}":
-                    raise AlctlError(
-                        f"{self._name} is the file that annotators were given, with no answers of theirs in it; import the "
-                        "file that their tool exports"
-                    )
+                elif piece.key == "info":
+                    self._given = _description(found[:1]) == f"alctl: {self._handed_out}"
         self._images.close()
         self._annotations.close()
+        if self._given and not len(
+            self._annotations
+        ):  # a tool that keeps the description may have added some
+            raise AlctlError(
+                f"{self._name} is the file that annotators were given, with no answers of theirs in it; import the "
+                "file that their tool exports"
+            )
 
     def _check(self, piece: Piece, key: str) -> None:
         if key in ("images", "annotations", "categories"):

@@ -1,7 +1,7 @@
 """Label files in: every problem of the whole file is found first; then it is taken whole, or not at all."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from alctl import fitting, matching
+from alctl.annotation import LabeledImage, Note, Record
 from alctl.errors import AlctlError
-from alctl.format import LabelFormat, safe_cell
+from alctl.format import safe_cell
 from alctl.incoming import digest_of, reader_for, recognised
 from alctl.intake import ClassList, Intake, Problem
 from alctl.plugins import Plugins
@@ -18,11 +19,13 @@ from alctl.pool import items, labels, rounds, staging
 from alctl.pool.bulk import discard
 from alctl.progress import Progress, silent
 from alctl.project import Project, now, required_state
+from alctl.untouched import untouched
 
 T = TypeVar("T")
 SHOWN = 20
 """Problems in an error message; --json and the rejected file hold all of them."""
 AUTO = "auto"
+UNTOUCHED = "files are as they were handed out and were left: nobody has worked in them yet"
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def import_labels(
 ) -> Imported:
     """Take the labels of a file, all or nothing; BadRowsError lists every problem unless ``skip_bad``."""
     result = Imported(str(file), options.format)
+    with project.reading() as connection:
+        left = untouched(connection, file)
     if options.format == AUTO:
         result.format, result.recognised = recognised(file, options.options)
     with project.writing("import-labels") as connection:
@@ -126,7 +131,8 @@ def import_labels(
             result.earlier = earlier["id"]
             result.unchanged = sum(earlier["counts"].values())
             return result
-        problems = _take(connection, project, reader, options, result, progress)
+        records = _worked_on(reader.read(file), left)
+        problems = _take(connection, project, records, options, result, progress)
         counts = staging.decide_fates(connection)
         taken = {
             fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside", "outdated")
@@ -155,7 +161,7 @@ def import_labels(
 def _take(
     connection: Connection,
     project: Project,
-    reader: LabelFormat,
+    records: Iterable[Record],
     options: ImportOptions,
     result: Imported,
     progress: Progress,
@@ -166,7 +172,7 @@ def _take(
     task = required_state(connection, project.folder)["task"]
     result.trainable = task in Plugins("alctl.tasks", object).names()
     intake = Intake(task, classes, options.annotator)
-    staging.stage(connection, _counted(intake.rows(reader.read(file)), progress))
+    staging.stage(connection, _counted(intake.rows(records), progress))
     if not intake.answers and not intake.refused:
         held = intake.nothing()
         raise AlctlError(f"{file} holds no label that could be imported{f' ({held})' if held else ''}")
@@ -176,6 +182,7 @@ def _take(
     leave = (options.unknown_images or ("refuse" if result.format == "csv" else "leave")) == "leave"
     staging.find_problems(connection, ambiguous, leave_unknown=leave)
     fitting.fit(connection, intake)
+    staging.find_repeats(connection)
     problems = [*intake.refused, *_explain(connection, ambiguous)]
     problems.sort(key=lambda problem: (problem.where, problem.line))
     if problems and not options.skip_bad:
@@ -188,6 +195,18 @@ def _take(
     items.learn_keypoints(connection, classes.keypoints)
     result.rejected, result.notes = problems, dict(intake.notes)
     return problems
+
+
+def _worked_on(records: Iterable[Record], alone: Collection[str]) -> Iterator[Record]:
+    """Leave out the answers in files that are still as annotators got them: what the model said is no answer."""
+    left = 0
+    for record in records:
+        if isinstance(record, LabeledImage) and record.where in alone:
+            left += 1
+        else:
+            yield record
+    if left:
+        yield Note(UNTOUCHED, left)
 
 
 def _counted(rows: Iterable[T], progress: Progress) -> Iterator[T]:

@@ -13,9 +13,7 @@ from alctl.errors import AlctlError
 from alctl.format import FORMATS, LabelFormat
 from alctl.plugins import configured
 from alctl.pool import settings
-
-PHOTOGRAPHS = (".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-"""Files that hold no labels. A PNG may be a mask."""
+from alctl.untouched import PHOTOGRAPHS, digest_of_file, readable
 
 
 def recognised(file: Path, options: Mapping[str, str] | None = None) -> tuple[str, str]:
@@ -72,22 +70,15 @@ def digest_of(file: Path, reading: Mapping[str, Any]) -> str:
 
     Of a folder, of the names of all its files, the sizes of photographs, and the bytes of the others.
     """
-    try:
-        digest = _digest_of_folder(file) if file.is_dir() else _digest_of_file(file)
+    with readable(file):
+        digest = _digest_of_folder(file) if file.is_dir() else digest_of_file(file)
         told = {name: value for name, value in reading.items() if value}
         if told:
             digest.update(json.dumps(told, sort_keys=True).encode())
         for value in map(str, told.values()):
             if "." in value and Path(value).is_file():
-                digest.update(_digest_of_file(Path(value)).digest())
+                digest.update(digest_of_file(Path(value)).digest())
         return str(digest.hexdigest())
-    except OSError as error:
-        raise AlctlError(f"cannot read {file}: {error.strerror}") from error
-
-
-def _digest_of_file(file: Path) -> Any:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256")
 
 
 def _digest_of_folder(folder: Path) -> Any:
@@ -96,5 +87,5 @@ def _digest_of_folder(folder: Path) -> Any:
         if path.is_file():
             digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
             if path.suffix.lower() not in PHOTOGRAPHS:
-                digest.update(_digest_of_file(path).digest())
+                digest.update(digest_of_file(path).digest())
     return digest

@@ -8,7 +8,7 @@ from torch import Tensor
 from alctl import objects
 from alctl.errors import AlctlError
 from alctl.images import BrokenImages
-from alctl.pool import items, predictions, rounds
+from alctl.pool import items, ledger, predictions, rounds
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.runs import cache_of, required_model, source_of
@@ -21,12 +21,19 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
 
     A round that was handed out with predictions keeps them: annotators have corrected those.
     """
-    model = required_model(project, device)
     with project.reading() as connection:
-        if rounds.round_row(connection, number) is None:
+        row = rounds.round_row(connection, number)
+        if row is None:
             raise AlctlError(f"there is no round {number}")
+        if row["strategy"] == ledger.RELABEL:
+            raise AlctlError(
+                f"round {number} is a second look; predictions would tell annotators what the model learned from the "
+                "labels in doubt"
+            )
         if known := predictions.of_round(connection, number):
             return len(known)
+    model = required_model(project, device)
+    with project.reading() as connection:
         root = required_state(connection, project.folder)["root"]
         picks = np.array([pick["item_id"] for pick in rounds.picks(connection, number)], dtype=np.int64)
         found = items.fetch(connection, picks)
@@ -49,7 +56,7 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
         text = None if whole else objects.dumps(things, ordered=True)
         rows.append((item.id, whole[0] if whole else None, text))
     with project.writing("predictions") as connection:
-        predictions.write(connection, number, rows)
+        predictions.write(connection, number, rows, model.run["id"])
     return len(rows)
 
 

@@ -200,6 +200,13 @@ handout = Table(
     Column("created_at", String(32), nullable=False),
 )
 
+handed_out = Table(
+    "handed_out",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256, with the name where it tells the image
+)
+"""Files of exports as annotators got them: one that is still the same is nobody's work."""
+
 prediction = Table(
     "prediction",
     metadata,
@@ -207,6 +214,7 @@ prediction = Table(
     Column("item_id", ForeignKey("item.id"), primary_key=True),
     Column("category_id", ForeignKey("category.id")),
     Column("annotations", Text),
+    Column("run_id", ForeignKey("training_run.id")),  # whose model said it
 )
 """What annotators were given to correct, to see how much they changed."""
 

@@ -163,6 +163,8 @@ def select(
     )  # fmt: skip
     folder = None
     formats = bundle.formats_of(opened, format, parameters(option or [], "--option"))
+    if predictions:
+        required_model(opened, device)  # better missed now than after the selection
     with screen.bars() as progress:
         selected = (
             second_look(opened, options, progress) if relabel else rounds.select(opened, options, progress)
@@ -173,10 +175,10 @@ def select(
             folder = bundle.export(
                 opened, selected.round, progress, images=images, target=to, formats=formats
             )
-    show_selected(selected, folder, json=json)
+    show_selected(selected, folder, formats, json=json)
 
 
-def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
+def show_selected(selected: Any, folder: Path | None, tools: list[str], *, json: bool) -> None:
     """Print what was selected, and where it is."""
     from dataclasses import asdict
 
@@ -212,7 +214,19 @@ def show_selected(selected: Any, folder: Path | None, *, json: bool) -> None:
     tables = ledger.tables(selected.params.get("annotators", []))
     also = f", and for the others {', '.join(tables[1:])}" if len(tables) > 1 else ""
     screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
+    show_tools(folder, tools)
     screen.next_step(f"alctl import-labels {folder / tables[0]}")
+
+
+def show_tools(folder: Path, tools: list[str]) -> None:
+    """Print what annotators' tools open, and what to import afterwards."""
+    from alctl.cli import screen
+
+    for tool in sorted({*tools} - {"csv"}):
+        for path in sorted(folder.glob(f"{tool}*")):
+            screen.say(f"  for {tool}: {path}")
+    if set(tools) - {"csv"}:
+        screen.say("  what the tools export is imported with `alctl import-labels FILE`")
 
 
 def show_doubts(selected: Any) -> None:
@@ -264,5 +278,6 @@ def export(
         screen.as_json({"round": number, "folder": folder})
         return
     screen.say(f"round {number} is in {folder}")
+    show_tools(folder, formats)
     table = next(iter(sorted(folder.glob("items*.csv"))))
     screen.next_step(f"alctl import-labels {table}", "when it is filled in")

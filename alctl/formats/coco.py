@@ -109,7 +109,7 @@ class Coco(LabelFormat):
     def hand_out(
         self, assignments: Iterable[Assignment], path: Path, categories: Sequence[Category], task: str
     ) -> None:
-        """Write images with the model's predictions or nothing on them, marked so that `read` refuses the file."""
+        """Write images with the model's predictions, or with nothing on them, marked as such."""
         images = (
             LabeledImage(
                 a.image, a.predictions or (), a.item, width=a.width, height=a.height, digest=a.digest

@@ -1,12 +1,14 @@
 """Where the images of a round went: a folder, or a project on a server, and how far its answers have come back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
-from alctl.pool.bulk import mappings, run, scalar
-from alctl.schema import handout
+from alctl.pool.bulk import insert_rows, mappings, run, scalar
+from alctl.schema import handed_out, handout
+
+_AT_ONCE = 10_000
 
 
 class Handout(NamedTuple):
@@ -54,3 +56,19 @@ def find(
 def set_cursor(connection: Connection, number: int, cursor: str) -> None:
     """Record how far the answers of a hand-out have been pulled."""
     run(connection, "UPDATE handout SET cursor = :cursor WHERE id = :id", cursor=cursor, id=number)
+
+
+def add_files(connection: Connection, digests: Collection[str]) -> None:
+    """Record files as annotators get them, by their digests."""
+    new = set(digests) - untouched(connection, digests)
+    insert_rows(connection, handed_out, ((digest,) for digest in sorted(new)))
+
+
+def untouched(connection: Connection, digests: Collection[str]) -> set[str]:
+    """Return those digests that are of files as annotators got them."""
+    wanted, column = sorted(digests), handed_out.c.digest
+    found: set[str] = set()
+    for start in range(0, len(wanted), _AT_ONCE):
+        part = wanted[start : start + _AT_ONCE]
+        found.update(connection.execute(select(column).where(column.in_(part))).scalars())
+    return found

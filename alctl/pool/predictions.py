@@ -1,38 +1,58 @@
 """What annotators were given to correct, and how much of it they kept."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from alctl.pool import ledger
 from alctl.pool.bulk import insert_rows, mappings, run
 from alctl.pool.labels import IN_FORCE
 from alctl.schema import prediction
 
 
-def write(connection: Connection, round_id: int, rows: Iterable[tuple[int, int | None, str | None]]) -> None:
+class Said(NamedTuple):
+    """What a model said of an image."""
+
+    category_id: int | None
+    annotations: str | None
+    """Objects, as the label table keeps them."""
+    run_id: int | None
+    """The training run of the model."""
+
+
+def write(
+    connection: Connection,
+    round_id: int,
+    rows: Iterable[tuple[int, int | None, str | None]],
+    run_id: int | None = None,
+) -> None:
     """Write (item, class, objects) for a round, replacing what was there."""
     run(connection, "DELETE FROM prediction WHERE round_id = :round", round=round_id)
-    insert_rows(connection, prediction, ((round_id, *row) for row in rows))
+    insert_rows(connection, prediction, ((round_id, *row, run_id) for row in rows))
 
 
-def of_round(connection: Connection, round_id: int) -> dict[int, tuple[int | None, str | None]]:
-    """Return the predicted class and objects of each item of a round that has any."""
+def of_round(connection: Connection, round_id: int) -> dict[int, Said]:
+    """Return what was predicted of each item of a round that has a prediction."""
     rows = run(
         connection,
-        "SELECT item_id, category_id, annotations FROM prediction WHERE round_id = :round",
+        "SELECT item_id, category_id, annotations, run_id FROM prediction WHERE round_id = :round",
         round=round_id,
     )
-    return {int(row[0]): (row[1], row[2]) for row in rows}
+    return {int(row[0]): Said(row[1], row[2], row[3]) for row in rows}
 
 
 def kept(connection: Connection) -> list[Mapping[str, Any]]:
-    """Return for each round with predictions how many answers there are on them, and how many left them as they were."""
+    """Return for each round how many classes were predicted, the labels since on those images, and how many left them.
+
+    A class that was merged counts as the one that it is now. Of objects nothing is said: tools round coordinates.
+    """
+    effective = "coalesce((SELECT merged_into FROM category AS k WHERE k.id = p.category_id), p.category_id)"
     return mappings(
         connection,
         f"""SELECT p.round_id, count(DISTINCT p.item_id) AS predicted, count(f.id) AS answers,
-              coalesce(sum(CASE WHEN f.status = 'labeled' AND coalesce(f.category_id, 0) = coalesce(p.category_id, 0)
-                AND coalesce(f.annotations, '') = coalesce(p.annotations, '') THEN 1 ELSE 0 END), 0) AS kept
-            FROM prediction AS p LEFT JOIN {IN_FORCE} AS f ON f.item_id = p.item_id
-            GROUP BY p.round_id ORDER BY p.round_id""",
+              coalesce(sum(CASE WHEN f.category_id = {effective} THEN 1 ELSE 0 END), 0) AS kept
+            FROM prediction AS p LEFT JOIN {IN_FORCE} AS f ON f.item_id = p.item_id AND f.status = 'labeled'
+              AND f.id > {ledger.after(ledger.params(connection), "p.round_id")}
+            WHERE p.category_id IS NOT NULL GROUP BY p.round_id ORDER BY p.round_id""",
     )

@@ -50,16 +50,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_handout")),
     )
     op.create_table(
+        "handed_out",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_handed_out")),
+    )
+    op.create_table(
         "prediction",
         sa.Column("round_id", sa.Integer(), nullable=False),
         sa.Column("item_id", sa.Integer(), nullable=False),
         sa.Column("category_id", sa.Integer(), nullable=True),
         sa.Column("annotations", sa.Text(), nullable=True),
+        sa.Column("run_id", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
             ["category_id"], ["category.id"], name=op.f("fk_prediction_category_id_category")
         ),
         sa.ForeignKeyConstraint(["item_id"], ["item.id"], name=op.f("fk_prediction_item_id_item")),
         sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_prediction_round_id_round")),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["training_run.id"], name=op.f("fk_prediction_run_id_training_run")
+        ),
         sa.PrimaryKeyConstraint("round_id", "item_id", name=op.f("pk_prediction")),
     )
     op.create_table(

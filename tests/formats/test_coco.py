@@ -631,14 +631,13 @@ def test_a_number_that_is_none_is_never_written(tmp_path):
         )
 
 
-def test_what_annotators_are_given_is_never_taken_for_their_answer(tmp_path):
-    given = Assignment(
-        1, "a.jpg", "images/1_a.jpg", 9, 9, 1, "ab" * 32, predictions=IMAGES[0].annotations[:1]
-    )
+def test_images_that_annotators_were_given_have_not_been_looked_at(tmp_path):
+    given = Assignment(1, "a.jpg", "images/1_a.jpg", 9, 9, 1, "ab" * 32)
     Coco().hand_out([given], tmp_path / "x.json", CATEGORIES, "detection")
     with pytest.raises(AlctlError, match="the file that annotators were given"):
         list(Coco(empty=True).read(tmp_path / "x.json"))
-    back = json.loads((tmp_path / "x.json").read_text()) | {"info": {"contributor": "an annotation tool"}}
+    back = json.loads((tmp_path / "x.json").read_text())
+    back["annotations"] = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]
     assert answers(read(back))["images/1_a.jpg"].item == 1
 
 
