@@ -19,7 +19,7 @@ from alctl.annotation import Annotation
 from alctl.errors import AlctlError
 from alctl.exchange import BadRowsError, ImportOptions, import_labels, undo_import
 from alctl.live import PullOptions, PushOptions, pull, push
-from alctl.pool import handouts, items, predictions
+from alctl.pool import categories, handouts, predictions
 from alctl.pool.bulk import mappings
 from alctl.rounds import SelectOptions, select
 from tests.project_files import ENVIRONMENT, make_images, make_project, no_progress, run_alctl, small_project
@@ -351,6 +351,18 @@ class TestPush:
         digests = [task["data"]["alctl_sha256"] for task in studio.tasks(result.place)]
         assert len(digests) == len(set(digests)) == 700
 
+    def test_a_class_that_was_merged_is_not_missed_on_the_server(self, studio, home):
+        project = detection(home, 8, 3)
+        with project.writing("test") as connection:
+            categories.merge(connection, 2, 1)
+        first = sent(project, studio)
+        untouched = (project.rounds / "0001" / "label-studio.json").stat().st_ino
+        assert (first.sent, sent(project, studio).present) == (3, 3)
+        assert (project.rounds / "0001" / "label-studio.json").stat().st_ino == untouched
+        config = studio.ann.ask("GET", f"/api/projects/{first.place.rpartition('/')[2]}")["label_config"]
+        assert '"cat"' in config
+        assert '"dog"' not in config
+
     def test_of_tasks_that_are_there_twice_the_one_without_work_goes(self, studio, home):
         project = detection(home, 4, 3)
         where = sent(project, studio).place
@@ -381,7 +393,7 @@ class TestPush:
         make_images(home / "images", 4)
         project = make_project(home / "alctl-project", home / "images", task=task)
         with project.writing("test") as connection:
-            items.learn_keypoints(connection, {1: ("nose", "tail")} if task == "pose" else {})
+            categories.learn_keypoints(connection, {1: ("nose", "tail")} if task == "pose" else {})
         select(project, SelectOptions(2, "random"), no_progress)
         where = sent(project, studio).place
         assert [len(studio.tasks(where)), sent(project, studio).sent] == [2, 0]
