@@ -6,20 +6,28 @@ from typing import Any
 from sqlalchemy import Connection
 
 from alctl import objects, shapes
+from alctl.annotation import Annotation
 from alctl.intake import Intake
 from alctl.pool import staging
 
 
 def fit(connection: Connection, intake: Intake) -> None:
-    """Bring fractions to pixels and clip what reaches over an edge by a rounding, now that the images are known."""
+    """Bring fractions to pixels and clip what reaches over an edge by a rounding, now that the images are known.
+
+    Where nothing of an object would be left, its image is refused as if it reached too far: no object may vanish.
+    """
     ordered = intake.task == "segmentation"
     staging.reshape(connection, _in_pixels(staging.relative_rows(connection), ordered=ordered))
-    over = list(staging.reaching_over(connection))
-    far = [row.position for row in over if _too_far(row)]
+    far, near = [], []
+    for row in staging.reaching_over(connection):
+        cut = None if _too_far(row) else _clipped(row)
+        if cut is None:
+            far.append(row.position)
+        else:
+            near.append(_reshaped(row.position, cut, ordered=ordered))
     staging.mark(connection, "over the edge", far)
-    near = [row for row in over if row.position not in set(far)]
     if near:
-        staging.reshape(connection, _clipped(near, ordered=ordered))
+        staging.reshape(connection, near)
         intake.notes["images had objects that reached over the edge by a rounding and were clipped"] += len(
             near
         )
@@ -35,13 +43,6 @@ def _too_far(row: Any) -> bool:
     )
 
 
-def _beyond(row: Any) -> float:
-    """Return by how many pixels an answer reaches over its image."""
-    return float(
-        max(-row.reach_left, -row.reach_top, row.reach_right - row.width, row.reach_bottom - row.height)
-    )
-
-
 def _in_pixels(rows: Iterable[Any], *, ordered: bool) -> Iterator[tuple[Any, ...]]:
     for row in rows:
         found = [
@@ -51,10 +52,22 @@ def _in_pixels(rows: Iterable[Any], *, ordered: bool) -> Iterator[tuple[Any, ...
         yield _reshaped(row.position, found, ordered=ordered)
 
 
-def _clipped(rows: Iterable[Any], *, ordered: bool) -> Iterator[tuple[Any, ...]]:
-    for row in rows:
-        pairs = [(shapes.clipped(a, row.width, row.height), id_) for a, id_ in objects.loads(row.annotations)]
-        yield _reshaped(row.position, [(a, id_) for a, id_ in pairs if a is not None], ordered=ordered)
+def _clipped(row: Any) -> list[tuple[Annotation, int]] | None:
+    """Return the objects of an answer cut off at its image's edge; None if nothing would be left of one."""
+    found = []
+    for whole, id_ in objects.loads(row.annotations):
+        cut = shapes.clipped(whole, row.width, row.height)
+        if cut is None or (_flat(cut) and not _flat(whole)):
+            return None
+        found.append((cut, id_))
+    return found
+
+
+def _flat(annotation: Annotation) -> bool:
+    """Tell whether the outlines of an object hold no area between them."""
+    if not isinstance(annotation.segmentation, tuple):
+        return False
+    return all(min(shapes.box_around(polygon)[2:]) <= 0 for polygon in annotation.segmentation)
 
 
 def _reshaped(position: int, found: Sequence[tuple[Any, int]], *, ordered: bool) -> tuple[Any, ...]:

@@ -51,6 +51,7 @@ def answer(
     )  # fmt: skip
     staging.match_exactly(connection)
     staging.find_problems(connection)
+    staging.find_repeats(connection)
     assert staging.problems(connection) == []
     counts = staging.decide_fates(connection)
     return staging.write_batch(connection, file="f.csv", digest=digest, kind="csv", counts=counts, now=NOW)

@@ -230,7 +230,14 @@ def test_the_states_are_what_they_are_called(connection):
     answer(connection, [(7, "ann", "dog"), (8, "ann", "dog")])
     send(connection, [3, 7, 9, 10])
     table = counts.count(connection).states
-    assert table["test"] == {"labeled": 1, "out": 0, "overdue": 0, "unlabeled": 1, "skipped": 0, "unusable": 0}
+    assert table["test"] == {
+        "labeled": 1,
+        "out": 0,
+        "overdue": 0,
+        "unlabeled": 1,
+        "skipped": 0,
+        "unusable": 0,
+    }
     assert table["pool"] == {
         "labeled": 2, "out": 2, "overdue": 0, "unlabeled": 90, "skipped": 1, "unusable": 3,
     }  # fmt: skip
@@ -348,6 +355,7 @@ def test_problems_name_the_other_line_even_when_every_row_has_one(connection):
     staging.stage(connection, rows)
     staging.match_exactly(connection)
     staging.find_problems(connection)
+    staging.find_repeats(connection)
     found = staging.problems(connection)
     assert len(found) == n
     assert {row["fate"] for row in found} == {"contradiction"}

@@ -149,7 +149,7 @@ def ids_of_paths(connection: Connection, names: Iterable[str]) -> dict[str, int]
 def find_problems(
     connection: Connection, ambiguous: Iterable[str] = (), *, leave_unknown: bool = False
 ) -> None:
-    """Mark staged answers that name no item, are wrong in themselves or for their image, or repeat or contradict another.
+    """Mark staged answers that name no item, or are wrong in themselves or for their image.
 
     With ``leave_unknown``, answers about images that are not in the pool are left aside and are no problem;
     ``ambiguous`` paths always are.
@@ -177,7 +177,6 @@ def find_problems(
         """UPDATE staged_label SET fate = 'no size' FROM item AS i
            WHERE fate IS NULL AND i.id = item_id AND relative = 1 AND reach_left IS NOT NULL AND i.width IS NULL""",
     )
-    _find_repeats(connection)
 
 
 def _find_strangers(connection: Connection) -> None:
@@ -202,8 +201,11 @@ def _find_strangers(connection: Connection) -> None:
 _ANSWER = "staged.status || ' ' || coalesce(staged.category_id, 0) || ' ' || coalesce(staged.annotations, '')"
 
 
-def _find_repeats(connection: Connection) -> None:
-    """Mark answers of one annotator to one image: all but the newest where each has its time, else all but the first."""
+def find_repeats(connection: Connection) -> None:
+    """Mark answers of one annotator to one image: all but the newest where each has its time, else all but the first.
+
+    They are compared in the pixels of their images, and what is older goes into the history in them, too.
+    """
     run(
         connection,
         f"""UPDATE staged_label SET fate = CASE

@@ -1,0 +1,116 @@
+"""Labels in: what becomes of objects between a file and the pool, when something about them is not as it should be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alctl import objects
+from alctl.annotation import RLE
+from alctl.errors import AlctlError
+from alctl.exchange import BadRowsError
+from alctl.pool import categories, labels
+from alctl.project import Project
+from alctl.schema import label as label_table
+from alctl.status import status
+from tests.project_files import make_images, make_project, take, write_csv
+
+BOX = {"bbox": [2.0, 3.0, 4.0, 5.0]}
+
+
+def coco(
+    file: Path,
+    found: dict[str, list[dict[str, Any]]],
+    classes: tuple[Any, ...] = ("cat", "dog"),
+    **size: int,
+) -> Path:
+    """Write annotations by file name; ``size`` is the images' declared width and height."""
+    images = [{"id": n, "file_name": name, **size} for n, name in enumerate(found, 1)]
+    rows = [
+        {"image_id": n, "category_id": 1, **row} for n, some in enumerate(found.values(), 1) for row in some
+    ]
+    content = {
+        "images": images,
+        "annotations": [{**row, "id": n} for n, row in enumerate(rows, 1)],
+        "categories": [
+            {"id": n, **(one if isinstance(one, dict) else {"name": one})} for n, one in enumerate(classes, 1)
+        ],
+    }
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+def project_of(folder: Path, task: str, **options: Any) -> Project:
+    """Make a project of four images of 16 × 16 pixels, 0000.png … 0003.png."""
+    make_images(folder / "images", 4, size=16)
+    return make_project(folder / "project", folder / "images", task=task, **options)
+
+
+def refused(project: Project, file: Path, sentence: str, **options: Any) -> None:
+    """Import a file with a problem; look that nothing was changed."""
+    before = status(project)
+    with pytest.raises(BadRowsError, match=sentence):
+        take(project, file, **options)
+    assert status(project) == before
+
+
+def class_names(project: Project) -> list[str]:
+    """Return the class list."""
+    with project.reading() as connection:
+        return categories.categories(connection)
+
+
+# --- what reaches over an edge ----------------------------------------------------------------------------------------
+
+
+def test_an_object_of_which_clipping_would_leave_nothing_is_refused_and_does_not_vanish(tmp_path):
+    project = project_of(tmp_path, "detection")
+    beside = {"bbox": [-0.9, 1.0, 0.8, 4.0]}
+    refused(project, coco(tmp_path / "l.json", {"0000.png": [beside, BOX]}), "reaches over its edge: -0.9")
+    below = {"bbox": [2.0, 16.2, 3.0, 0.5]}
+    refused(project, coco(tmp_path / "l.json", {"0001.png": [below]}), "reaches over its edge")
+
+
+def test_an_outline_of_which_clipping_would_leave_no_area_is_refused(tmp_path):
+    project = project_of(tmp_path, "segmentation")
+    outline = {"segmentation": [[-0.9, 1, -0.1, 1, -0.5, 5]]}
+    refused(project, coco(tmp_path / "l.json", {"0000.png": [outline]}), "reaches over its edge: -0.9")
+
+
+def answers(file: Path, first: list[Any], second: list[Any]) -> Path:
+    """Write Label Studio's answers of one annotator to 0000.png at two times: boxes in percent, of an unknown size."""
+    found = [
+        {
+            "id": n,
+            "completed_by": 1,
+            "updated_at": f"2026-01-0{n}T00:00:00Z",
+            "result": [
+                {
+                    "type": "rectanglelabels",
+                    "value": {
+                        "x": x, "y": 10, "width": 50, "height": 50, "rectanglelabels": ["cat"],
+                    },
+                }
+                for x in boxes
+            ],
+        }
+        for n, boxes in enumerate((first, second), 1)
+    ]  # fmt: skip
+    file.write_text(json.dumps([{"id": 1, "data": {"image": "0000.png"}, "annotations": found}]))
+    return file
+
+
+def test_an_older_answer_in_fractions_goes_into_the_history_in_pixels(tmp_path):
+    project = project_of(tmp_path, "detection")
+    assert take(project, answers(tmp_path / "l.json", [10], [20])).added == 1
+    with project.reading() as connection:
+        texts = connection.execute(label_table.select().order_by(label_table.c.id)).mappings()
+        boxes = [objects.loads(row["annotations"])[0][0].bbox for row in texts]
+    assert boxes == [(1.6, 1.6, 8.0, 8.0), (3.2, 1.6, 8.0, 8.0)]
+
+
+def test_an_answer_that_cannot_be_taken_does_not_make_the_one_before_it_count_as_unchanged(tmp_path):
+    project = project_of(tmp_path, "detection")
+    result = take(project, answers(tmp_path / "l.json", [10], [60]), skip_bad=True)
+    assert (result.added, result.unchanged, len(result.rejected)) == (1, 0, 1)
