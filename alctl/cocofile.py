@@ -37,6 +37,7 @@ class CocoFile:
     def records(self) -> Iterator[Record]:
         """Yield the classes, what cannot be taken, the labeled images, and notes."""
         self._index()
+        self._refuse_given()
         self._judge()
         classes = Classes(self._name, self._categories, self._used)
         yield from classes.declared()
@@ -72,9 +73,10 @@ class CocoFile:
                     self._given = _description(found[:1]) == f"alctl: {self._handed_out}"
         self._images.close()
         self._annotations.close()
-        if self._given and not len(
-            self._annotations
-        ):  # a tool that keeps the description may have added some
+
+    def _refuse_given(self) -> None:
+        """Refuse the file that annotators were given, unless a tool that keeps its description has added to it."""
+        if self._given and not len(self._annotations):
             raise AlctlError(
                 f"{self._name} is the file that annotators were given, with no answers of theirs in it; import the "
                 "file that their tool exports"

@@ -164,6 +164,8 @@ def select(
     folder = None
     formats = bundle.formats_of(opened, format, parameters(option or [], "--option"))
     if predictions:
+        from alctl.runs import required_model
+
         required_model(opened, device)  # better missed now than after the selection
     with screen.bars() as progress:
         selected = (
