@@ -1,6 +1,7 @@
 """Label files in: every problem of the whole file is found first; then it is taken whole, or not at all."""
 
 import csv
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,8 @@ from alctl import fitting, matching
 from alctl.annotation import LabeledImage, Note, Record
 from alctl.errors import AlctlError
 from alctl.format import safe_cell
-from alctl.incoming import digest_of, reader_for, recognised
-from alctl.intake import ClassList, Intake, Problem
+from alctl.incoming import digest_of, reader_for, recognised, stamp_of, unchanged
+from alctl.intake import ClassList, Intake, Problem, as_text
 from alctl.plugins import Plugins
 from alctl.pool import items, labels, rounds, staging
 from alctl.pool.bulk import discard
@@ -119,20 +120,23 @@ def import_labels(
     project: Project, file: Path, options: ImportOptions, progress: Progress = silent
 ) -> Imported:
     """Take the labels of a file, all or nothing; BadRowsError lists every problem unless ``skip_bad``."""
-    result = Imported(str(file), options.format)
+    result = Imported(as_text(str(file)), options.format)
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise AlctlError(f"{file} is neither a file nor a folder; save what it gives to a file first")
     with project.reading() as connection:
         left = untouched(connection, file)
     if options.format == AUTO:
         result.format, result.recognised = recognised(file, options.options)
     with project.writing("import-labels") as connection:
         reader, result.options = reader_for(connection, result.format, options.options)
-        digest = digest_of(file, {"annotator": options.annotator, **result.options})
+        stamp = stamp_of(file)
+        digest = digest_of(file, {"annotator": options.annotator, "format": result.format, **result.options})
         if (earlier := labels.earlier_import(connection, digest)) and _took_all(earlier):
             result.earlier = earlier["id"]
             result.unchanged = sum(earlier["counts"].values())
             return result
-        records = _worked_on(reader.read(file), left)
-        problems = _take(connection, project, records, options, result, progress)
+        records = unchanged(_worked_on(reader.read(file), left), file, stamp)
+        problems = _take(connection, project, file, records, options, result, progress)
         counts = staging.decide_fates(connection)
         taken = {
             fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside", "outdated")
@@ -148,26 +152,26 @@ def import_labels(
                 "unknown": result.unknown,
             }
             result.batch = staging.write_batch(
-                connection, file=str(file), digest=digest, kind=result.format, counts=recorded, now=now()
+                connection, file=result.file, digest=digest, kind=result.format, counts=recorded, now=now()
             )
         if options.dry_run:
             discard(connection)
             result.batch = None
-    if problems and not options.dry_run:
-        result.rejected_file = str(_write_rejected(file, result.format, problems))
+        elif problems:
+            result.rejected_file = as_text(str(_write_rejected(file, result.format, problems)))
     return result
 
 
 def _take(
     connection: Connection,
     project: Project,
+    file: Path,
     records: Iterable[Record],
     options: ImportOptions,
     result: Imported,
     progress: Progress,
 ) -> list[Problem]:
     """Stage the file, match it, find its problems, fit its shapes; return the problems if they are to be skipped."""
-    file = Path(result.file)
     classes = class_list(connection, add=options.add_classes)
     task = required_state(connection, project.folder)["task"]
     result.trainable = task in Plugins("alctl.tasks", object).names()
@@ -191,6 +195,7 @@ def _take(
     result.unknown = len(result.unknown_paths)
     if result.unknown and not staging.matched(connection):
         raise AlctlError(_all_unknown(file, result.unknown_paths))
+    fitting.settle_classes(connection, intake)
     result.new_classes = items.add_classes(connection, classes.new)
     items.learn_keypoints(connection, classes.keypoints)
     result.rejected, result.notes = problems, dict(intake.notes)
@@ -275,14 +280,28 @@ def _sentence(row: Mapping[str, Any]) -> str:
 
 
 def _write_rejected(file: Path, kind: str, problems: Sequence[Problem]) -> Path:
-    """Write the rejected rows of a CSV, each with its problem, ready to be mended and imported; else a list of them."""
-    target = _free_name(file)
+    """Write the rejected rows of a CSV, each with its problem, ready to be mended and imported; else a list of them.
+
+    An import whose rejected rows nobody could find again does not happen.
+    """
+    target = _free_name(file.resolve() if file.name in ("", "..") else file)
+    try:
+        _write_rows(file, target, kind, problems)
+    except OSError as error:
+        raise AlctlError(
+            f"cannot write the rejected rows to {target}: {error.strerror}; nothing was imported: move {file} to a "
+            "folder where you may write, and give it a shorter name if that is what it takes"
+        ) from error
+    return target
+
+
+def _write_rows(file: Path, target: Path, kind: str, problems: Sequence[Problem]) -> None:
     if kind != "csv":
         with target.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(("where", "problem"))
             writer.writerows((safe_cell(place_of(p)), safe_cell(p.problem)) for p in problems)
-        return target
+        return
     wanted = {problem.line for problem in problems}
     with file.open(encoding="utf-8-sig", newline="") as stream:
         first = stream.readline()
@@ -296,14 +315,13 @@ def _write_rejected(file: Path, kind: str, problems: Sequence[Problem]) -> Path:
         writer.writerow([*header, "line", "problem"])
         for line, problem, _ in problems:
             cells = rows.get(line, [])
-            writer.writerow([*cells, *[""] * (len(header) - len(cells)), line, problem])
-    return target
+            writer.writerow([*cells, *[""] * (len(header) - len(cells)), line, safe_cell(problem)])
 
 
 def _free_name(file: Path) -> Path:
     """Return where the rejected rows go: never over a file that somebody may be mending."""
     names = [f"{file.name}.rejected.csv", *(f"{file.name}.rejected.{n}.csv" for n in range(2, 1_000))]
-    return next(path for path in map(file.with_name, names) if not path.exists())
+    return next(path for path in map(file.with_name, names) if not os.path.lexists(path))
 
 
 def undo_import(project: Project, batch: int, *, dry_run: bool = False) -> int:

@@ -1,6 +1,6 @@
-"""Staged objects brought to the pixels of their images, once it is known which images they are of."""
+"""Staged answers made to fit, once it is known which images they are of: into pixels, and into the class list."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from alctl import objects, shapes
 from alctl.annotation import Annotation
 from alctl.intake import Intake
-from alctl.pool import staging
+from alctl.pool import staged_classes, staging
 
 
 def fit(connection: Connection, intake: Intake) -> None:
@@ -31,6 +31,31 @@ def fit(connection: Connection, intake: Intake) -> None:
         intake.notes["images had objects that reached over the edge by a rounding and were clipped"] += len(
             near
         )
+
+
+def settle_classes(connection: Connection, intake: Intake) -> None:
+    """Forget the new classes and keypoints that only answers have which are not taken: a typo is no class."""
+    classes = intake.classes
+    if not classes.add or not staged_classes.any_left(connection):
+        return
+    used = staged_classes.used(connection)
+    first = classes.size + 1
+    kept = [id_ for id_ in range(first, first + len(classes.new)) if id_ in used]
+    ids = {before: after for after, before in enumerate(kept, first) if before != after}
+    classes.keypoints = {ids.get(id_, id_): names for id_, names in classes.keypoints.items() if id_ in used}
+    classes.new = [classes.new[id_ - first] for id_ in kept]
+    if ids:
+        staged_classes.renumber(connection, ids)
+        ordered = intake.task == "segmentation"
+        staging.reshape(
+            connection, _renumbered(staged_classes.with_objects(connection), ids, ordered=ordered)
+        )
+
+
+def _renumbered(rows: Iterable[Any], ids: Mapping[int, int], *, ordered: bool) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        found = [(annotation, ids.get(id_, id_)) for annotation, id_ in objects.loads(row.annotations)]
+        yield _reshaped(row.position, found, ordered=ordered)
 
 
 def _too_far(row: Any) -> bool:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
+from alctl.annotation import Record
 from alctl.errors import AlctlError
 from alctl.format import FORMATS, LabelFormat
 from alctl.plugins import configured
@@ -81,11 +82,26 @@ def digest_of(file: Path, reading: Mapping[str, Any]) -> str:
         return str(digest.hexdigest())
 
 
+def stamp_of(file: Path) -> tuple[int, int]:
+    """Return what tells that a file was written to: its size, and when; of a folder, nothing does."""
+    with readable(file):
+        found = file.stat()
+    return (0, 0) if file.is_dir() else (found.st_size, found.st_mtime_ns)
+
+
+def unchanged(records: Iterable[Record], file: Path, stamp: tuple[int, int]) -> Iterator[Record]:
+    """Yield a file's records; AlctlError at their end if the file is not as it was."""
+    yield from records
+    if stamp_of(file) != stamp:
+        raise AlctlError(f"{file} changed while it was read; nothing was imported, import it again")
+
+
 def _digest_of_folder(folder: Path) -> Any:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+            named = f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0"
+            digest.update(named.encode(errors="surrogateescape"))
             if path.suffix.lower() not in PHOTOGRAPHS:
                 digest.update(digest_of_file(path).digest())
     return digest

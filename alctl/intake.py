@@ -3,6 +3,7 @@
 Nothing here knows the images yet; what only they can tell (does a shape fit, is the size right) comes after matching.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,23 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from alctl import objects, shapes
-from alctl.annotation import Annotation, Category, LabeledImage, Note, Record, Refusal
+from alctl.annotation import RLE, Annotation, Category, LabeledImage, Note, Record, Refusal
 from alctl.pool.staging import StagedLabel
 
 ANONYMOUS = "anonymous"
 TROUBLE = StagedLabel._fields.index("trouble")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What files may hold and databases do not take: the null character, and bytes of names that are not UTF-8."""
+
+
+def is_text(text: str) -> bool:
+    """Tell whether any database can store a text."""
+    return "\0" not in text and (text.isascii() or not _NO_TEXT.search(text))
+
+
+def as_text(text: str) -> str:
+    """Return a text with a replacement character for what cannot be stored; no path of the pool has one."""
+    return text if is_text(text) else _NO_TEXT.sub("\ufffd", text)
 
 
 class Problem(NamedTuple):
@@ -87,22 +100,32 @@ class ClassList:
     new: list[Category] = field(default_factory=list)
     declared: dict[str, Category] = field(default_factory=dict)
     """What the file says of its classes."""
+    clashes: dict[str, str] = field(default_factory=dict)
+    """Why keypoints of a class mean something else in the file than in the project."""
 
     def declare(self, category: Category) -> str:
         """Note what the file says of a class; return what is wrong with it, or an empty string."""
-        self.declared[category.name] = category
-        known = self.keypoints.get(self.ids.get(category.name, 0), ())
-        if category.keypoints and known and category.keypoints != known:
-            theirs, ours = ", ".join(category.keypoints), ", ".join(known)
-            return (
-                f"class {category.name!r} has the keypoints {theirs} in the file, and {ours} in this project"
+        name, theirs = category.name, tuple(map(as_text, category.keypoints))
+        before = self.declared.get(name, category).keypoints
+        if theirs or not before:
+            self.declared[name] = category._replace(keypoints=theirs)
+        known = self.keypoints.get(self.ids.get(name, 0), ())
+        if theirs and before and theirs != before:
+            self.clashes[name] = (
+                f"class {name!r} has the keypoints {', '.join(before)} in one part of the file, and "
+                f"{', '.join(theirs)} in another"
             )
-        return ""
+        elif theirs and known and theirs != known:
+            self.clashes[name] = (
+                f"class {name!r} has the keypoints {', '.join(theirs)} in the file, and {', '.join(known)} in this "
+                "project"
+            )
+        return self.clashes.get(name, "")
 
     def id_of(self, name: str) -> int | None:
         """Return the id of a class, None for an unknown one."""
         found = self.ids.get(name)
-        if found is None and self.add:
+        if found is None and self.add and is_text(name):
             found = self.ids[name] = self.size + len(self.new) + 1
             self.new.append(self.declared.get(name, Category(name)))
             self.keypoints[found] = self.new[-1].keypoints
@@ -112,6 +135,8 @@ class ClassList:
         """Return what is wrong with the number of an object's keypoints."""
         if not annotation.keypoints:
             return ""
+        if clash := self.clashes.get(annotation.category):
+            return clash
         if self.add and not self.keypoints.get(id_):
             self.keypoints[id_] = self.declared.get(annotation.category, Category("")).keypoints
         known, count = self.keypoints.get(id_, ()), len(annotation.keypoints)
@@ -123,6 +148,8 @@ class ClassList:
 
     def unknown(self, name: str) -> str:
         """Return the sentence for a class that is not in the class list, with the nearest one."""
+        if not is_text(name):
+            return f"class {as_text(name)!r} has a character that no text can have"
         if not self.ids:
             return f"class {name!r}: the project has no classes yet; --add-classes takes them from this file"
         near = get_close_matches(name.lower(), [c.lower() for c in self.ids], n=1)
@@ -149,7 +176,7 @@ class Intake:
                 self.answers += 1
                 yield self._row(record)
             elif isinstance(record, Refusal):
-                self.refused.append(Problem(*record))
+                self.refused.append(Problem(record.line, as_text(record.problem), as_text(record.where)))
             elif isinstance(record, Note):
                 self.notes[record.what] += record.count
             elif problem := self.classes.declare(record):
@@ -174,20 +201,26 @@ class Intake:
             category_id = self.classes.id_of(found.category)
             trouble = "" if category_id else self.classes.unknown(found.category)
         path = answer.path.replace("\\", "/") if "\\" in answer.path else answer.path
+        annotator = answer.annotator or self.annotator or ANONYMOUS
+        if not is_text(annotator):
+            annotator = as_text(annotator)
+            trouble = f"annotator {annotator!r} has a character that no text can have"
         row = (
-            self.answers, answer.line, answer.where, answer.item, path.removeprefix("./"),
-            bytes.fromhex(answer.digest) if answer.digest else None,
-            answer.annotator or self.annotator or ANONYMOUS, answer.status, category_id, trouble or None,
+            self.answers, answer.line, as_text(answer.where), answer.item, as_text(path).removeprefix("./"),
+            bytes.fromhex(answer.digest) if answer.digest else None, annotator, answer.status, category_id, trouble or None,
             answer.seconds, answer.made_at or None,
         )  # fmt: skip
         return row if whole else self._with_objects(row, answer, found)
 
     def _with_objects(self, row: tuple[Any, ...], answer: LabeledImage, found: Fitted) -> tuple[Any, ...]:
-        text, trouble = None, found.problem
+        text, trouble = None, row[TROUBLE] or ""
+        width, height = answer.width or None, answer.height or None
+        if answer.status == "labeled" and not trouble:
+            width, height, trouble = _size(answer, found.annotations)
         if answer.status == "labeled" and not trouble:
             text, trouble = self._objects(found.annotations)
         reach = (shapes.extent(found.annotations) if text else None) or (None,) * 4
-        more = (text, answer.width or None, answer.height or None, *reach, int(answer.relative))
+        more = (text, width, height, *reach, int(answer.relative))
         return (*row[:TROUBLE], trouble or None, *row[TROUBLE + 1 :], *more)
 
     def _objects(self, annotations: Sequence[Annotation]) -> tuple[str | None, str]:
@@ -208,3 +241,15 @@ class Intake:
         if self.classes.declared:
             held.insert(0, f"{len(self.classes.declared):,} classes are declared")
         return "; ".join(held)
+
+
+def _size(answer: LabeledImage, annotations: Sequence[Annotation]) -> tuple[int | None, int | None, str]:
+    """Return width and height of an answer's image, and what is wrong with them: masks have the size of their image."""
+    width, height = answer.width or None, answer.height or None
+    for annotation in annotations:
+        if isinstance(mask := annotation.segmentation, RLE):
+            if (height or mask.size[0], width or mask.size[1]) != mask.size:
+                has = f"{mask.size[1]} × {mask.size[0]}"
+                return width, height, f"a mask of {has} pixels in an image of {width} × {height}"
+            height, width = mask.size
+    return width, height, ""

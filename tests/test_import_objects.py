@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from alctl import objects
-from alctl.annotation import RLE
-from alctl.errors import AlctlError
 from alctl.exchange import BadRowsError
 from alctl.pool import categories, labels
 from alctl.project import Project
@@ -114,3 +112,85 @@ def test_an_answer_that_cannot_be_taken_does_not_make_the_one_before_it_count_as
     project = project_of(tmp_path, "detection")
     result = take(project, answers(tmp_path / "l.json", [10], [60]), skip_bad=True)
     assert (result.added, result.unchanged, len(result.rejected)) == (1, 0, 1)
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (17, 16), (16, 17)])
+def test_a_mask_that_is_not_of_its_images_size_is_refused_though_the_file_declares_none(
+    tmp_path, height, width
+):
+    project = project_of(tmp_path, "segmentation")
+    mask = {"segmentation": {"size": [height, width], "counts": [10, 20, height * width - 30]}}
+    sentence = f"16 × 16 pixels, and its labels are for {width} × {height}"
+    refused(project, coco(tmp_path / "l.json", {"0000.png": [mask]}), sentence)
+
+
+def test_two_masks_of_one_image_have_one_size(tmp_path):
+    project = project_of(tmp_path, "segmentation")
+    masks = [
+        {"segmentation": {"size": [side, side], "counts": [10, 20, side * side - 30]}} for side in (16, 8)
+    ]
+    refused(
+        project, coco(tmp_path / "l.json", {"0000.png": masks}), "a mask of 8 × 8 pixels in an image of 16"
+    )
+
+
+# --- keypoints --------------------------------------------------------------------------------------------------------
+
+POSE = {**BOX, "keypoints": [1, 1, 2, 5, 5, 2], "num_keypoints": 2}
+
+
+def person(*keypoints: str) -> tuple[dict[str, Any], ...]:
+    """Return the class of COCO with these keypoints."""
+    return ({"name": "person", "keypoints": list(keypoints)},)
+
+
+def test_skip_bad_takes_no_pose_whose_keypoints_stand_in_another_order(tmp_path):
+    project = project_of(tmp_path, "pose", classes=())
+    take(project, coco(tmp_path / "a.json", {"0000.png": [POSE]}, person("nose", "tail")), add_classes=True)
+    other = coco(tmp_path / "b.json", {"0001.png": [POSE]}, person("tail", "nose"))
+    result = take(project, other, skip_bad=True, add_classes=True)
+    assert (result.added, len(result.rejected)) == (0, 2)
+    assert "keypoints tail, nose in the file, and nose, tail" in result.rejected[1].problem
+
+
+def test_two_files_of_a_folder_that_order_keypoints_differently_are_refused(tmp_path):
+    project = project_of(tmp_path, "pose", classes=())
+    (tmp_path / "both").mkdir()
+    coco(tmp_path / "both" / "person_keypoints_a.json", {"0000.png": [POSE]}, person("nose", "tail"))
+    coco(tmp_path / "both" / "person_keypoints_b.json", {"0001.png": [POSE]}, person("tail", "nose"))
+    refused(project, tmp_path / "both", "nose, tail in one part of the file", add_classes=True)
+    result = take(project, tmp_path / "both", add_classes=True, skip_bad=True)
+    assert (result.added, result.new_classes) == (1, ["person"])
+
+
+# --- new classes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_that_only_rejected_rows_have_is_not_made(tmp_path):
+    project = project_of(tmp_path, "classification")
+    rows = [(99, "typo"), (1, "owl"), (98, "tpyo"), (2, "fox"), (3, "cat")]
+    result = take(project, write_csv(tmp_path / "l.csv", rows), skip_bad=True, add_classes=True)
+    assert (result.added, result.new_classes) == (3, ["owl", "fox"])
+    assert class_names(project) == ["cat", "dog", "owl", "fox"]
+    with project.reading() as connection:
+        assert labels.labeled_items(connection, "pool") == [(1, 3, None), (2, 4, None), (3, 1, None)]
+
+
+def test_a_class_that_only_images_outside_the_pool_have_is_not_made(tmp_path):
+    project = project_of(tmp_path, "pose", classes=("cat",))
+    classes = ({"name": "typo", "keypoints": ["x"]}, *person("nose", "tail"))
+    stray = {**BOX, "keypoints": [1, 1, 2], "num_keypoints": 1}
+    file = coco(
+        tmp_path / "l.json", {"nowhere.png": [stray], "0001.png": [{**POSE, "category_id": 2}]}, classes
+    )
+    assert take(project, file, add_classes=True).new_classes == ["person"]
+    with project.reading() as connection:
+        assert [(c.id, c.name, c.keypoints) for c in categories.class_list(connection)] == [
+            (1, "cat", ()),
+            (2, "person", ("nose", "tail")),
+        ]
+        ((_, _, text),) = labels.labeled_items(connection, "pool")
+    assert [id_ for _, id_ in objects.loads(text or "")] == [2]

@@ -62,13 +62,13 @@ class Coco(LabelFormat):
 
         An image with an annotation that cannot be read is refused as a whole; an annotation of no image by itself.
         """
-        seen: set[str] = set()
+        seen: set[Category] = set()
         for stream, name in self._streams(path):
             for record in CocoFile(stream, name, empty=self.empty, handed_out=_HANDED_OUT).records():
                 if not isinstance(record, Category):
                     yield record
-                elif record.name not in seen:
-                    seen.add(record.name)
+                elif record not in seen:
+                    seen.add(record)
                     yield record
 
     def _streams(self, path: Path) -> Iterator[tuple[IO[bytes], str]]:
