@@ -16,7 +16,7 @@ from alctl.format import safe_cell
 from alctl.incoming import digest_of, reader_for, recognised, stamp_of, unchanged
 from alctl.intake import ClassList, Intake, Problem, as_text
 from alctl.plugins import Plugins
-from alctl.pool import items, labels, rounds, staging
+from alctl.pool import items, labels, predictions, rounds, staging
 from alctl.pool.bulk import discard
 from alctl.progress import Progress, silent
 from alctl.project import Project, now, required_state
@@ -78,6 +78,8 @@ class Imported:
     new_classes: list[str] = field(default_factory=list)
     rejected: list[Problem] = field(default_factory=list)
     rejected_file: str | None = None
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    """For each round whose predictions it answers: how many are answered by now, and how many were left as they were."""
     trainable: bool = True
     """Whether there is a model for the project's task."""
     earlier: int | None = None
@@ -151,9 +153,11 @@ def import_labels(
                 "rejected": len(problems),
                 "unknown": result.unknown,
             }
+            before = predictions.kept(connection)
             result.batch = staging.write_batch(
                 connection, file=result.file, digest=digest, kind=result.format, counts=recorded, now=now()
             )
+            result.kept = [dict(row) for row in predictions.kept(connection) if row not in before]
         if options.dry_run:
             discard(connection)
             result.batch = None

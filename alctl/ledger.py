@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from alctl.errors import AlctlError
-from alctl.pool import counts, handouts, ledger, rounds
+from alctl.pool import counts, handouts, ledger, predictions, rounds
 from alctl.pool.bulk import discard
 from alctl.project import Project, now, required_state
 
@@ -138,6 +138,7 @@ def overview(project: Project) -> list[dict[str, Any]]:
         of_round = ledger.params(connection)
         outcomes = ledger.outcomes(connection, of_round)
         answers = ledger.answers(connection, of_round)
+        kept = {row["round_id"]: dict(row) for row in predictions.kept(connection)}
         return [
             {
                 **row,
@@ -147,6 +148,7 @@ def overview(project: Project) -> list[dict[str, Any]]:
                     {"tool": h.tool, "place": h.place, "since": h.created_at} for h in _hands(connection, row)
                 ],
                 "people": _people(connection, row, of_round, answers),
+                "predictions": kept.get(row["id"]),
             }
             for row in counts.per_round(connection, now())
         ]

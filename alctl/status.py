@@ -6,7 +6,7 @@ from typing import Any
 
 from alctl import db
 from alctl.plugins import Plugins
-from alctl.pool import counts, items, labels, ledger, rounds
+from alctl.pool import counts, items, labels, ledger, predictions, rounds
 from alctl.project import Project, now, required_state
 
 SHOWN = 1_000
@@ -27,6 +27,7 @@ def status(project: Project) -> dict[str, Any]:
             "states": counted.states,
             "classes": counted.classes,
             "rounds": [dict(row) for row in counts.per_round(connection, now())],
+            "predictions": [dict(row) for row in predictions.kept(connection)],
             "imports": [dict(row) for row in labels.imports(connection)],
             "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
             "run": run

@@ -88,6 +88,7 @@ def import_labels(
 def show_imported(result: Any, *, dry_run: bool) -> None:
     """Print what an import did, and how to take it back."""
     from alctl.cli import screen
+    from alctl.cli.state import show_kept
     from alctl.exchange import place_of
 
     if result.earlier is not None:
@@ -102,6 +103,7 @@ def show_imported(result: Any, *, dry_run: bool) -> None:
     counts += f", {result.confirmed:,} given again" if result.confirmed else ""
     screen.say(f"{'would import' if dry_run else 'imported'} {result.file}: {counts}")
     show_left(result)
+    show_kept(result.kept)
     if result.new_classes:
         screen.say(f"  new classes: {', '.join(result.new_classes)}")
     if result.rejected:
@@ -205,12 +207,14 @@ def export_labels(
     from alctl.cli import screen
     from alctl.project import open_project
 
-    count = outgoing.export_labels(
+    result = outgoing.export_labels(
         open_project(project), file, format, split="" if split == "all" else split,
         every_annotator=every_annotator, options=parameters(option or [], "--option"),
     )  # fmt: skip
     if json:
-        screen.as_json({"file": file, "format": format, "labels": count})
+        screen.as_json({"file": file, "format": format, "labels": result.labels, "left_out": result.left_out})
         return
-    screen.say(f"wrote {count:,} labels to {file}")
+    screen.say(f"wrote {result.labels:,} labels to {file}")
+    for what, count in result.left_out.items():
+        screen.warn(f"{count:,} {what}")
     screen.next_step("alctl status")

@@ -133,6 +133,7 @@ def show_pulled(result: Any, *, dry_run: bool) -> None:
     """Print what a pull did, and how much of the round is still out."""
     from alctl.cli import screen
     from alctl.cli.imports import show_left
+    from alctl.cli.state import show_kept
 
     screen.say(
         f"round {result.round}: {result.tasks:,} tasks of {result.place} have new or changed annotations"
@@ -141,6 +142,7 @@ def show_pulled(result: Any, *, dry_run: bool) -> None:
         counts = f"{imported.added:,} added, {imported.changed:,} changed, {imported.unchanged:,} unchanged"
         screen.say(f"{'would import' if dry_run else 'imported'} {result.file or 'them'}: {counts}")
         show_left(imported)
+        show_kept(imported.kept)
         if imported.new_classes:
             screen.say(f"  new classes: {', '.join(imported.new_classes)}")
         if imported.batch is not None:

@@ -63,6 +63,7 @@ def show_status(result: dict[str, Any]) -> None:
             for r in result["rounds"][-10:]
         ]
         screen.table("rounds", ["", "images", "answered", "out"], facts)
+    show_kept(result["predictions"])
     if result["run"]:
         show_last_run(result["run"])
     if result["unusable"]:
@@ -85,7 +86,18 @@ def show_rounds(project: Any, *, json: bool) -> None:
     screen.table("", ["round", *names], rows)
     for row in found:
         screen.say(f"round {row['id']}: {_told(row)}")
+    show_kept([row["predictions"] for row in found if row["predictions"]])
     screen.next_step("alctl status")
+
+
+def show_kept(rounds: list[Any]) -> None:
+    """Print how many of the predictions that annotators were given to correct they left as they were."""
+    from alctl.cli import screen
+
+    for row in rounds:
+        if row["answers"]:
+            share = f"{row['kept']:,} of {row['answers']:,} predictions ({row['kept'] / row['answers']:.0%})"
+            screen.say(f"round {row['round_id']}: annotators kept {share}")
 
 
 def _told(row: dict[str, Any]) -> str:
