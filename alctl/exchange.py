@@ -78,7 +78,7 @@ class Imported:
     new_classes: list[str] = field(default_factory=list)
     rejected: list[Problem] = field(default_factory=list)
     rejected_file: str | None = None
-    kept: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[dict[str, int]] = field(default_factory=list)
     """For each round whose predictions it answers: how many are answered by now, and how many were left as they were."""
     trainable: bool = True
     """Whether there is a model for the project's task."""
@@ -157,7 +157,7 @@ def import_labels(
             result.batch = staging.write_batch(
                 connection, file=result.file, digest=digest, kind=result.format, counts=recorded, now=now()
             )
-            result.kept = [dict(row) for row in predictions.kept(connection) if row not in before]
+            result.kept = [row for row in predictions.kept(connection) if row not in before]
         if options.dry_run:
             discard(connection)
             result.batch = None

@@ -138,7 +138,7 @@ def overview(project: Project) -> list[dict[str, Any]]:
         of_round = ledger.params(connection)
         outcomes = ledger.outcomes(connection, of_round)
         answers = ledger.answers(connection, of_round)
-        kept = {row["round_id"]: dict(row) for row in predictions.kept(connection)}
+        kept = {row["round_id"]: row for row in predictions.kept(connection)}
         return [
             {
                 **row,

@@ -27,7 +27,7 @@ def status(project: Project) -> dict[str, Any]:
             "states": counted.states,
             "classes": counted.classes,
             "rounds": [dict(row) for row in counts.per_round(connection, now())],
-            "predictions": [dict(row) for row in predictions.kept(connection)],
+            "predictions": predictions.kept(connection),
             "imports": [dict(row) for row in labels.imports(connection)],
             "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
             "run": run

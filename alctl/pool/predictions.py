@@ -1,12 +1,12 @@
 """What annotators were given to correct, and how much of it they kept."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from alctl.pool import ledger
-from alctl.pool.bulk import insert_rows, mappings, run
+from alctl.pool.bulk import insert_rows, run
 from alctl.pool.labels import IN_FORCE
 from alctl.schema import prediction
 
@@ -42,17 +42,31 @@ def of_round(connection: Connection, round_id: int) -> dict[int, Said]:
     return {int(row[0]): Said(row[1], row[2], row[3]) for row in rows}
 
 
-def kept(connection: Connection) -> list[Mapping[str, Any]]:
+def kept(connection: Connection) -> list[dict[str, int]]:
     """Return for each round how many classes were predicted, the labels since on those images, and how many left them.
 
     A class that was merged counts as the one that it is now. Of objects nothing is said: tools round coordinates.
     """
-    effective = "coalesce((SELECT merged_into FROM category AS k WHERE k.id = p.category_id), p.category_id)"
-    return mappings(
+    predicted = run(
         connection,
-        f"""SELECT p.round_id, count(DISTINCT p.item_id) AS predicted, count(f.id) AS answers,
-              coalesce(sum(CASE WHEN f.category_id = {effective} THEN 1 ELSE 0 END), 0) AS kept
-            FROM prediction AS p LEFT JOIN {IN_FORCE} AS f ON f.item_id = p.item_id AND f.status = 'labeled'
-              AND f.id > {ledger.after(ledger.params(connection), "p.round_id")}
-            WHERE p.category_id IS NOT NULL GROUP BY p.round_id ORDER BY p.round_id""",
+        "SELECT round_id, count(*) FROM prediction WHERE category_id IS NOT NULL GROUP BY round_id ORDER BY round_id",
+    ).all()
+    if not predicted:
+        return []
+    effective = "coalesce((SELECT merged_into FROM category AS k WHERE k.id = p.category_id), p.category_id)"
+    answered = run(
+        connection,
+        f"""SELECT p.round_id, count(*), sum(CASE WHEN f.category_id = {effective} THEN 1 ELSE 0 END)
+            FROM prediction AS p JOIN {IN_FORCE} AS f ON f.item_id = p.item_id
+            WHERE p.category_id IS NOT NULL AND f.status = 'labeled'
+              AND f.id > {ledger.after(ledger.params(connection), "p.round_id")} GROUP BY p.round_id""",
     )
+    answers = {row[0]: (int(row[1]), int(row[2])) for row in answered}
+    return [
+        {
+            "round_id": number,
+            "predicted": n,
+            **dict(zip(("answers", "kept"), answers.get(number, (0, 0)), strict=True)),
+        }
+        for number, n in predicted
+    ]
