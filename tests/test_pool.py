@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from alctl import db
 from alctl.chance import stream
-from alctl.pool import counts, items, labels, rounds, staging
+from alctl.pool import counts, items, labels, ledger, rounds, staging
 from alctl.pool.bulk import insert_rows, run
 from alctl.pool.ids import RandomOrder
 from alctl.pool.staging import StagedLabel
@@ -252,7 +252,7 @@ def test_after_any_history_the_states_partition_the_pool(url):
     with pool(url, 40) as engine, db.writing(engine) as connection:
         reserve(connection, "test", [1, 2, 3])
         history: dict[int, list[tuple[int, str, str]]] = {}  # batch: (item, annotator, answer)
-        sent: set[int] = set()
+        out: dict[int, set[int]] = {}  # round: what it sent and nobody recalled
         broken: set[int] = set()
         for _ in range(200):
             step = rng.random()
@@ -265,13 +265,18 @@ def test_after_any_history_the_states_partition_the_pool(url):
                 del history[batch]
             elif step < 0.9:
                 picked = subset(connection, rng.randint(1, 3), resend=rng.random() < 0.2)
-                sent |= set(picked)
-                send(connection, picked) if picked else None
+                if picked:
+                    out[send(connection, picked)] = set(picked)
+            elif step < 0.95 and any(out.values()):
+                number = rng.choice([number for number, sent in out.items() if sent])
+                back = rng.sample(sorted(out[number]), rng.randint(1, len(out[number])))
+                ledger.recall(connection, number, back, NOW)
+                out[number] -= set(back)
             else:
                 one = rng.randint(4, 40)
                 items.quarantine(connection, {one: "broken"})
                 broken.add(one)
-            expected = modelled(history, sent, broken)
+            expected = modelled(history, set().union(*out.values()), broken)
             table = counts.count(connection).states
             assert {state: sum(table[split][state] for split in table) for state in counts.STATES} == {
                 state: sum(1 for i in range(1, 41) if expected[i] == state) for state in counts.STATES
