@@ -44,10 +44,10 @@ FILL = [
     "INSERT INTO project VALUES (1, '/photos', 'classification', 0, '')",
     """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :n)
        INSERT INTO item SELECT i, printf('folder%05d/%09d.jpg', i / 1000, i), NULL, 640, 480 FROM n""",
-    "INSERT INTO category VALUES (1, 'cat'), (2, 'dog')",
-    "INSERT INTO import_batch VALUES (1, 'labels.csv', '', 'csv', '{}', '', NULL)",
-    """INSERT INTO label SELECT id / 50, id, 1, '', 'labeled', 1 + id % 2, NULL, NULL, '' FROM item
-       WHERE id % 50 = 0""",
+    "INSERT INTO category (id, name) VALUES (1, 'cat'), (2, 'dog')",
+    "INSERT INTO import_batch (id, file, digest, format, counts, created_at) VALUES (1, 'labels.csv', '', 'csv', '{}', '')",
+    """INSERT INTO label (id, item_id, import_id, annotator, status, category_id, created_at)
+       SELECT id / 50, id, 1, '', 'labeled', 1 + id % 2, '' FROM item WHERE id % 50 = 0""",
     "INSERT INTO reserved SELECT id, 'test' FROM item WHERE id % 50 = 1 LIMIT 1000",
 ]
 
