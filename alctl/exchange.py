@@ -16,7 +16,7 @@ from alctl.format import safe_cell
 from alctl.incoming import digest_of, reader_for, recognised, stamp_of, unchanged
 from alctl.intake import ClassList, Intake, Problem, as_text
 from alctl.plugins import Plugins
-from alctl.pool import items, labels, predictions, rounds, staging
+from alctl.pool import items, labels, ledger, predictions, rounds, staging
 from alctl.pool.bulk import discard
 from alctl.progress import Progress, silent
 from alctl.project import Project, now, required_state
@@ -133,7 +133,7 @@ def import_labels(
         reader, result.options = reader_for(connection, result.format, options.options)
         stamp = stamp_of(file)
         digest = digest_of(file, {"annotator": options.annotator, "format": result.format, **result.options})
-        if (earlier := labels.earlier_import(connection, digest)) and _took_all(earlier):
+        if (earlier := labels.earlier_import(connection, digest)) and _holds(connection, earlier):
             result.earlier = earlier["id"]
             result.unchanged = sum(earlier["counts"].values())
             return result
@@ -239,9 +239,15 @@ def _all_unknown(file: Path, paths: Sequence[str]) -> str:
     )
 
 
-def _took_all(earlier: Mapping[str, Any]) -> bool:
-    """Tell whether an earlier import of the same bytes left nothing over."""
-    return not any(earlier["counts"].get(left) for left in ("rejected", "outside", "unknown"))
+def _holds(connection: Connection, earlier: Mapping[str, Any]) -> bool:
+    """Tell whether an earlier import of the same bytes left nothing over, and leaned on no import that was undone."""
+    counts = earlier["counts"]
+    if any(counts.get(left) for left in ("rejected", "outside", "unknown")):
+        return False
+    if ledger.asked_since(connection, earlier["id"]):
+        return False  # the same answers may be the answers to a later round
+    leans = counts.get("unchanged") or counts.get("outdated")
+    return not (leans and any(row["undone_at"] for row in labels.imports(connection)))
 
 
 def _keep_to_round(connection: Connection, number: int) -> None:

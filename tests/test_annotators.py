@@ -14,7 +14,7 @@ from sqlalchemy import insert, update
 from alctl import annotators, bundle, db, ledger, objects, relabel, runs
 from alctl.annotation import Annotation
 from alctl.errors import AlctlError
-from alctl.pool import agreement, counts, history, items, labels, rounds
+from alctl.pool import agreement, counts, history, item_history, items, labels, rounds
 from alctl.pool import ledger as table
 from alctl.pool.bulk import insert_rows, run
 from alctl.project import Project
@@ -74,6 +74,8 @@ def test_where_annotators_drew_differently_the_drawing_most_like_the_others_hold
         ])  # fmt: skip
         found = held(connection)
         exported = labels.with_items(connection, "", every_annotator=False)
+        told = item_history.of_item(connection, 2)["now"]
+    assert told == "1 object: 1 cat"  # and not the dog of the newest answer
     assert found == {
         1: [list(MIDDLE[:4])],
         2: [list(LEFT[:4])],
@@ -331,6 +333,16 @@ def test_the_same_answer_again_answers_a_second_look_and_another_one_changes_the
     assert take(made, write_csv(tmp_path / "third.csv", [(1, "dog", "eve")], HEADER)).added == 1
     with made.reading() as connection:
         assert labels.labeled_items(connection, "pool")[0] == (1, 2, None)
+
+
+def test_a_file_with_the_bytes_of_an_earlier_one_answers_a_later_round(tmp_path):
+    made = opinions(tmp_path, said={"ann": "cc", "bob": "dc"})
+    file = write_csv(tmp_path / "same.csv", [(1, "cat", "ann")], HEADER)
+    for number in (1, 2):
+        assert picked(look(made)) == [1]
+        assert take(made, file).confirmed == 1
+        assert ledger.overview(made)[number - 1]["labeled"] == 1
+    assert take(made, file).earlier == 4
 
 
 def test_a_skip_answers_a_second_look_and_the_label_stays(tmp_path):

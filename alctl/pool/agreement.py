@@ -26,18 +26,22 @@ def shared(
     number: int | None = None,
     *,
     split: str = "",
+    item: int | None = None,
     different: bool = False,
 ) -> Iterator[Shared]:
     """Stream the items that several annotators labeled, with their answers in force; of a round, or all.
 
-    With ``split`` only usable items of "pool", "validation" or "test"; with ``different`` only those whose objects are
-    not the same in all answers.
+    With ``split`` only usable items of "pool", "validation" or "test"; with ``item`` only this one; with ``different``
+    only those whose objects are not the same in all answers.
     """
     conditions = ["f.status = 'labeled'"]
     values: dict[str, Any] = {}
     if number is not None:
         conditions.append("f.item_id IN (SELECT item_id FROM selection WHERE round_id = :number)")
         values["number"] = number
+    if item is not None:
+        conditions.append("f.item_id = :item")
+        values["item"] = item
     if split:
         conditions += ["f.item_id NOT IN (SELECT item_id FROM unusable)", membership("f.item_id", split)]
         values |= {} if split == "pool" else {"split": split}
@@ -64,14 +68,14 @@ def _answer(row: Any, merged: Mapping[int, int]) -> Answer:
     return Answer(row.annotator, row.category_id, counted, int(row.id))
 
 
-def chosen(connection: Connection, split: str = "") -> dict[int, str]:
+def chosen(connection: Connection, split: str = "", item: int | None = None) -> dict[int, str]:
     """Return the objects that hold, as they are stored, for each item whose annotators drew different ones."""
     judged = judge(connection)
     if judged.task == "classification":
         return {}
     those = [
         found.answers[holds(judged, found)].label
-        for found in shared(connection, judged, split=split, different=True)
+        for found in shared(connection, judged, split=split, item=item, different=True)
     ]
     rows, bound = as_rows(connection, those)
     query = f"SELECT item_id, annotations FROM label WHERE id IN (SELECT value FROM {rows} AS v)"

@@ -11,7 +11,7 @@ from alctl.errors import AlctlError
 from alctl.pool import handouts, ledger
 from alctl.pool.bulk import mappings, run
 from alctl.pool.categories import Class, class_list, counted
-from alctl.pool.labels import CONSENSUS, IN_FORCE
+from alctl.pool.labels import CONSENSUS, IN_FORCE, drawings_that_hold
 
 
 def find(connection: Connection, given: str, root: str) -> int:
@@ -190,7 +190,8 @@ def _now(connection: Connection, item: int, known: Sequence[Class], unusable: st
         names = [known[found.effective - 1].name for found in known]
         row = rows[0]
         if row["status"] == "labeled" and row["category_id"] is None:
-            return _objects(row["annotations"], names)
+            drawn = drawings_that_hold(connection, item=item)
+            return _objects(drawn.get(item, row["annotations"]), names)
         return _said(row, known)
     out = mappings(
         connection,

@@ -75,10 +75,9 @@ def write_batch_row(connection: Connection, *, source: str, now: str, count: int
 
 
 def earlier_import(connection: Connection, digest: str) -> Mapping[str, Any] | None:
-    """Return the first import in force of a file with these bytes."""
-    return next(
-        (row for row in imports(connection) if row["digest"] == digest and not row["undone_at"]), None
-    )
+    """Return the newest import in force of a file with these bytes."""
+    found = [row for row in imports(connection) if row["digest"] == digest and not row["undone_at"]]
+    return found[-1] if found else None
 
 
 def imports(connection: Connection) -> list[Mapping[str, Any]]:
@@ -124,11 +123,11 @@ def membership(column: str, split: str) -> str:
     return f"{column} IN (SELECT item_id FROM reserved WHERE split = :split)"
 
 
-def drawings_that_hold(connection: Connection, split: str = "") -> dict[int, str]:
-    """Return the objects of each item whose annotators drew different ones: those that are most like all the others'."""
+def drawings_that_hold(connection: Connection, split: str = "", item: int | None = None) -> dict[int, str]:
+    """Return the objects of each item, or of one, whose annotators drew different ones: those most like all others'."""
     from alctl.pool.agreement import chosen  # which needs SciPy, and what is in this file
 
-    return chosen(connection, split)
+    return chosen(connection, split, item)
 
 
 def with_items(connection: Connection, split: str, *, every_annotator: bool) -> list[Mapping[str, Any]]:

@@ -172,6 +172,12 @@ def recall(connection: Connection, number: int, items: Iterable[int], now: str) 
     )
 
 
+def asked_since(connection: Connection, batch: int) -> bool:
+    """Tell whether a round after this import asks for answers again."""
+    last = scalar(connection, "SELECT coalesce(max(id), 0) FROM label WHERE import_id <= :batch", batch=batch)
+    return any(int(found.get(AFTER) or 0) >= int(last) > 0 for found in params(connection).values())
+
+
 def confirm(connection: Connection) -> None:
     """Mark the unchanged ones of the staged answers that were asked for again: "confirmed", to be recorded once more.
 
