@@ -153,7 +153,7 @@ def _look_like_fractions(annotations: Sequence[Annotation]) -> bool:
             numbers += [n for x, y, v in annotation.keypoints if v for n in (x, y)]
         if numbers and max(numbers) > 1:
             return False
-    return any(0 < number < 1 for number in numbers)
+    return any(1e-6 < number < 1 - 1e-6 for number in numbers)
 
 
 def _annotation(row: dict[str, Any], classes: Classes) -> Annotation:

@@ -3,7 +3,9 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,23 @@ from alctl.pool import categories, labels
 from alctl.project import Project, required_state
 
 SPLITS = ("pool", "validation", "test")
+NEEDED = {
+    "classification": {"category"},
+    "detection": {"bbox"},
+    "pose": {"keypoints", "bbox"},
+    "segmentation": {"polygons", "mask", "bbox"},
+}
+"""What of a task's labels a format has to hold at least one of; the rest is told."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    labels: int
+    """Images with an answer in the file; with every annotator, answers."""
+    left_out: dict[str, int]
+    """What the format has no place for, and how often that was."""
 
 
 def export_labels(
@@ -28,8 +47,8 @@ def export_labels(
     split: str = "",
     every_annotator: bool = False,
     options: Mapping[str, str] | None = None,
-) -> int:
-    """Write the labels that hold to a new file or folder, whole or not at all; return how many images have one.
+) -> Exported:
+    """Write the labels that hold to a new file or folder, whole or not at all; say what could not be written.
 
     What holds is the consensus; with ``every_annotator``, each annotator's own label.
     """
@@ -39,6 +58,8 @@ def export_labels(
         raise AlctlError(f"there is no folder {path.parent}")
     with project.reading() as connection:
         state = required_state(connection, project.folder)
+        carries = FORMATS.load(kind).carries
+        _insist(kind, carries, state["task"], every_annotator=every_annotator)
         known: dict[str, Any] = {"root": state["root"]} if kind == "folders" else {}
         writer = configured(FORMATS.load(kind), {**known, **(options or {})}, f"format {kind!r}")
         images = list(_labeled(connection, split, every_annotator=every_annotator))
@@ -53,7 +74,36 @@ def export_labels(
                 raise AlctlError(f"{path.with_name(taken[0])} exists already; choose another name")
             for file in made:
                 _move(file, path.with_name(file.name))
-    return len(images)
+    return _exported(images, kind, carries)
+
+
+def _insist(kind: str, carries: Set[str], task: str, *, every_annotator: bool) -> None:
+    """Raise AlctlError if a format would write something else than the project's labels."""
+    wanted, what = NEEDED[task], f"the labels of this project, whose task is {task}"
+    others = [name for name in FORMATS.names() if FORMATS.load(name).carries & wanted]
+    if every_annotator:
+        others = [name for name in others if "annotator" in FORMATS.load(name).carries]
+        what += ", with their annotators"
+    if kind not in others:
+        raise AlctlError(f"{kind} cannot hold {what}; these formats can: {', '.join(others)}")
+
+
+def _exported(images: Iterable[LabeledImage], kind: str, carries: Set[str]) -> Exported:
+    """Count what was written, and what the format has no place for."""
+    labels, left = 0, Counter[str]()
+    for image in images:
+        if image.status != "labeled" and "status" not in carries:
+            left[f"skipped or unusable images have no label in it: {kind} cannot say what they are"] += 1
+            continue
+        labels += 1
+        for annotation in image.annotations:
+            if annotation.keypoints and "keypoints" not in carries:
+                left[f"objects are without their keypoints: {kind} holds none"] += 1
+            if annotation.segmentation is not None and not carries & {"polygons", "mask"}:
+                left[f"objects are boxes without their outlines or masks: {kind} holds none"] += 1
+            if annotation.crowd and "crowd" not in carries:
+                left[f"objects are no longer marked as crowds: {kind} has no mark for it"] += 1
+    return Exported(labels, dict(left))
 
 
 def _move(made: Path, target: Path) -> None:

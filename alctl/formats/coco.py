@@ -42,7 +42,7 @@ class Coco(LabelFormat):
     file: str = ""
     """Which annotation files of a folder or zip to read, such as ``*instances*``; all, if they are of one kind."""
 
-    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask"})
+    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd"})
     suffix = ".json"
 
     def recognise(self, path: Path) -> str:

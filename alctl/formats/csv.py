@@ -13,7 +13,7 @@ from alctl.format import LabelFormat, safe_cell
 class Csv(LabelFormat):
     """Item or path, and a label or a status; other columns are left alone."""
 
-    carries = frozenset({"category"})
+    carries = frozenset({"category", "status", "annotator"})
     suffix = ".csv"
 
     def recognise(self, path: Path) -> str:

@@ -14,6 +14,7 @@ from alctl import table
 from alctl.annotation import Annotation, Assignment, Category, LabeledImage, Record, Refusal
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat, safe_cell
+from alctl.shapes import boxed
 
 Row = LabeledImage | Refusal
 _NUMBER = re.compile(r"[-+]?[0-9]{1,20}([.,][0-9]{1,20})?(e[-+]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
@@ -40,7 +41,7 @@ class CsvObjects(LabelFormat):
     label: str = ""
     """The class of every object where there is no column for it."""
 
-    carries = frozenset({"bbox", "keypoints"})
+    carries = frozenset({"bbox", "keypoints", "status", "annotator"})
     suffix = ".csv"
 
     def recognise(self, path: Path) -> str:
@@ -185,7 +186,7 @@ def _rows(image: LabeledImage, n: int, *, answered: bool) -> Iterator[list[objec
     def meta(label: str) -> list[object]:
         return [image.item or "", image.path, label, image.annotator, status, seconds, image.digest]
 
-    for annotation in image.annotations:
+    for annotation in map(boxed, image.annotations):
         cells: list[object] = [number for point in annotation.keypoints for number in point]
         yield [*meta(annotation.category), *(annotation.bbox or ("",) * 4), *cells, *[""] * (n - len(cells))]
     if not image.annotations:

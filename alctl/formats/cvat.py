@@ -40,7 +40,7 @@ EMPTY = "images without objects were left as not labeled yet; --option empty=tru
 class Cvat(LabelFormat):
     """CVAT for images 1.1."""
 
-    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask"})
+    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd"})
     suffix = ".xml"
 
     empty: bool = False

@@ -67,7 +67,7 @@ _KIND_OF_RESULT = {control.tag.lower(): kind for kind, control in CONTROLS.items
 class LabelStudio(LabelFormat):
     """Percent of the image's size, one answer an annotator; the order of keypoints is in a file beside the labels."""
 
-    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask"})
+    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd", "status", "annotator"})
     suffix = ".json"
 
     root: str = ""

@@ -139,11 +139,13 @@ class Voc(LabelFormat):
             raise ValueError(
                 f"a coordinate of {min(left, top):g}, although the first pixel is 1 by --option origin=1"
             )
-        if right - left + origin <= 0 or bottom - top + origin <= 0:
+        # A sum and a difference of binary fractions leave a last digit that nobody wrote.
+        width, height = round(right - left + origin, 9), round(bottom - top + origin, 9)
+        if width <= 0 or height <= 0:
             raise ValueError(
                 f"a box without an area: xmin {left:g}, ymin {top:g}, xmax {right:g}, ymax {bottom:g}"
             )
-        return left - origin, top - origin, right - left + origin, bottom - top + origin
+        return left - origin, top - origin, width, height
 
     def _require_origin(self, path: Path, lowest: Sequence[tuple[float, str]]) -> None:
         """Refuse to guess where the pixels begin, and show what the first files tell."""

@@ -248,7 +248,8 @@ def answered(kind, path: Path) -> list[LabeledImage]:
 def test_what_a_format_carries_is_a_known_part(name):
     carries = FORMATS.load(name).carries
     assert carries
-    assert carries <= {"category", "bbox", "keypoints", "polygons", "mask"}
+    shapes = {"category", "bbox", "keypoints", "polygons", "mask", "crowd"}
+    assert carries <= shapes | {"status", "annotator"}
 
 
 CONTENTS = [
