@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alctl import objects
-from alctl.exchange import BadRowsError
+from alctl.exchange import BadRowsError, undo_import
 from alctl.pool import categories, labels
 from alctl.project import Project
 from alctl.schema import label as label_table
@@ -194,3 +194,17 @@ def test_a_class_that_only_images_outside_the_pool_have_is_not_made(tmp_path):
         ]
         ((_, _, text),) = labels.labeled_items(connection, "pool")
     assert [id_ for _, id_ in objects.loads(text or "")] == [2]
+
+
+# --- again, after an undo ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_taken_again_if_an_import_that_it_agreed_with_was_undone(tmp_path):
+    project = project_of(tmp_path, "classification")
+    take(project, write_csv(tmp_path / "a.csv", [(1, "cat")]))
+    file = write_csv(tmp_path / "b.csv", [(1, "cat"), (2, "dog")])
+    both = take(project, file)
+    assert (both.added, both.unchanged) == (1, 1)
+    undo_import(project, 1)
+    again = take(project, file)
+    assert (again.earlier, again.added, again.unchanged) == (None, 1, 1)
