@@ -174,7 +174,7 @@ def formats_of(project: Project, given: str, options: Mapping[str, str]) -> list
     if options and len(names) != 1:
         raise AlctlError("--option needs exactly one --format that it is for")
     for name in kinds.keys() - {"csv"}:
-        if not _NEEDED[task] & kinds[name].carries:
+        if task in _NEEDED and not _NEEDED[task] & kinds[name].carries:
             raise AlctlError(
                 f"{name} cannot hold what the task of this project, {task}, asks for; choose another --format"
             )

@@ -7,6 +7,7 @@ given by the image's name in the export. Ids, orders and folders are the tools' 
 import csv
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -140,8 +141,9 @@ def cvat(export: Path, task: str, seen: Seen, out: Path) -> Path:
             for name, x, y in drawn.points:
                 place = {"label": name, "points": f"{x}.00,{y}.00", "outside": "0", "occluded": "0"}
                 ET.SubElement(skeleton, "points", place)
-    ET.ElementTree(root).write(out / "annotations.xml", encoding="utf-8", xml_declaration=True)
-    return out / "annotations.xml"
+    with zipfile.ZipFile(out / "task_7_annotations.zip", "w") as archive:
+        archive.writestr("annotations.xml", ET.tostring(root, encoding="utf-8", xml_declaration=True))
+    return out / "task_7_annotations.zip"
 
 
 def label_studio(export: Path, task: str, seen: Seen, out: Path) -> Path:
