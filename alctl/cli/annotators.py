@@ -146,7 +146,9 @@ def show_agreement(found: dict[str, Any]) -> None:
     if found["worst"]:
         screen.say("images that annotators disagree about most:")
         screen.listed(found["worst"], _disputed)
-    screen.next_step("alctl select --relabel --k 50", "for a second look at the worst")
+        screen.next_step("alctl select --relabel --k 50", "for a second look at the worst")
+    else:
+        screen.next_step("alctl status")
 
 
 def _disputed(row: Any) -> str:
