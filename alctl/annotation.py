@@ -97,7 +97,7 @@ class Note(NamedTuple):
 
     what: str
     """A plural clause that completes "12 …", such as "rotated boxes became their upright hulls"."""
-    count: int = 1
+    times: int = 1
 
 
 Record = LabeledImage | Refusal | Note | Category

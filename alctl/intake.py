@@ -178,7 +178,7 @@ class Intake:
             elif isinstance(record, Refusal):
                 self.refused.append(Problem(record.line, as_text(record.problem), as_text(record.where)))
             elif isinstance(record, Note):
-                self.notes[record.what] += record.count
+                self.notes[record.what] += record.times
             elif problem := self.classes.declare(record):
                 self.refused.append(Problem(0, problem))
 
@@ -200,13 +200,12 @@ class Intake:
         if found.category is not None:
             category_id = self.classes.id_of(found.category)
             trouble = "" if category_id else self.classes.unknown(found.category)
-        path = answer.path.replace("\\", "/") if "\\" in answer.path else answer.path
         annotator = answer.annotator or self.annotator or ANONYMOUS
         if not is_text(annotator):
             annotator = as_text(annotator)
             trouble = f"annotator {annotator!r} has a character that no text can have"
         row = (
-            self.answers, answer.line, as_text(answer.where), answer.item, as_text(path).removeprefix("./"),
+            self.answers, answer.line, as_text(answer.where), answer.item, as_text(answer.path).removeprefix("./"),
             bytes.fromhex(answer.digest) if answer.digest else None, annotator, answer.status, category_id, trouble or None,
             answer.seconds, answer.made_at or None,
         )  # fmt: skip

@@ -22,10 +22,10 @@ from sqlalchemy.exc import DatabaseError
 from alctl import db
 from alctl.config import read_config
 from alctl.errors import AlctlError
+from alctl.parsing.untrusted import Members, members
 from alctl.pool import counts, rounds
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, now, required_state
-from alctl.untrusted import Members, members
 
 DATABASE, MANIFEST = "alctl.db", "manifest.json"
 _BLOCK = 1 << 20

@@ -22,7 +22,7 @@ from scipy.optimize import linear_sum_assignment
 
 from alctl import rle, shapes
 from alctl.annotation import RLE, Annotation
-from alctl.maskfile import inside
+from alctl.rle import inside
 
 Floats = NDArray[np.float64]
 Objects = Sequence[tuple[Annotation, int]]

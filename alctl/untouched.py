@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from alctl.errors import AlctlError
+from alctl.parsing.untrusted import is_archive, members
 from alctl.pool import handouts
-from alctl.untrusted import is_archive, members
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 """Files that hold no labels. A PNG may be a mask."""

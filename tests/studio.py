@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alctl import brush
 from alctl.annotation import Annotation, Category, LabeledImage, Note, Record, Refusal
 from alctl.formats.label_studio import LabelStudio
+from alctl.parsing import brush
 
 NUMBERS = count()
 
@@ -45,7 +45,7 @@ def refusal(records: Iterable[Record]) -> str:
 
 
 def notes(records: Iterable[Record]) -> dict[str, int]:
-    return {record.what: record.count for record in records if isinstance(record, Note)}
+    return {record.what: record.times for record in records if isinstance(record, Note)}
 
 
 def task(*results: object, data: object = None, **more: object) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from alctl import brush
+from alctl.parsing import brush
 
 HOLE = np.ones((300, 200), dtype=bool)
 HOLE[5, 7] = False

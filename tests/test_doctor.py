@@ -5,9 +5,9 @@ import json
 import pytest
 
 from alctl import bundle
-from alctl.doctor import checks
 from alctl.errors import AlctlError
-from alctl.place import ROOT, SWITCH
+from alctl.live.doctor import checks
+from alctl.live.place import ROOT, SWITCH
 from alctl.rounds import SelectOptions, select
 from tests.project_files import no_progress, run_alctl, small_project
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def boxes_of(project: Project) -> dict[int, list[tuple[int, Any]]]:
         }
 
 
-def coco(file: Path, found: list[tuple[str, str, tuple[float, ...]]], **image: Any) -> Path:
+def coco(file: Path, found: Sequence[tuple[str, str, tuple[float, ...]]], **image: Any) -> Path:
     """Write one box for each image: its name, a class and the box."""
     classes = {name: n for n, name in enumerate(dict.fromkeys(name for _, name, _ in found), 1)}
     content = {

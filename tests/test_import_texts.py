@@ -9,7 +9,15 @@ from alctl.errors import AlctlError
 from alctl.exchange import BadRowsError, ImportOptions, import_labels
 from alctl.pool import labels
 from alctl.status import status
-from tests.project_files import run_alctl, small_project, take, write_csv
+from tests.project_files import (
+    make_images,
+    make_project,
+    paths_of,
+    run_alctl,
+    small_project,
+    take,
+    write_csv,
+)
 
 
 @pytest.fixture
@@ -98,3 +106,17 @@ def test_a_file_that_is_written_to_while_it_is_read_is_not_taken(project, tmp_pa
         import_labels(project, file, options, save)
     assert status(project)["imports"] == []
     assert import_labels(project, file, options).added == 2
+
+
+def test_a_backslash_in_a_name_is_no_folder_and_one_in_any_other_path_is(tmp_path):
+    folder = tmp_path / "images"
+    make_images(folder, 2)
+    (folder / "0000.png").rename(folder / "a\\b.png")
+    (folder / "0001.png").rename(folder / "b.png")
+    other = make_project(tmp_path / "other", folder)
+    ids = {path: item for item, path in paths_of(other).items()}
+    rows = [("a\\b.png", "cat"), (".\\images\\b.png", "dog")]
+    assert take(other, write_csv(tmp_path / "l.csv", rows, ("path", "label"))).added == 2
+    with other.reading() as connection:
+        found = {item: category for item, category, _ in labels.labeled_items(connection, "pool")}
+    assert found == {ids["a\\b.png"]: 1, ids["b.png"]: 2}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from alctl import jsonstream
 from alctl.errors import AlctlError
-from alctl.jsonindex import MISSING, Ids, Table
+from alctl.parsing import jsonstream
+from alctl.parsing.jsonindex import MISSING, Ids, Table
 
 at_leisure = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\[]{},:\n é猫'), max_size=8)

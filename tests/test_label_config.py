@@ -6,7 +6,7 @@ import pytest
 
 from alctl.annotation import Category
 from alctl.errors import AlctlError
-from alctl.label_config import CONTROLS, config_beside, read_config, written
+from alctl.parsing.label_config import CONTROLS, config_beside, read_config, written
 
 CLASSES = (
     Category("zebra", ("nose", "left ear"), ((0, 1),)),

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from alctl import objects, place, server
+from alctl import objects
 from alctl.annotation import Annotation
 from alctl.errors import AlctlError
 from alctl.exchange import BadRowsError, ImportOptions, import_labels, undo_import
-from alctl.live import PullOptions, PushOptions, pull, push
+from alctl.live import PullOptions, PushOptions, place, pull, push, server
 from alctl.pool import categories, handouts, predictions
 from alctl.pool.bulk import mappings
 from alctl.rounds import SelectOptions, select
@@ -599,7 +599,7 @@ class TestPull:
 @pytest.mark.label_studio
 @pytest.mark.timeout(900)
 def test_the_doctor_asks_the_server(where, home, request):
-    from alctl.doctor import checks
+    from alctl.live.doctor import checks
 
     running = request.getfixturevalue(where)
     project = detection(home, 4, 2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alctl import outgoing, rle
-from alctl.annotation import Annotation, Category, LabeledImage
+from alctl.annotation import Annotation, Category, LabeledImage, Status
 from alctl.errors import AlctlError
 from alctl.format import FORMATS
 from alctl.project import Project
@@ -15,7 +15,7 @@ from tests.project_files import alctl_json, make_images, make_project, run_alctl
 
 NAMES = ("nose", "ear", "tail")
 MASK = rle.of_mask(np.array([[2 < x < 9 and 3 < y < 8 for x in range(16)] for y in range(16)]))
-THINGS = {
+THINGS: dict[str, dict[str, tuple[Annotation, ...]]] = {
     "classification": {"cat": (Annotation("cat"),), "dog": (Annotation("dog"),)},
     "detection": {
         "cat": (Annotation("cat", (1.25, 2.0, 3.3333333, 4.1)), Annotation("dog", (0.0, 0.0, 16.0, 16.0))),
@@ -49,7 +49,8 @@ def labeled_project(folder: Path, task: str) -> Project:
     make_images(folder / "images" / "sub", 6, size=16)
     project = make_project(folder / "project", folder / "images", task=task)
     said = THINGS[task]
-    answers = [said["cat"], said["dog"], said["cat"], said["dog"], "skip", "unusable"]
+    other: tuple[Status, ...] = ("skip", "unusable")
+    answers = [said["cat"], said["dog"], said["cat"], said["dog"], *other]
     images = [
         LabeledImage(
             f"sub/{n:04}.png",

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from alctl import runs, sheet
-from alctl.sheet import contact_sheet
 from alctl.errors import AlctlError
 from alctl.images import Source
 from alctl.pool import rounds
 from alctl.project import Project
 from alctl.report import show
 from alctl.rounds import SelectOptions, select
+from alctl.sheet import contact_sheet
 from tests.fakes import tiny
 from tests.project_files import no_progress, small_project, take, write_csv
 from tests.warm import run_warm, warm_json

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alctl import untrusted
 from alctl.errors import AlctlError
-from alctl.untrusted import (
+from alctl.parsing import untrusted
+from alctl.parsing.untrusted import (
     DEEPEST,
     LARGEST_ELEMENT,
     MOST_ELEMENTS,

@@ -180,7 +180,7 @@ def doctor(
       alctl doctor --format label-studio --to http://localhost:8080
     """
     from alctl.cli import screen
-    from alctl.doctor import checks
+    from alctl.live.doctor import checks
     from alctl.project import open_project
 
     found = checks(open_project(project), format, to, token_variable=token_env, title=name)

@@ -17,11 +17,11 @@ from typing import IO, Any
 
 from alctl import rle
 from alctl.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Polygons, Record
-from alctl.cocofile import CocoFile
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
+from alctl.parsing.cocofile import CocoFile
+from alctl.parsing.untrusted import Members, is_archive, members
 from alctl.shapes import boxed
-from alctl.untrusted import Members, is_archive, members
 
 HEAD = 1 << 16
 """Bytes of a file that tell what it is."""

@@ -1,13 +1,13 @@
-"""CSV of whole-image classes: one row an answer, columns by name (alctl/table.py reads the dialects)."""
+"""CSV of whole-image classes: one row an answer, columns by name (alctl/parsing/table.py reads the dialects)."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from alctl import table
 from alctl.annotation import Category, LabeledImage, Record, Refusal
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat, safe_cell
+from alctl.parsing import table
 
 
 class Csv(LabelFormat):

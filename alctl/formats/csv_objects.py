@@ -1,6 +1,6 @@
 """CSV of objects: one row an object, with a box, or with keypoints as NAME_x, NAME_y and NAME_visibility.
 
-There is no standard for such tables. The columns are found by name (alctl/table.py), as in a CSV of classes.
+There is no standard for such tables. The columns are found by name (alctl/parsing/table.py), as in a CSV of classes.
 """
 
 import csv
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from alctl import table
 from alctl.annotation import Annotation, Assignment, Category, LabeledImage, Record, Refusal
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat, safe_cell
+from alctl.parsing import table
 from alctl.shapes import boxed
 
 Row = LabeledImage | Refusal

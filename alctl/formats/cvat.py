@@ -15,11 +15,12 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from alctl import cvatxml, shapes
+from alctl import shapes
 from alctl.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
-from alctl.untrusted import Members, is_archive, members, xml_elements
+from alctl.parsing import cvatxml
+from alctl.parsing.untrusted import Members, is_archive, members, xml_elements
 
 _HEAD = 1 << 16
 """Bytes in which a file must show what it is."""

@@ -25,7 +25,7 @@ from alctl.annotation import (
 )
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
-from alctl.untrusted import Members, is_archive, members
+from alctl.parsing.untrusted import Members, is_archive, members
 
 UNLABELED = "_unlabeled"
 """Of images that nobody has sorted yet, as FiftyOne calls it, too."""

@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from alctl.annotation import Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal, Status
-from alctl.drawings import Canvas, drawn
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
-from alctl.jsonstream import elements
-from alctl.label_config import CONTROLS, LabelConfig, config_beside, is_made_by_alctl, read_config, written
-from alctl.label_tasks import (
+from alctl.parsing.drawings import Canvas, drawn
+from alctl.parsing.jsonstream import elements
+from alctl.parsing.label_config import (
+    CONTROLS,
+    LabelConfig,
+    config_beside,
+    is_made_by_alctl,
+    read_config,
+    written,
+)
+from alctl.parsing.label_tasks import (
     MOST_BYTES,
     MOST_TASKS,
     TaskFile,
@@ -35,7 +42,7 @@ from alctl.label_tasks import (
     told,
     user_of,
 )
-from alctl.regions import UnreadableError, clean, has_keypoints
+from alctl.parsing.regions import UnreadableError, clean, has_keypoints
 
 TOOLS = {
     "classification": ("choice",),

@@ -1,7 +1,7 @@
 """Segmentation masks: one PNG an image, whose pixel values or colours a label map names.
 
 This is what CVAT calls "Segmentation mask 1.1", Pascal VOC keeps in ``SegmentationClass``, and CamVid in folders such
-as ``trainannot``. `alctl.maskfile` reads the pixels, `alctl.labelmap` the label map, `alctl.segments` what they say.
+as ``trainannot``. `alctl.parsing.maskfile` reads the pixels, `alctl.parsing.labelmap` the label map, `alctl.parsing.segments` what they say.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
-from alctl import labelmap, maskfile, rle, segments
+from alctl import rle
 from alctl.annotation import (
     IMAGE_SUFFIXES,
     RLE,
@@ -30,10 +30,11 @@ from alctl.annotation import (
 )
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
-from alctl.labelmap import LabelMap
-from alctl.maskfile import Mask, Pixels
+from alctl.parsing import labelmap, maskfile, segments
+from alctl.parsing.labelmap import LabelMap
+from alctl.parsing.maskfile import Mask, Pixels
+from alctl.parsing.untrusted import Members, is_archive, members
 from alctl.plugins import unknown
-from alctl.untrusted import Members, is_archive, members
 
 CLASSES, OBJECTS, LISTS = "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"
 PATHS = "alctl_paths.jsonl"
@@ -331,7 +332,7 @@ def _drawn(annotation: Annotation, size: tuple[int, int], path: str) -> Mask:
         return rle.to_mask(found)
     if not found:
         raise AlctlError(f"{path}: a {annotation.category!r} without a mask or an outline")
-    return np.asarray(np.any([maskfile.inside(polygon, size) for polygon in found], axis=0))
+    return np.asarray(np.any([rle.inside(polygon, size) for polygon in found], axis=0))
 
 
 def _predicted(assignment: Assignment) -> Iterator[LabeledImage]:

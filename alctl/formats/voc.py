@@ -33,7 +33,7 @@ from alctl.annotation import (
 )
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
-from alctl.untrusted import Members, is_archive, members, xml_elements
+from alctl.parsing.untrusted import Members, is_archive, members, xml_elements
 
 FOLDER = "Annotations"
 EVIDENCE = 50

@@ -23,10 +23,10 @@ from alctl.annotation import (
 )
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
-from alctl.untrusted import Members, is_archive, members
-from alctl.yolodata import YAML, Config, config_of, data_yaml, declares_images, head, opened, shown
-from alctl.yolofiles import CLASS_LISTS, Layout, image_of, label_of, layout_of
-from alctl.yolorows import ORIENTED, Rows, Written
+from alctl.parsing.untrusted import Members, is_archive, members
+from alctl.parsing.yolodata import YAML, Config, config_of, data_yaml, declares_images, head, opened, shown
+from alctl.parsing.yolofiles import CLASS_LISTS, Layout, image_of, label_of, layout_of
+from alctl.parsing.yolorows import ORIENTED, Rows, Written
 
 ENOUGH = 10
 """Rows after which it is no chance that all have the same number of points."""

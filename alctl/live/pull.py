@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alctl import place
 from alctl.errors import AlctlError
 from alctl.exchange import Imported, ImportOptions, import_labels
-from alctl.jsonstream import elements
+from alctl.live import place
 from alctl.live.push import LOCK
+from alctl.live.server import Server, Stub
+from alctl.parsing.jsonstream import elements
 from alctl.pool import counts, handouts
 from alctl.pool.handouts import Handout
 from alctl.progress import Progress
 from alctl.project import Project
-from alctl.server import Server, Stub
 
 CHUNK = 100
 """Tasks whose annotations are fetched in one request."""

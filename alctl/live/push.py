@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from alctl import bundle, label_config, place
+from alctl import bundle
 from alctl.errors import AlctlError
-from alctl.jsonstream import elements
+from alctl.live import place
+from alctl.live.server import Found, Server, Stub
+from alctl.parsing import label_config
+from alctl.parsing.jsonstream import elements
 from alctl.pool import categories, handouts, rounds
 from alctl.progress import Progress
 from alctl.project import Project, now
-from alctl.server import Found, Server, Stub
 
 BATCH = 250
 """Tasks in one request."""

@@ -17,7 +17,9 @@ staged = Table(
     Column("line", Integer, nullable=False),
     Column("place", Text, nullable=False),
     Column("item", Integer),  # the id that the file gives
-    Column("path", Text, nullable=False),  # the path that the file gives, with forward slashes
+    Column(
+        "path", Text, nullable=False
+    ),  # the path that the file gives; once it is matched, with forward slashes
     Column("digest", LargeBinary(32)),  # of the image, where the file gives it
     Column("annotator", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -95,7 +97,10 @@ def stage(connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def match_exactly(connection: Connection) -> None:
-    """Match staged answers to items by id, then by the image's digest, then by path, then by a duplicate's path."""
+    """Match staged answers to items by id, then by the image's digest, then by path, then by a duplicate's path.
+
+    A backslash may stand in a file's name; only in a path that no image has does it divide folders, as on Windows.
+    """
     run(
         connection,
         "UPDATE staged_label SET item_id = item WHERE EXISTS (SELECT 1 FROM item AS i WHERE i.id = staged_label.item)",
@@ -105,6 +110,17 @@ def match_exactly(connection: Connection) -> None:
         """UPDATE staged_label SET item_id = i.id FROM item AS i
            WHERE i.digest = staged_label.digest AND staged_label.item IS NULL AND item_id IS NULL""",
     )
+    _match_whole_paths(connection)
+    turned = run(
+        connection,
+        """UPDATE staged_label SET path = replace(CASE WHEN substr(path, 1, 2) = '.\\' THEN substr(path, 3) ELSE path END,
+             '\\', '/') WHERE (item IS NOT NULL OR item_id IS NULL) AND replace(path, '\\', '/') <> path""",
+    )
+    if turned.rowcount:
+        _match_whole_paths(connection)
+
+
+def _match_whole_paths(connection: Connection) -> None:
     for known in ("SELECT path, id FROM item", "SELECT path, item_id AS id FROM duplicate"):
         run(
             connection,

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from pycocotools import mask as peer_masks
 from pycocotools.coco import COCO
 
-from alctl import cocofile, jsonstream, rle
+from alctl import rle
 from alctl.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.errors import AlctlError
 from alctl.formats.coco import Coco
+from alctl.parsing import cocofile, jsonstream
 from alctl.shapes import problem
 from tests.data import real_data
 
@@ -85,7 +86,7 @@ def refusals(document: object, **options) -> list[tuple[str, str]]:
 
 
 def notes(document: object, **options) -> dict[str, int]:
-    return {row.what: row.count for row in read(document, **options) if isinstance(row, Note)}
+    return {row.what: row.times for row in read(document, **options) if isinstance(row, Note)}
 
 
 def changed(place: str, value: object) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def comparable(annotation: Annotation, task: str) -> object:
     return annotation.category, [rounded(polygon) for polygon in segmentation or ()]
 
 
-def rounded(numbers) -> list[float]:
+def rounded(numbers) -> list[object]:
     return [pytest.approx(number, abs=1e-6) for number in numbers or ()]
 
 

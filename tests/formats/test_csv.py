@@ -18,7 +18,7 @@ def read(content: str | bytes) -> list[LabeledImage | Refusal]:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "l.csv"
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-        return list(Csv().read(file))
+        return [row for row in Csv().read(file) if isinstance(row, LabeledImage | Refusal)]
 
 
 def answers(content: str | bytes) -> list[tuple[int | None, str, str]]:

@@ -53,7 +53,7 @@ def sorted_out(records: list[Record]) -> Read:
     return Read(
         [record for record in records if isinstance(record, LabeledImage)],
         [record for record in records if isinstance(record, Refusal)],
-        {record.what: record.count for record in records if isinstance(record, Note)},
+        {record.what: record.times for record in records if isinstance(record, Note)},
         [record for record in records if isinstance(record, Category)],
     )
 

@@ -38,7 +38,7 @@ def sorted_into(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def notes(path: Path) -> dict[str, int]:
-    return {row.what: row.count for row in Folders().read(path) if isinstance(row, Note)}
+    return {row.what: row.times for row in Folders().read(path) if isinstance(row, Note)}
 
 
 def test_the_clothes_are_of_the_class_whose_folder_they_are_in():

@@ -16,7 +16,7 @@ from alctl import rle
 from alctl.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Refusal, Status
 from alctl.errors import AlctlError
 from alctl.formats.label_studio import LabelStudio
-from alctl.label_tasks import TaskFile
+from alctl.parsing.label_tasks import TaskFile
 from tests.studio import answers, box, near, point, read, region, stroke, task
 
 at_leisure = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

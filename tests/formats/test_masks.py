@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alctl import labelmap, maskfile, rle
+from alctl import rle
 from alctl.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Refusal
 from alctl.errors import AlctlError
 from alctl.formats.masks import Masks
+from alctl.parsing import labelmap
 from tests.data import real_data
 
 CLASSES = (Category("cat"), Category("dog"))
@@ -70,7 +71,7 @@ class Read:
         self.classes = [row.name for row in rows if isinstance(row, Category)]
         self.answers = {row.path: row for row in rows if isinstance(row, LabeledImage)}
         self.refused = {row.where: row.problem for row in rows if isinstance(row, Refusal)}
-        self.notes = {row.what: row.count for row in rows if isinstance(row, Note)}
+        self.notes = {row.what: row.times for row in rows if isinstance(row, Note)}
         assert len(rows) == sum(map(len, (self.classes, self.answers, self.refused, self.notes)))
 
 
@@ -704,7 +705,7 @@ def even_odd(x: float, y: float, points: list[tuple[float, float]]) -> bool:
 @settings(max_examples=100, deadline=None)
 @given(points=st.lists(st.tuples(st.floats(-5, 15), st.floats(-5, 15)), min_size=3, max_size=8))
 def test_a_polygon_is_filled_as_a_ray_from_each_pixel_tells(points):
-    mask = maskfile.inside([number for point in points for number in point], (8, 10))
+    mask = rle.inside([number for point in points for number in point], (8, 10))
     rays = np.array([[even_odd(x + 0.5, y + 0.5, points) for x in range(10)] for y in range(8)])
     assert mask.any()
     if rays.any():

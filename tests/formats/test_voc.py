@@ -45,7 +45,7 @@ def read(path: Path, origin: int | None = 0) -> Read:
     rows = list(Voc(origin).read(path))
     answers = [row for row in rows if isinstance(row, LabeledImage)]
     refused = [row for row in rows if isinstance(row, Refusal)]
-    notes = {row.what: row.count for row in rows if isinstance(row, Note)}
+    notes = {row.what: row.times for row in rows if isinstance(row, Note)}
     assert len(answers) + len(refused) + len(notes) == len(rows)
     return answers, refused, notes
 

@@ -16,7 +16,7 @@ from alctl import rle
 from alctl.annotation import Annotation, Assignment, Category, LabeledImage, Note, Refusal
 from alctl.errors import AlctlError
 from alctl.formats.yolo import EMPTY, WITHOUT, Yolo
-from alctl.plainyaml import LARGEST
+from alctl.parsing.plainyaml import LARGEST
 from tests.data import real_data
 
 NAMES = "names: [cat, dog]\ntrain: images\n"
@@ -57,7 +57,7 @@ def answers(path: Path, **options) -> dict[str, LabeledImage]:
 
 
 def notes(path: Path, **options) -> dict[str, int]:
-    return {row.what: row.count for row in Yolo(**options).read(path) if isinstance(row, Note)}
+    return {row.what: row.times for row in Yolo(**options).read(path) if isinstance(row, Note)}
 
 
 def plain_rows(file: Path) -> list[list[float]]:

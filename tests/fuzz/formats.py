@@ -37,7 +37,11 @@ INNER = {
     "folders": ("cat/a.png", {}),
 }
 """Formats that read a folder: which of its files the bytes are, and what else is in it."""
-OPTIONS: dict[str, dict[str, Any]] = {"voc": {"origin": 1}, "label-studio": {"keypoints": "nose,tail"}, "csv-objects": {"label": "cat"}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "voc": {"origin": 1},
+    "label-studio": {"keypoints": "nose,tail"},
+    "csv-objects": {"label": "cat"},
+}
 SECOND = {"yolo": "data.yaml", "masks": "labelmap.txt"}
 """A second file that every other input becomes."""
 

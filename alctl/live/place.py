@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from alctl.errors import AlctlError
+from alctl.live.server import Found, Server
 from alctl.pool import handouts
 from alctl.project import DEFAULT_FOLDER, Project
-from alctl.server import Found, Server
 
 TOOL = "label-studio"
 SWITCH = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"

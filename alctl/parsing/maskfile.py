@@ -104,29 +104,3 @@ def save(values: NDArray[np.uint16], target: IO[bytes], palette: Sequence[int]) 
         image = Image.fromarray(values.astype(np.uint8), mode="P")
         image.putpalette([code >> shift & 255 for code in palette for shift in (16, 8, 0)])
     image.save(target, format="PNG")
-
-
-def inside(polygon: Sequence[float], size: tuple[int, int]) -> Mask:
-    """Return the (height, width) mask of the pixels whose centres a flat polygon has an odd number of times around it.
-
-    One that holds no centre becomes the pixels under its corners, so that no object is lost.
-    """
-    height, width = size
-    points = np.asarray(polygon, dtype=float).reshape(-1, 2)
-    (x, y), (next_x, next_y) = points.T, np.roll(points, -1, axis=0).T
-    top, bottom = (
-        np.clip(np.ceil(edge(y, next_y) - 0.5), 0, height).astype(np.int64)
-        for edge in (np.minimum, np.maximum)
-    )
-    edge = np.repeat(np.arange(len(points)), bottom - top)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(bottom - top) - bottom, bottom - top)
-    crossing = x[edge] + (row + 0.5 - y[edge]) / (next_y - y)[edge] * (next_x - x)[edge]
-    column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
-    crossings = np.bincount(row * (width + 1) + column, minlength=height * (width + 1)).reshape(
-        height, width + 1
-    )
-    mask: Mask = np.cumsum(crossings, axis=1)[:, :width] % 2 == 1
-    if not mask.any():
-        corners = np.clip(points, 0, (width - 1, height - 1)).astype(np.int64)
-        mask[corners[:, 1], corners[:, 0]] = True
-    return mask

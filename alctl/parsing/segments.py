@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alctl import labelmap, rle
+from alctl import rle
 from alctl.annotation import Annotation
 from alctl.errors import AlctlError
-from alctl.labelmap import LabelMap
-from alctl.maskfile import Mask, Pixels, Values
+from alctl.parsing import labelmap
+from alctl.parsing.labelmap import LabelMap
+from alctl.parsing.maskfile import Mask, Pixels, Values
 from alctl.plugins import unknown
 
 VOID = 255

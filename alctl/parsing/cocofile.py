@@ -7,12 +7,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alctl import jsonstream
 from alctl.annotation import LabeledImage, Note, Record, Refusal
-from alctl.cocorows import Classes, image_of, shown
 from alctl.errors import AlctlError
-from alctl.jsonindex import MISSING, Ids, Table
-from alctl.jsonstream import Piece
+from alctl.parsing import jsonstream
+from alctl.parsing.cocorows import Classes, image_of, shown
+from alctl.parsing.jsonindex import MISSING, Ids, Table
+from alctl.parsing.jsonstream import Piece
 
 BATCH = 1 << 20
 """Bytes of objects that are read again at once, at least; one image is never parted."""

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TextIO
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from alctl.regions import UnreadableError, clean
+from alctl.parsing.regions import UnreadableError, clean
 
 MOST_TASKS, MOST_BYTES = 250_000, 50_000_000
 """What Label Studio takes in one file of tasks."""

@@ -11,9 +11,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alctl import jsonstream
 from alctl.errors import AlctlError
-from alctl.jsonstream import Piece, Places
+from alctl.parsing import jsonstream
+from alctl.parsing.jsonstream import Piece, Places
 
 MISSING = -(2**63)
 """The number of an id that is not there, or is neither a whole number nor text."""

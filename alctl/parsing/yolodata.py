@@ -10,9 +10,9 @@ import yaml
 
 from alctl.annotation import Category
 from alctl.errors import AlctlError
-from alctl.plainyaml import LARGEST, yaml_mapping
-from alctl.untrusted import Members, members
-from alctl.yolofiles import CLASS_LISTS, inside
+from alctl.parsing.plainyaml import LARGEST, yaml_mapping
+from alctl.parsing.untrusted import Members, members
+from alctl.parsing.yolofiles import CLASS_LISTS, inside
 
 YAML = (".yaml", ".yml")
 OWN = "alctl"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from alctl.annotation import IMAGE_SUFFIXES
 from alctl.errors import AlctlError
-from alctl.untrusted import Members
+from alctl.parsing.untrusted import Members
 
 LONGEST_LINE = 1 << 16
 """Bytes of a line in a list of images."""

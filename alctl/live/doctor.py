@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from alctl import place
 from alctl.errors import AlctlError
 from alctl.format import FORMATS
-from alctl.place import ROOT, SWITCH
+from alctl.live import place
+from alctl.live.place import ROOT, SWITCH
+from alctl.live.server import Server
 from alctl.plugins import unknown
 from alctl.project import Project
-from alctl.server import Server
 
 _PUSH = "push a round, which makes it: alctl push ROUND --to URL"
 

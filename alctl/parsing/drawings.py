@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from alctl import brush, rle, shapes
+from alctl import rle, shapes
 from alctl.annotation import RLE, Annotation
 from alctl.errors import AlctlError
-from alctl.label_config import CONTROLS, OBJECT, LabelConfig
-from alctl.regions import Region, Regions, UnreadableError, clean, measure, percent, sorted_out
+from alctl.parsing import brush
+from alctl.parsing.label_config import CONTROLS, OBJECT, LabelConfig
+from alctl.parsing.regions import Region, Regions, UnreadableError, clean, measure, percent, sorted_out
 
 Box = tuple[float, float, float, float]
 Keypoints = tuple[tuple[float, float, int], ...]
