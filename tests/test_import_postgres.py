@@ -91,7 +91,7 @@ def test_images_are_matched_by_item_digest_path_end_and_name(make, tmp_path):
     project = make("classification")
     digest = hashlib.sha256((tmp_path / "images" / "0002.png").read_bytes()).hexdigest()
     rows = [
-        (1, "", ""), ("", "renamed.png", digest), ("", "0003.png", ""), ("", "images/0004.png", ""),
+        (1, "", ""), ("", "renamed.png", digest), ("", "0003.png", ""), ("", "images\\0004.png", ""),
         ("", "else/where/0005.png", ""), ("", "images/0000002_0001.png", ""),
     ]  # fmt: skip
     file = write_csv(tmp_path / "l.csv", [(*row, "cat") for row in rows], ("item", "path", "sha256", "label"))
