@@ -7,11 +7,12 @@ from torch import Tensor
 
 from alctl import objects
 from alctl.errors import AlctlError
+from alctl.examples import cache_of, source_of
 from alctl.images import BrokenImages
 from alctl.pool import items, ledger, predictions, rounds
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.runs import cache_of, required_model, source_of
+from alctl.runs import required_model
 from alctl.score import Scorer
 from alctl.strategy import Prediction
 

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from alctl import sheet
 from alctl.agreement import agreement_of, pairs_of
 from alctl.errors import AlctlError
+from alctl.examples import source_of
 from alctl.images import BrokenImages
 from alctl.ledger import due_at, terms
 from alctl.pool import agreement as pool
@@ -28,7 +29,7 @@ from alctl.pool.bulk import discard
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.rounds import Selected, SelectOptions, record
-from alctl.runs import Model, last_model, losses, quarantine, source_of
+from alctl.runs import Model, last_model, losses, quarantine
 
 
 class Suspect(NamedTuple):

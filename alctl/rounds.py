@@ -15,6 +15,7 @@ from torch import Tensor
 from alctl import bundle, guard, sheet
 from alctl.chance import stream
 from alctl.errors import AlctlError
+from alctl.examples import cache_of, source_of
 from alctl.format import safe_cell
 from alctl.images import BrokenImages, Source
 from alctl.ledger import due_at
@@ -25,7 +26,7 @@ from alctl.pool.bulk import discard
 from alctl.pool.ids import Ids
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
-from alctl.runs import Model, cache_of, last_model, quarantine, source_of
+from alctl.runs import Model, last_model, quarantine
 from alctl.score import Scorer, Unscored
 from alctl.strategy import STRATEGIES, Candidates, Prediction, QueryStrategy
 

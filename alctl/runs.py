@@ -6,38 +6,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from sqlalchemy import Connection
 from torch import Tensor
 
-from alctl import checkpoint, lineage, objects, score
-from alctl.annotation import Annotation
+from alctl import checkpoint, lineage, score
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
-from alctl.images import BrokenImages, ImageCache, Source
+from alctl.examples import Labeled, cache_of, labeled, task_of
+from alctl.images import BrokenImages, ImageCache
 from alctl.lineage import file_digest
 from alctl.machine import check_device, environment, resolve
 from alctl.models import Trained
-from alctl.pool import categories, items, labels, rounds
+from alctl.pool import categories, items, rounds
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
-from alctl.task import TASKS, Task
+from alctl.task import Task
 from alctl.train import Epoch, new_model, train
-
-
-@dataclass(frozen=True)
-class Labeled:
-    """Labeled items of one split, with what they take to train on."""
-
-    sources: list[Source]
-    targets: Tensor
-
-    @property
-    def plain(self) -> list[tuple[int, str, Any]]:
-        """Id, digest and target of each item."""
-        both = zip(self.sources, self.targets, strict=True)
-        return [(source.id, (source.digest or b"").hex(), target.tolist()) for source, target in both]
 
 
 @dataclass(frozen=True)
@@ -75,18 +58,6 @@ class Progressed:
     run: Mapping[str, Any] | None = None
 
 
-def task_of(name: str, names: Sequence[str], merged: Sequence[Sequence[int]] = ()) -> Task:
-    """Return the project's task for its class list; AlctlError for one whose labels are kept but not learned yet."""
-    if name not in TASKS.names():
-        raise AlctlError(
-            f"there is no model for {name} yet; `alctl select --strategy random` and `alctl import-labels` work, "
-            "and `alctl export-labels` writes the labels for another trainer"
-        )
-    task = TASKS.load(name)(names)
-    task.merged = merged
-    return task
-
-
 def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
     """Read what there is to learn from; AlctlError where it is too little."""
     with project.reading() as connection:
@@ -95,8 +66,7 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         names, _, merged = categories.outputs(known, len(known))
         task = task_of(state["task"], names, merged)
         splits = {
-            split: _labeled(connection, state["root"], task, split)
-            for split in ("pool", "validation", "test")
+            split: labeled(connection, state["root"], task, split) for split in ("pool", "validation", "test")
         }
         config = resolve(config, items.sizes(connection))
         check_device(config.device)
@@ -112,45 +82,6 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
     return Plan(task, config, seed, splits, fingerprint, finished, before)
 
 
-def _labeled(
-    connection: Connection, root: str, task: Task, split: str, *, known_only: bool = False
-) -> Labeled:
-    """Return the labeled items of a split, with targets for the task's class list.
-
-    If that is too short, an AlctlError; with ``known_only`` items with other classes are left out instead.
-    """
-    rows = labels.labeled_items(connection, split)
-    names = categories.effective_names(connection)
-    given = [_annotations(row, names) for row in rows]
-    if known_only:
-        kept = [i for i, some in enumerate(given) if {a.category for a in some} <= set(task.categories)]
-        rows, given = [rows[i] for i in kept], [given[i] for i in kept]
-    found = items.fetch(connection, np.array([row[0] for row in rows], dtype=np.int64))
-    if strange := {a.category for annotations in given for a in annotations} - set(task.categories):
-        named = ", ".join(sorted(strange))
-        raise AlctlError(
-            f"{split} images are labeled {named}, which the model has never seen; `alctl train` first"
-        )
-    targets = [task.encode_target(annotations) for annotations in given]
-    return Labeled(
-        [source_of(root, item) for item in found],
-        torch.stack(targets) if targets else torch.empty(0, dtype=torch.long),
-    )
-
-
-def _annotations(row: tuple[int, int | None, str | None], names: Sequence[str]) -> tuple[Annotation, ...]:
-    """Return the annotations of a labeled item; ``names`` holds the name to use for each class id, from id 1."""
-    _, category_id, found = row
-    if category_id is not None:
-        return (Annotation(names[category_id - 1]),)
-    return objects.named(found or "[]", names)
-
-
-def source_of(root: str, item: items.Item) -> Source:
-    """Return where the pixels of an item are."""
-    return Source(item.id, f"{root}/{item.path}", item.digest)
-
-
 def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
     if len(pool.sources) < 2:
         raise AlctlError(
@@ -162,12 +93,6 @@ def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
         raise AlctlError(
             f"all {len(pool.sources)} labeled images are {only!r}; training needs at least two classes"
         )
-
-
-def cache_of(project: Project, task: Task, size: int) -> ImageCache:
-    """Return the cache of images as the task's network of this input size sees them."""
-    limit = project.config.storage.cache_gb
-    return ImageCache(project.cache, size, lambda image: task.encode_image(image, size), limit)
 
 
 def run_training(
@@ -349,7 +274,7 @@ def predictions(
     """Return what the model says of the labeled images of a split, and their targets (N, …)."""
     with project.reading() as connection:
         root = required_state(connection, project.folder)["root"]
-        some = _labeled(connection, root, model.task, split)
+        some = labeled(connection, root, model.task, split)
     if not some.sources:
         raise AlctlError(f"no {split} image is labeled; the reserved images go out with the first round")
     cache = cache_of(project, model.task, model.trained.config.image_size)
@@ -364,7 +289,7 @@ def losses(project: Project, model: Model, progress: Progress) -> tuple[list[int
     """
     with project.reading() as connection:
         root = required_state(connection, project.folder)["root"]
-        some = _labeled(connection, root, model.task, "pool", known_only=True)
+        some = labeled(connection, root, model.task, "pool", known_only=True)
     cache = cache_of(project, model.task, model.trained.config.image_size)
     some, pixels = _load(project, cache, some, Progressed(), progress)
     if not some.sources:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from alctl import runs
+from alctl import examples, runs
 from alctl.checkpoint import carry_over, load_model, read, save_model, write
 from alctl.config import TrainConfig, check_config
 from alctl.errors import AlctlError
@@ -110,7 +110,7 @@ def test_a_warm_start_is_the_former_weights_with_a_fresh_optimiser_and_schedule(
 
     plan = runs.plan_training(project, tiny(epochs=5, start="warm", lr_drop=0.6), None)
     sources, targets = plan.splits["pool"].sources, plan.splits["pool"].targets
-    images = runs.cache_of(project, plan.task, 8).load(sources, no_progress)
+    images = examples.cache_of(project, plan.task, 8).load(sources, no_progress)
     by_hand = new_model(plan.task, images, plan.config, seed=plan.seed)
     old = weights(project, first)
     kept = {name: by_hand.state_dict()[name] for name in ("mean", "std")}

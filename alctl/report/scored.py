@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alctl import runs, score
+from alctl import examples, runs, score
 from alctl.errors import AlctlError
 from alctl.images import BrokenImages, ImageCache, Pixels, Source
 from alctl.pool import items
@@ -60,7 +60,7 @@ def truth_of(project: Project, root: str, answers: Mapping[int, int]) -> Truth:
     with project.reading() as connection:
         found = items.fetch(connection, ids)
     classes = np.array([answers[int(i)] - 1 for i in ids], dtype=np.int64)
-    return Truth([runs.source_of(root, item) for item in found], classes)
+    return Truth([examples.source_of(root, item) for item in found], classes)
 
 
 class Judges:
@@ -87,7 +87,7 @@ class Judges:
 
 
 def _judge(project: Project, model: runs.Model, truth: Truth, progress: Progress) -> Judged | None:
-    cache = runs.cache_of(project, model.task, model.trained.config.image_size)
+    cache = examples.cache_of(project, model.task, model.trained.config.image_size)
     sources, images = decodable(cache, truth.sources, progress)
     if not sources:
         return None

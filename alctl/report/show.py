@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import Connection
 
-from alctl import bundle, runs, sheet
+from alctl import bundle, examples, runs, sheet
 from alctl.chance import stream
 from alctl.errors import AlctlError
 from alctl.images import BrokenImages, Source
@@ -125,8 +125,8 @@ def _embed(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the positions of the images that can be decoded, and their embeddings."""
     with project.reading() as connection:
-        sources = [runs.source_of(root, item) for item in items.fetch(connection, ids)]
-    cache = runs.cache_of(project, model.task, model.trained.config.image_size)
+        sources = [examples.source_of(root, item) for item in items.fetch(connection, ids)]
+    cache = examples.cache_of(project, model.task, model.trained.config.image_size)
     kept = np.arange(len(sources))
     while True:
         some = [sources[i] for i in kept]
