@@ -83,7 +83,7 @@ def test_no_command_at_all_shows_the_help():
 
 WORDS: dict[str, list[str]] = {
     "init": ["no-such-folder"], "add": ["no-such-folder"], "relink": ["no-such-folder"], "select": ["--k", "3"],
-    "export": ["1"], "import-labels": ["no.csv"], "undo-import": ["1"], "predict": ["--out", "p.csv"],
+    "export": ["1"], "export-labels": ["l.csv"], "import-labels": ["no.csv"], "undo-import": ["1"], "predict": ["--out", "p.csv"],
     "simulate": ["no-such-folder"], "demo": ["full"],
     "restore": ["no.zip"], "history": ["1"], "classes add": ["x"], "classes rename": ["x", "y"],
     "classes merge": ["x", "y"], "push": ["1", "--to", "http://localhost"], "pull": ["1"],
@@ -153,7 +153,7 @@ def test_every_bad_key_of_the_settings_file_is_named(tmp_path):
         ("predict --device cpu --out no/folder/p.csv", "No such file"),
         ("predict --device cpu --out images", "directory"),
         ("predict --device nope --out p.csv", "device 'nope' cannot be used"),
-        ("import-labels images", "directory"),
+        ("import-labels images", "none of the formats"),
     ],
 )
 def test_what_the_machine_refuses_is_a_sentence_too(used, words, sentence):

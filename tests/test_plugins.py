@@ -18,6 +18,7 @@ from alctl.format import LabelFormat
 
 class Shout(LabelFormat):
     carries = frozenset({"category"})
+    def recognise(self, path): return ""
     def read(self, path): return iter(())
     def write(self, images, path, categories): path.write_text("!")
 """
@@ -111,7 +112,9 @@ def test_a_foreign_plugin_that_cannot_be_used_is_named_with_its_distribution(els
 @pytest.mark.parametrize("classes", [0, 2])
 def test_a_file_holds_exactly_one_plugin(package, classes):
     source = "from alctl.format import LabelFormat\n" + "".join(
-        f"class C{i}(LabelFormat):\n    def read(self, path): ...\n    def write(self, *rest): ...\n" for i in range(classes)
+        f"class C{i}(LabelFormat):\n    def recognise(self, path): ...\n    def read(self, path): ...\n"
+        "    def write(self, *rest): ...\n"
+        for i in range(classes)
     )  # fmt: skip
     (package / "some.py").write_text(source + "class Helper: pass\n")
     with pytest.raises(AlctlError, match=f"exactly one LabelFormat, not {classes}"):
