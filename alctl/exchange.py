@@ -16,7 +16,7 @@ from alctl.format import safe_cell
 from alctl.incoming import digest_of, reader_for, recognised, stamp_of, unchanged
 from alctl.intake import ClassList, Intake, Problem, as_text
 from alctl.plugins import Plugins
-from alctl.pool import items, labels, ledger, predictions, rounds, staging
+from alctl.pool import categories, findings, labels, ledger, predictions, rounds, staging
 from alctl.pool.bulk import discard
 from alctl.progress import Progress, silent
 from alctl.project import Project, now, required_state
@@ -188,20 +188,20 @@ def _take(
     if options.round is not None:
         _keep_to_round(connection, options.round)
     leave = (options.unknown_images or ("refuse" if result.format == "csv" else "leave")) == "leave"
-    staging.find_problems(connection, ambiguous, leave_unknown=leave)
+    findings.find_problems(connection, ambiguous, leave_unknown=leave)
     fitting.fit(connection, intake)
-    staging.find_repeats(connection)
+    findings.find_repeats(connection)
     problems = [*intake.refused, *_explain(connection, ambiguous)]
     problems.sort(key=lambda problem: (problem.where, problem.line))
     if problems and not options.skip_bad:
         raise BadRowsError(file, problems)
-    result.unknown_paths = staging.left_paths(connection)
+    result.unknown_paths = findings.left_paths(connection)
     result.unknown = len(result.unknown_paths)
-    if result.unknown and not staging.matched(connection):
+    if result.unknown and not findings.matched(connection):
         raise AlctlError(_all_unknown(file, result.unknown_paths))
     fitting.settle_classes(connection, intake)
-    result.new_classes = items.add_classes(connection, classes.new)
-    items.learn_keypoints(connection, classes.keypoints)
+    result.new_classes = categories.add_classes(connection, classes.new)
+    categories.learn_keypoints(connection, classes.keypoints)
     result.rejected, result.notes = problems, dict(intake.notes)
     return problems
 
@@ -227,8 +227,8 @@ def _counted(rows: Iterable[T], progress: Progress) -> Iterator[T]:
 
 def class_list(connection: Connection, *, add: bool) -> ClassList:
     """Return the project's classes as a file's names are compared with them."""
-    ids, keypoints = items.class_ids(connection), items.keypoints_of_classes(connection)
-    return ClassList(ids, keypoints, len(items.categories(connection)), add)
+    ids, keypoints = categories.resolver(connection), categories.keypoints_of_classes(connection)
+    return ClassList(ids, keypoints, len(categories.categories(connection)), add)
 
 
 def _all_unknown(file: Path, paths: Sequence[str]) -> str:
@@ -258,7 +258,7 @@ def _keep_to_round(connection: Connection, number: int) -> None:
 
 def _explain(connection: Connection, ambiguous: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
     """Turn each staged problem into a sentence."""
-    for row in staging.problems(connection):
+    for row in findings.problems(connection):
         if row["fate"] == "unknown item" and row["item"] is None and row["path"] in ambiguous:
             first, second, *_ = ambiguous[row["path"]]
             several = f"{row['path']!r} may be {first!r} or {second!r}; give the folder too, or the item id"

@@ -18,8 +18,10 @@ from alctl.strategy import Prediction
 
 
 def predict_round(project: Project, number: int, device: str, progress: Progress) -> int:
-    """Record what the last model says of every image of a round; return how many there are.
+    """Record what the last model says of the images that a round picked; return how many there are.
 
+    Reserved images that went out along with them get none: who is shown the model's answer agrees with it too easily,
+    and these images are there to measure the model.
     A round that was handed out with predictions keeps them: annotators have corrected those.
     """
     with project.reading() as connection:
@@ -36,8 +38,8 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
     model = required_model(project, device)
     with project.reading() as connection:
         root = required_state(connection, project.folder)["root"]
-        picks = np.array([pick["item_id"] for pick in rounds.picks(connection, number)], dtype=np.int64)
-        found = items.fetch(connection, picks)
+        picks = [pick["item_id"] for pick in rounds.picks(connection, number) if pick["rank"] is not None]
+        found = items.fetch(connection, np.array(picks, dtype=np.int64))
     sources = [source_of(root, item) for item in found]
     cache = cache_of(project, model.task, model.trained.config.image_size)
     scorer = Scorer(model.trained, model.task, partial(cache.batches, sources, progress), len(sources))

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from alctl import db
-from alctl.pool import items, rounds, staging
+from alctl.pool import categories, findings, items, rounds, staging
 from alctl.pool.bulk import insert_rows, run
 from alctl.pool.staging import StagedLabel
 from alctl.schema import item, reserved
@@ -23,7 +23,7 @@ def pool(url: str, n: int) -> Iterator[Engine]:
     db.upgrade(engine)
     with db.writing(engine) as connection:
         items.create_project(connection, root="/images", task="classification", seed=7, now=NOW)
-        items.add_categories(connection, CLASSES)
+        categories.add_categories(connection, CLASSES)
         insert_rows(connection, item, ((i, f"{i}.jpg", i.to_bytes(32, "big"), 8, 8) for i in range(1, n + 1)))
     try:
         yield engine
@@ -38,7 +38,7 @@ def answer(
     digest: str = "",
 ) -> int:
     """Import rows of (item id, annotator, class or "skip" or "unusable") as one batch; return its number."""
-    known = items.class_ids(connection)
+    known = categories.resolver(connection)
     staging.stage(
         connection,
         (
@@ -50,9 +50,9 @@ def answer(
         ),
     )  # fmt: skip
     staging.match_exactly(connection)
-    staging.find_problems(connection)
-    staging.find_repeats(connection)
-    assert staging.problems(connection) == []
+    findings.find_problems(connection)
+    findings.find_repeats(connection)
+    assert findings.problems(connection) == []
     counts = staging.decide_fates(connection)
     return staging.write_batch(connection, file="f.csv", digest=digest, kind="csv", counts=counts, now=NOW)
 

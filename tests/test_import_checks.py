@@ -16,7 +16,7 @@ from alctl.annotation import Annotation
 from alctl.errors import AlctlError
 from alctl.exchange import BadRowsError
 from alctl.incoming import recognised
-from alctl.pool import categories, items, labels
+from alctl.pool import categories, labels
 from alctl.project import Project
 from alctl.schema import label as label_table
 from alctl.status import status
@@ -60,7 +60,7 @@ def project(tmp_path):
 def objects_of(project: Project) -> dict[int, tuple[Annotation, ...]]:
     """Return what holds for each labeled item."""
     with project.reading() as connection:
-        names = items.categories(connection)
+        names = categories.categories(connection)
         return {
             i: objects.named(text or "[]", names) for i, _, text in labels.labeled_items(connection, "pool")
         }

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from alctl import db
 from alctl.chance import stream
-from alctl.pool import counts, items, labels, ledger, rounds, staging
+from alctl.pool import categories, counts, findings, items, labels, ledger, rounds, staging
 from alctl.pool.bulk import insert_rows, run, scalar
 from alctl.pool.ids import RandomOrder
 from alctl.pool.staging import StagedLabel
@@ -361,9 +361,9 @@ def test_problems_name_the_other_line_even_when_every_row_has_one(connection):
     ]  # fmt: skip
     staging.stage(connection, rows)
     staging.match_exactly(connection)
-    staging.find_problems(connection)
-    staging.find_repeats(connection)
-    found = staging.problems(connection)
+    findings.find_problems(connection)
+    findings.find_repeats(connection)
+    found = findings.problems(connection)
     assert len(found) == n
     assert {row["fate"] for row in found} == {"contradiction"}
     assert all(abs(row["other_line"] - row["line"]) == 100 for row in found)
@@ -379,8 +379,8 @@ def test_unsent_reserved_items_are_those_nobody_has_seen(connection):
 
 
 def test_classes_are_appended_and_keep_their_order(connection):
-    assert items.add_categories(connection, ["dog", "ant", "ant", "cat", "bee"]) == ["ant", "bee"]
-    assert items.categories(connection) == ["cat", "dog", "owl", "ant", "bee"]
+    assert categories.add_categories(connection, ["dog", "ant", "ant", "cat", "bee"]) == ["ant", "bee"]
+    assert categories.categories(connection) == ["cat", "dog", "owl", "ant", "bee"]
 
 
 def test_invariants_notice_what_they_are_for(url):

@@ -14,7 +14,7 @@ from alctl.annotation import Annotation
 from alctl.errors import AlctlError
 from alctl.format import FORMATS
 from alctl.ledger import overview
-from alctl.pool import items, predictions, rounds
+from alctl.pool import categories, predictions, rounds
 from alctl.project import Project, open_project
 from alctl.rle import of_mask
 from alctl.rounds import SelectOptions, select
@@ -60,7 +60,7 @@ def predicted(project: Project, *names: str, **options: Any) -> Path:
 def said(project: Project) -> dict[int, str]:
     """Return the recorded classes."""
     with project.reading() as connection:
-        known = items.categories(connection)
+        known = categories.categories(connection)
         return {
             item: known[found.category_id - 1]
             for item, found in predictions.of_round(connection, 1).items()
@@ -161,6 +161,23 @@ def test_predicted_objects_count_once_an_annotator_has_worked_on_their_image(nam
     result = take(project, worked, **options)
     assert (result.added, result.notes[exchange.UNTOUCHED]) == (1, 4)
     assert [found.category for found in held(project).values()] == ["dog"]
+
+
+def test_images_that_measure_the_model_are_answered_without_its_help(tmp_path):
+    make_images(tmp_path / "images", 20, size=SIDE)
+    project = make_project(tmp_path / "project", tmp_path / "images", classes=NAMES, validation=2, test=2)
+    with project.reading() as connection:
+        free = set(range(1, 21)) - {id_ for id_, _ in rounds.unsent_reserved(connection)}
+    take(project, write_csv(tmp_path / "l.csv", [(i, NAMES[i % 3]) for i in sorted(free)[:9]]))
+    list(
+        runs.run_training(
+            project, runs.plan_training(project, tiny(epochs=1), None), runs.Progressed(), no_progress
+        )
+    )
+    selected = select(project, SelectOptions(3, strategy="random", device="cpu"), no_progress)
+    assert (len(selected.picks), selected.reserved) == (7, 4)
+    assert prelabel.predict_round(project, 1, "cpu", no_progress) == 3
+    assert set(said(project)) == {pick["item"] for pick in selected.picks if pick["rank"] is not None}
 
 
 def items_of_round(project: Project) -> list[int]:

@@ -31,19 +31,16 @@ from alctl.annotation import (
 from alctl.errors import AlctlError
 from alctl.format import LabelFormat
 from alctl.parsing import labelmap, maskfile, segments
-from alctl.parsing.labelmap import LabelMap
+from alctl.parsing.labelmap import LISTED, MAPS, LabelMap
 from alctl.parsing.maskfile import Mask, Pixels
 from alctl.parsing.untrusted import Members, is_archive, members
 from alctl.plugins import unknown
 
 CLASSES, OBJECTS, LISTS = "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"
-PATHS = "alctl_paths.jsonl"
-"""Which image each mask is of, since a mask's name has lost the image's suffix; other tools ignore it."""
-MAPS = ("labelmap.txt", "label_colors.txt", "dataset_meta.json")
-LISTED = "classes.txt"
-"""Also of other formats, so no proof of this one."""
-_FOLDERS = (re.compile("segmentationclass"), re.compile("masks|.+annot"))
-"""Folders of masks, the surest first."""
+PATHS = (
+    "alctl_paths.jsonl"  # which image each mask is of: its name has lost the suffix; other tools ignore it
+)
+_FOLDERS = (re.compile("segmentationclass"), re.compile("masks|.+annot"))  # of masks, the surest first
 _ASIDE = {"jpegimages", "images", OBJECTS.lower()}
 _PNG = "*.[pP][nN][gG]"
 _PLACES = [

@@ -38,8 +38,7 @@ from alctl.parsing.untrusted import Members, is_archive, members, xml_elements
 FOLDER = "Annotations"
 EVIDENCE = 50
 """Files that are looked at before the user is asked where the pixels begin."""
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
-FLAGS = ("difficult", "truncated", "occluded")
+CORNERS, FLAGS = ("xmin", "ymin", "xmax", "ymax"), ("difficult", "truncated", "occluded")
 PLAIN = {"name", "bndbox", "pose", *FLAGS}
 HEAD = 1 << 16
 _ROOT = re.compile(rb"(?:\xef\xbb\xbf)?(?>\s+|<\?.*?\?>|<!--.*?-->)*+<annotation[\s>]", re.DOTALL)

@@ -13,6 +13,10 @@ from typing import Any
 
 from alctl.errors import AlctlError
 
+MAPS = ("labelmap.txt", "label_colors.txt", "dataset_meta.json")
+LISTED = "classes.txt"
+"""Also of other formats, so no proof that there are masks."""
+
 MOST = 1 << 16
 """Classes that a 16-bit mask can tell apart."""
 BACKGROUND = "background"

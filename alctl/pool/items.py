@@ -8,29 +8,10 @@ from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table
 from alctl.annotation import Split
 from alctl.chance import stream
 from alctl.pool.bulk import as_rows, fresh_table, insert_rows, mappings, run, scalar
-from alctl.pool.categories import (
-    add_categories,
-    add_classes,
-    categories,
-    keypoints_of_classes,
-    learn_keypoints,
-)
-from alctl.pool.categories import as_categories as class_list
-from alctl.pool.categories import resolver as class_ids
 from alctl.schema import item, project, reserved, unusable
 
 if TYPE_CHECKING:
     from alctl.pool.ids import Ids
-
-__all__ = [
-    "add_categories",
-    "add_classes",
-    "categories",
-    "class_ids",
-    "class_list",
-    "keypoints_of_classes",
-    "learn_keypoints",
-]
 
 staged = Table(
     "staged_item",
