@@ -37,9 +37,7 @@ from alctl.parsing.untrusted import Members, is_archive, members
 from alctl.plugins import unknown
 
 CLASSES, OBJECTS, LISTS = "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"
-PATHS = (
-    "alctl_paths.jsonl"  # which image each mask is of: its name has lost the suffix; other tools ignore it
-)
+PATHS = "alctl_paths.jsonl"  # which image each mask is of, whose name has lost its suffix
 _FOLDERS = (re.compile("segmentationclass"), re.compile("masks|.+annot"))  # of masks, the surest first
 _ASIDE = {"jpegimages", "images", OBJECTS.lower()}
 _PNG = "*.[pP][nN][gG]"

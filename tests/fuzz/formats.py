@@ -4,8 +4,8 @@
     python tests/fuzz/formats.py coco -max_total_time=600
 
 Bytes become the file, or the one file in a folder that a format reads most of its text from. What a reader yields goes
-through the importer's own checks too, so that a shape that only looks fine is found. A crash is kept as a file; each
-one so far is a test in tests/test_fuzz.py. benchmarks/results/fuzz.md says how long each reader was fuzzed.
+through the importer's own checks too, so that a shape that only looks fine is found. A crash is kept as a file
+and becomes a test beside the format. benchmarks/results/fuzz.md says how long each reader was fuzzed.
 """
 
 import sys
