@@ -8,7 +8,7 @@ from alctl.cli.app import app
 from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
 
 
-@app.command()
+@app.command(rich_help_panel="Rounds")
 def recall(
     number: Annotated[
         int | None,
@@ -61,7 +61,7 @@ def show_recalled(found: list[Any], *, dry_run: bool) -> None:
     screen.next_step("alctl status --rounds")
 
 
-@app.command()
+@app.command(rich_help_panel="Looking")
 def agreement(
     project: ProjectOption = None,
     round_: Annotated[

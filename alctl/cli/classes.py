@@ -8,7 +8,7 @@ from alctl.cli.app import app
 from alctl.cli.options import DryRunOption, JsonOption, ProjectOption
 
 classes = typer.Typer(no_args_is_help=True, help="Show the class list; add, rename and merge classes.")
-app.add_typer(classes, name="classes")
+app.add_typer(classes, name="classes", rich_help_panel="State")
 
 
 @classes.command("list")

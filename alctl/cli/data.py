@@ -19,7 +19,7 @@ LabelsOption = Annotated[
 VerifyOption = Annotated[bool, typer.Option("--verify", help="Decode every image, not only its header.")]
 
 
-@app.command()
+@app.command(rich_help_panel="Start")
 def init(
     dataset: Annotated[
         str, typer.Argument(help="A folder of images, a .csv/.tsv/.jsonl manifest, or a torchvision name.")
@@ -78,7 +78,7 @@ def init(
         screen.next_step("alctl select --k 100", "the first round is random; or `alctl status`")
 
 
-@app.command()
+@app.command(rich_help_panel="Start")
 def add(
     dataset: Annotated[str, typer.Argument(help="A folder of images or a manifest.")],
     project: ProjectOption = None,
@@ -108,7 +108,7 @@ def add(
         screen.next_step("alctl status")
 
 
-@app.command()
+@app.command(rich_help_panel="Start")
 def relink(
     folder: Annotated[Path, typer.Argument(help="Where the images are now.")],
     project: ProjectOption = None,

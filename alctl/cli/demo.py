@@ -9,7 +9,7 @@ from alctl.cli.app import app
 from alctl.cli.options import LARGEST, JsonOption
 
 
-@app.command()
+@app.command(rich_help_panel="Start")
 def demo(
     folder: Annotated[
         Path | None,

@@ -16,7 +16,7 @@ from alctl.cli.options import (
 )
 
 
-@app.command("import-labels")
+@app.command("import-labels", rich_help_panel="Rounds")
 def import_labels(
     file: Annotated[Path, typer.Argument(help="The file with the labels.")],
     project: ProjectOption = None,
@@ -154,7 +154,7 @@ def after_import(result: Any, *, dry_run: bool) -> None:
         )
 
 
-@app.command("undo-import")
+@app.command("undo-import", rich_help_panel="Rounds")
 def undo_import(
     number: Annotated[int, typer.Argument(metavar="IMPORT", max=LARGEST, help="The import's number.")],
     project: ProjectOption = None,
@@ -178,7 +178,7 @@ def undo_import(
     screen.next_step("alctl status")
 
 
-@app.command("export-labels")
+@app.command("export-labels", rich_help_panel="Rounds")
 def export_labels(
     file: Annotated[Path, typer.Argument(help="The file or folder to write; it must not exist yet.")],
     project: ProjectOption = None,

@@ -9,7 +9,7 @@ from alctl.cli.app import app
 from alctl.cli.options import JsonOption, ProjectOption
 
 
-@app.command()
+@app.command(rich_help_panel="State")
 def backup(
     file: Annotated[
         Path | None,
@@ -48,7 +48,7 @@ def backup(
     screen.next_step(f"alctl restore {done.file}", "makes the project of it again, in another folder")
 
 
-@app.command()
+@app.command(rich_help_panel="State")
 def restore(
     file: Annotated[Path, typer.Argument(help="A zip that `alctl backup` wrote.")],
     project: Annotated[
@@ -89,7 +89,7 @@ def restore(
         screen.next_step("alctl relink FOLDER", "with the folder in which they are now")
 
 
-@app.command()
+@app.command(rich_help_panel="Looking")
 def history(
     item: Annotated[
         str,

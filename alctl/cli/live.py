@@ -28,7 +28,7 @@ NameOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel="Label Studio")
 def push(
     number: RoundArgument,
     to: Annotated[str, typer.Option("--to", metavar="URL", show_default=False, help="The server.")],
@@ -84,7 +84,7 @@ def show_pushed(result: Any, *, dry_run: bool) -> None:
         screen.next_step(f"alctl pull {result.round}", "as often as you like, when something is annotated")
 
 
-@app.command()
+@app.command(rich_help_panel="Label Studio")
 def pull(
     number: RoundArgument,
     project: ProjectOption = None,
@@ -154,7 +154,7 @@ def show_pulled(result: Any, *, dry_run: bool) -> None:
         screen.next_step("alctl train" if not result.out else "alctl status")
 
 
-@app.command()
+@app.command(rich_help_panel="Label Studio")
 def doctor(
     project: ProjectOption = None,
     format: Annotated[  # noqa: A002 - the option's natural name

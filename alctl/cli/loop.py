@@ -54,7 +54,7 @@ OptionsOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel="Rounds")
 def select(
     k: Annotated[
         int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
@@ -177,10 +177,12 @@ def select(
             folder = bundle.export(
                 opened, selected.round, progress, images=images, target=to, formats=formats
             )
-    show_selected(selected, folder, formats, json=json)
+    show_selected(selected, folder, formats, task=opened.state()["task"], json=json)
 
 
-def show_selected(selected: Any, folder: Path | None, tools: list[str], *, json: bool) -> None:
+def show_selected(
+    selected: Any, folder: Path | None, tools: list[str], *, task: str = "classification", json: bool
+) -> None:
     """Print what was selected, and where it is."""
     from dataclasses import asdict
 
@@ -213,11 +215,25 @@ def show_selected(selected: Any, folder: Path | None, tools: list[str], *, json:
     if folder is None:
         screen.say("a dry run: nothing was recorded")
         return
+    show_next(selected, folder, tools, task)
+
+
+def show_next(selected: Any, folder: Path, tools: list[str], task: str) -> None:
+    """Print what there is to fill in, and what to do then."""
+    from alctl.cli import screen
+    from alctl.pool import ledger
+
+    if task != "classification" and not set(tools) - {"csv"}:
+        screen.warn(f"a table has no place for labels of {task}; --format writes what annotators' tools open")
+        screen.next_step(f"alctl export {selected.round} --format label-studio", "or cvat, coco, yolo, …")
+        return
     tables = ledger.tables(selected.params.get("annotators", []))
     also = f", and for the others {', '.join(tables[1:])}" if len(tables) > 1 else ""
-    screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
+    if task == "classification":
+        screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
     show_tools(folder, tools)
-    screen.next_step(f"alctl import-labels {folder / tables[0]}")
+    table = folder / tables[0] if task == "classification" else "FILE"
+    screen.next_step(f"alctl import-labels {table}")
 
 
 def show_tools(folder: Path, tools: list[str]) -> None:
@@ -246,7 +262,7 @@ def show_doubts(selected: Any) -> None:
         )
 
 
-@app.command()
+@app.command(rich_help_panel="Rounds")
 def export(
     number: Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")],
     project: ProjectOption = None,

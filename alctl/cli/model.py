@@ -17,7 +17,7 @@ from alctl.cli.options import (
 )
 
 
-@app.command()
+@app.command(rich_help_panel="Models")
 @settings_options
 def train(
     settings: dict[str, Any],
@@ -145,7 +145,7 @@ def show_metrics(metrics: dict[str, Any]) -> None:
         screen.say("  no validation or test image is labeled yet, so nothing could be measured")
 
 
-@app.command()
+@app.command(rich_help_panel="Models")
 def evaluate(
     project: ProjectOption = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which reserved images.")] = "test",
@@ -173,7 +173,7 @@ def evaluate(
     screen.next_step("alctl select --k 100")
 
 
-@app.command()
+@app.command(rich_help_panel="Models")
 def predict(
     out: Annotated[Path, typer.Option("--out", help="The CSV to write.")],
     project: ProjectOption = None,

@@ -9,7 +9,7 @@ from alctl.cli.app import app
 from alctl.cli.options import DeviceOption, JsonOption, ProjectOption
 
 
-@app.command()
+@app.command(rich_help_panel="Looking")
 def report(
     project: ProjectOption = None,
     out: Annotated[
@@ -48,7 +48,7 @@ def report(
     screen.next_step("alctl select --k 100")
 
 
-@app.command()
+@app.command(rich_help_panel="Looking")
 def show(
     number: Annotated[
         int | None,

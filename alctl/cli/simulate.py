@@ -18,7 +18,7 @@ from alctl.cli.options import (
 BASELINE = "random"
 
 
-@app.command()
+@app.command(rich_help_panel="Models")
 @settings_options
 def simulate(
     settings: dict[str, Any],

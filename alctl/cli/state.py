@@ -9,11 +9,11 @@ from alctl.cli.options import JsonOption, ProjectOption
 
 STATES = ("labeled", "out", "overdue", "unlabeled", "skipped", "unusable")
 
-database = typer.Typer(no_args_is_help=True, help="Check and copy the project's state.")
-app.add_typer(database, name="db")
+database = typer.Typer(no_args_is_help=True, help="Check the project's state.")
+app.add_typer(database, name="db", rich_help_panel="State")
 
 
-@app.command()
+@app.command(rich_help_panel="Looking")
 def status(
     project: ProjectOption = None,
     rounds: Annotated[
