@@ -6,7 +6,8 @@ from typing import Any
 
 from alctl import db
 from alctl.plugins import Plugins
-from alctl.pool import counts, items, labels, ledger, predictions, rounds
+from alctl.pool import counts, handouts, items, labels, ledger, predictions, rounds
+from alctl.pool.handouts import is_address
 from alctl.project import Project, now, required_state
 
 SHOWN = 1_000
@@ -19,6 +20,7 @@ def status(project: Project) -> dict[str, Any]:
         state = required_state(connection, project.folder)
         run = rounds.last_run(connection)
         counted = counts.count(connection, now())
+        pushed = {found.round_id for found in handouts.find(connection) if is_address(found.place)}
         result = {
             "project": str(project.folder),
             "root": state["root"],
@@ -26,7 +28,7 @@ def status(project: Project) -> dict[str, Any]:
             "items": items.size(connection),
             "states": counted.states,
             "classes": counted.classes,
-            "rounds": [dict(row) for row in counts.per_round(connection, now())],
+            "rounds": [{**row, "pushed": row["id"] in pushed} for row in counts.per_round(connection, now())],
             "predictions": predictions.kept(connection),
             "imports": [dict(row) for row in labels.imports(connection)],
             "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
@@ -42,16 +44,19 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     pool, run = result["states"]["pool"], result["run"]
     out = [row for row in result["rounds"] if row["out"] or row["overdue"]]
     late = [row for row in out if row["overdue"]]
-    last: dict[str, Any] = out[-1] if out else {"id": 0, "answered": 0, "annotators": []}
+    last: dict[str, Any] = out[-1] if out else {"id": 0, "answered": 0, "annotators": [], "pushed": False}
     file = round_file(last["id"], last["annotators"])
     not_exported = bool(out) and not (Path(result["project"]) / file).is_file()
+    take = f"alctl import-labels {file if result['task'] == 'classification' else 'FILE'}"
+    if last["pushed"]:
+        take = f"alctl pull {last['id']}"
     trainable = result["task"] in Plugins("alctl.tasks", object).names()
     untrained = trainable and pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"])
     steps = [
         (not_exported, f"alctl export {last['id']}", f"round {last['id']}'s files are not in the project"),
         (
             out and not last["answered"],
-            f"alctl import-labels {file}",
+            take,
             f"round {last['id']} was due {last['due_at']}; `alctl recall {last['id']}` takes it back"
             if out and last["overdue"]
             else f"round {last['id']} is out with annotators",
@@ -67,7 +72,7 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
             "alctl recall --overdue",
             f"{sum(row['overdue'] for row in late):,} images were due, and may be selected again once recalled",
         ),
-        (out, f"alctl import-labels {file}", f"{pool['out']:,} images are out with annotators"),
+        (out, take, f"{pool['out']:,} images are out with annotators"),
     ]
     at_the_end = "alctl evaluate" if trainable else "alctl export-labels labels.json --format coco"
     return next(

@@ -408,7 +408,9 @@ class TestPush:
         assert studio.projects(f"alctl {home.name}") == []
         with project.reading() as connection:
             assert handouts.find(connection, tool=place.TOOL, round_id=1)[0:] == [
-                row for row in handouts.find(connection, tool=place.TOOL) if not place.is_address(row.place)
+                row
+                for row in handouts.find(connection, tool=place.TOOL)
+                if not handouts.is_address(row.place)
             ]
 
     @pytest.mark.filterwarnings("ignore:The `parse_obj` method:DeprecationWarning")  # of the SDK's own

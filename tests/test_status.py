@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import insert, text
 
 from alctl import bundle, runs
-from alctl.project import Project
+from alctl.pool import handouts
+from alctl.project import Project, now
 from alctl.rounds import SelectOptions, select
 from alctl.schema import label as label_table
 from alctl.status import check, status
@@ -124,3 +125,21 @@ def test_weights_that_are_gone_are_named(tmp_path):
     assert state.run is not None
     (project.folder / state.run["file"]).unlink()
     assert [problem for problem in check(project) if "weights of training run 1 are gone" in problem]
+
+
+def test_a_round_on_a_server_is_pulled(tmp_path):
+    project = small_project(tmp_path)
+    select(project, SelectOptions(2), no_progress)
+    bundle.export(project, 1, no_progress)
+    with project.writing("push") as connection:
+        handouts.add(
+            connection, round_id=1, tool="label-studio", place="http://localhost/projects/1", now=now()
+        )
+    assert status(project)["next"] == "alctl pull 1"
+
+
+def test_a_round_of_boxes_waits_for_the_file_of_a_tool(tmp_path):
+    project = small_project(tmp_path, task="detection")
+    select(project, SelectOptions(2), no_progress)
+    bundle.export(project, 1, no_progress, formats=["coco"])
+    assert status(project)["next"] == "alctl import-labels FILE"

@@ -103,11 +103,6 @@ def address_of(server: Server, number: int) -> str:
     return f"{server.address}/projects/{number}"
 
 
-def is_address(place: str) -> bool:
-    """Tell whether the place of a hand-out is a project of a server, not a folder."""
-    return place.startswith(("http://", "https://"))
-
-
 def split(place: str) -> tuple[str, int]:
     """Return the server and the number of the project of an `address_of`."""
     base, _, number = place.rpartition("/projects/")
@@ -118,7 +113,7 @@ def _pushed_to(project: Project, server: Server) -> Iterator[int]:
     """Yield the server's projects that rounds were pushed to, newest first."""
     with project.reading() as connection:
         known = handouts.find(connection, tool=TOOL)
-    places = dict.fromkeys(split(row.place) for row in reversed(known) if is_address(row.place))
+    places = dict.fromkeys(split(row.place) for row in reversed(known) if handouts.is_address(row.place))
     return (number for base, number in places if base == server.address)
 
 

@@ -120,7 +120,9 @@ def _handout(project: Project, number: int, address: str) -> Handout:
     with project.reading() as connection:
         found = handouts.find(connection, round_id=number, tool=place.TOOL)
     base = place.checked_address(address) if address else ""
-    pushed = [row for row in found if place.is_address(row.place) and base in ("", place.split(row.place)[0])]
+    pushed = [
+        row for row in found if handouts.is_address(row.place) and base in ("", place.split(row.place)[0])
+    ]
     if not pushed:
         raise AlctlError(
             f"round {number} was not pushed to {base or 'any server'}; alctl push {number} --to URL does it"

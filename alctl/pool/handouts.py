@@ -72,3 +72,8 @@ def untouched(connection: Connection, digests: Collection[str]) -> set[str]:
         part = wanted[start : start + _AT_ONCE]
         found.update(connection.execute(select(column).where(column.in_(part))).scalars())
     return found
+
+
+def is_address(place: str) -> bool:
+    """Tell whether the place of a hand-out is a project of a server, not a folder."""
+    return place.startswith(("http://", "https://"))
