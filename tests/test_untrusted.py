@@ -304,7 +304,7 @@ def as_anybody() -> Iterator[None]:
 
 
 def test_a_folder_or_file_that_may_not_be_read_is_a_sentence_and_not_left_out():
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:  # everybody may come this far, unlike $TMPDIR
         folder = Path(name)
         (folder / "closed").mkdir()
         (folder / "a.txt").write_text("a")
