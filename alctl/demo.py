@@ -14,10 +14,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alctl import bundle, exchange, ingest, rounds, runs
+from alctl.annotators import handout
+from alctl.annotators.imports.import_labels import ImportOptions, import_labels
 from alctl.config import Config
+from alctl.dataset import index
 from alctl.progress import Progress
 from alctl.project import Project, open_project
+from alctl.rounds import select, train_run
 
 STRATEGIES = ("learning-loss", "random")
 TRAINING: dict[str, Any] = {"epochs": 40, "width": 8, "batch_size": 40, "lr": 0.05, "image_size": 16}
@@ -67,8 +70,8 @@ def run(folder: Path, count: int, k: int, seed: int, progress: Progress) -> Iter
     images, answers = write_digits(folder)
     for strategy in STRATEGIES:
         project = folder / strategy
-        options = ingest.Options(classes=CLASSES, validation=0, test=400, seed=seed)
-        report = ingest.create(project, ingest.folder_dataset(images, class_folders=False), options, progress)
+        options = index.Options(classes=CLASSES, validation=0, test=400, seed=seed)
+        report = index.create(project, index.folder_dataset(images, class_folders=False), options, progress)
         command = f"alctl init digits -p {strategy} --classes {','.join(CLASSES)} --validation 0 --test 400"
         yield Step(command, f"{report.items:,} images indexed")
         yield from _rounds(open_project(project), strategy, answers, count, k, progress)
@@ -81,20 +84,20 @@ def _rounds(
     config = replace(Config().train, **TRAINING)
     for number in range(1, count + 1):
         wanted = "" if number == 1 else strategy
-        selected = rounds.select(
-            project, rounds.SelectOptions(k, wanted, subset=SUBSET, guard=False), progress
+        selected = select.select(
+            project, select.SelectOptions(k, wanted, subset=SUBSET, guard=False), progress
         )
-        bundle.export(project, selected.round, progress)
+        handout.export(project, selected.round, progress)
         named = f" --strategy {strategy} --no-guard" if wanted else ""
         yield Step(
             f"alctl select -p {strategy} --k {k} --subset {SUBSET}{named}",
             f"round {number}: {k} images by {selected.strategy}",
         )
-        took = exchange.import_labels(project, answers, exchange.ImportOptions(round=number))
+        took = import_labels(project, answers, ImportOptions(round=number))
         yield Step(f"alctl import-labels answers.csv -p {strategy} --round {number}", f"{took.added} labels")
-        plan = runs.plan_training(project, config, None)
-        state = runs.Progressed()
-        for epoch in runs.run_training(project, plan, state, progress):
+        plan = train_run.plan_training(project, config, None)
+        state = train_run.Progressed()
+        for epoch in train_run.run_training(project, plan, state, progress):
             progress("training", epoch.epoch, epoch.epochs)
         metrics = (state.run or {})["metrics"]["test"]
         yield Step(f"alctl train -p {strategy} {flags()}", f"test accuracy {metrics['accuracy']:.3f}")

@@ -18,11 +18,15 @@ T = TypeVar("T")
 
 
 class Plugins(Generic[T]):
-    """The classes of one contract: every file of ``package``, and entry points of the same group elsewhere."""
+    """The classes of one contract: every file of ``package``, and entry points of other distributions.
+
+    A package such as ``alctl.model.tasks`` is joined by the entry points of the group ``alctl.tasks``.
+    """
 
     def __init__(self, package: str, base: type[T]) -> None:
         self.package = package
         self.base = base
+        self.kind = package.rpartition(".")[2]
 
     def names(self) -> list[str]:
         """Every name, sorted, without importing any plugin."""
@@ -34,7 +38,7 @@ class Plugins(Generic[T]):
             return self._class_in(f"{self.package}.{name.replace('-', '_')}")
         if name in (others := self._entry_points()):
             return self._class_of(others[name])
-        raise AlctlError(unknown(name, self.names(), self.package.rpartition(".")[2]))
+        raise AlctlError(unknown(name, self.names(), self.kind))
 
     def _files(self) -> list[str]:
         spec = find_spec(self.package)
@@ -44,7 +48,7 @@ class Plugins(Generic[T]):
     def _entry_points(self) -> "dict[str, EntryPoint]":
         from importlib.metadata import entry_points
 
-        return {point.name: point for point in entry_points(group=self.package)}
+        return {point.name: point for point in entry_points(group=f"alctl.{self.kind}")}
 
     def _class_of(self, point: "EntryPoint") -> type[T]:
         whose = f"{point.name!r} of {point.dist.name if point.dist else point.value}"

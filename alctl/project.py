@@ -15,10 +15,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine
 
-from alctl import db
 from alctl.config import Config, read_config
+from alctl.database import project_row
+from alctl.database.connection import BUSY_SECONDS, engine_of, reading, upgrade, writing
 from alctl.errors import AlctlError
-from alctl.pool import items
 
 CONFIG = "alctl.toml"
 DEFAULT_FOLDER = "alctl-project"
@@ -52,13 +52,13 @@ class Project:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection to one consistent state."""
-        with db.reading(self.engine) as connection:
+        with reading(self.engine) as connection:
             yield connection
 
     @contextmanager
     def writing(self, command: str) -> Iterator[Connection]:
         """Give a connection whose changes exist all together or not at all; wait briefly for another writer."""
-        with self.held(command, "alctl.lock"), db.writing(self.engine) as connection:
+        with self.held(command, "alctl.lock"), writing(self.engine) as connection:
             yield connection
 
     @contextmanager
@@ -70,7 +70,7 @@ class Project:
         lock = FileLock(self.folder / name)
         holder = self.folder / f"{name}.holder"
         try:
-            lock.acquire(timeout=db.BUSY_SECONDS)
+            lock.acquire(timeout=BUSY_SECONDS)
         except Timeout:
             raise AlctlError(
                 f"the project {self.folder} is held by {_describe(holder)}; try again later"
@@ -92,7 +92,7 @@ class Project:
 
 def required_state(connection: Connection, folder: Path) -> dict[str, Any]:
     """Return the project's row, or say that its `init` never finished."""
-    row = items.project_row(connection)
+    row = project_row.project_row(connection)
     if row is None:
         raise AlctlError(f"`alctl init` did not finish in {folder}; run it again")
     return dict(row)
@@ -139,8 +139,8 @@ def connect(folder: Path) -> Project:
     config = read_config(folder / CONFIG)
     # Not as text: there a "?" in the folder's name would end the path.
     own = URL.create("sqlite", database=str(folder / "alctl.db"))
-    engine = db.connect(os.environ.get("ALCTL_DATABASE") or config.storage.database or own)
-    db.upgrade(engine)
+    engine = engine_of(os.environ.get("ALCTL_DATABASE") or config.storage.database or own)
+    upgrade(engine)
     return Project(folder, config, engine)
 
 

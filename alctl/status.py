@@ -1,13 +1,13 @@
 """What a project has come to and what to do next, as plain data."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alctl import db
+from alctl.annotators.handout import round_file
+from alctl.database import counts, handouts, items, labels, pre_annotations, training_runs
+from alctl.database.connection import integrity_problems
+from alctl.database.handouts import is_address
 from alctl.plugins import Plugins
-from alctl.pool import counts, handouts, items, labels, ledger, predictions, rounds
-from alctl.pool.handouts import is_address
 from alctl.project import Project, now, required_state
 
 SHOWN = 1_000
@@ -18,7 +18,7 @@ def status(project: Project) -> dict[str, Any]:
     """Return items per split and state, per class and per round, the last training run, and the next step."""
     with project.reading() as connection:
         state = required_state(connection, project.folder)
-        run = rounds.last_run(connection)
+        run = training_runs.last_run(connection)
         counted = counts.count(connection, now())
         pushed = {found.round_id for found in handouts.find(connection) if is_address(found.place)}
         result = {
@@ -29,7 +29,7 @@ def status(project: Project) -> dict[str, Any]:
             "states": counted.states,
             "classes": counted.classes,
             "rounds": [{**row, "pushed": row["id"] in pushed} for row in counts.per_round(connection, now())],
-            "predictions": predictions.kept(connection),
+            "predictions": pre_annotations.kept(connection),
             "imports": [dict(row) for row in labels.imports(connection)],
             "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
             "run": run
@@ -50,7 +50,7 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     take = f"alctl import-labels {file if result['task'] == 'classification' else 'FILE'}"
     if last["pushed"]:
         take = f"alctl pull {last['id']}"
-    trainable = result["task"] in Plugins("alctl.tasks", object).names()
+    trainable = result["task"] in Plugins("alctl.model.tasks", object).names()
     untrained = trainable and pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"])
     steps = [
         (not_exported, f"alctl export {last['id']}", f"round {last['id']}'s files are not in the project"),
@@ -80,17 +80,12 @@ def _next_step(result: dict[str, Any]) -> tuple[str, str]:
     )
 
 
-def round_file(number: int, annotators: Sequence[str] = ()) -> str:
-    """Return the path of a round's table, or of its first annotator's, relative to the project."""
-    return f"rounds/{number:04}/{ledger.tables(annotators)[0]}"
-
-
 def check(project: Project) -> list[str]:
     """Return what is wrong with the project's state: its database, the pool's rules, weights that are gone."""
-    problems = db.check(project.engine)
+    problems = integrity_problems(project.engine)
     with project.reading() as connection:
         problems += counts.broken_invariants(connection)
-        run = rounds.last_run(connection)
+        run = training_runs.last_run(connection)
     if run and not (project.folder / run["file"]).is_file():
         problems.append(f"the weights of training run {run['id']} are gone: {run['file']}")
     return problems

@@ -30,14 +30,14 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from alctl.strategies.badge import Badge
-from alctl.strategy import Prediction
+from alctl.model.strategies.badge import Badge
+from alctl.model.strategy import Prediction
 
 D = 512
 
 
 class Predictions:
-    """Candidates (alctl/strategy.py) out of probabilities (N, C) and embeddings (N, 512)."""
+    """Candidates (alctl/model/strategy.py) out of probabilities (N, C) and embeddings (N, 512)."""
 
     def __init__(self, n: int, classes: int) -> None:
         rng = torch.Generator().manual_seed(0)

@@ -31,15 +31,15 @@ from sklearn.metrics import pairwise_distances
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from alctl.strategies.core_set import CoreSet
-from alctl.strategy import Prediction
+from alctl.model.strategies.core_set import CoreSet
+from alctl.model.strategy import Prediction
 
 D = 512
 LABELED = 1000
 
 
 class Embeddings:
-    """Candidates (alctl/strategy.py) that are nothing but embeddings (N, 512)."""
+    """Candidates (alctl/model/strategy.py) that are nothing but embeddings (N, 512)."""
 
     def __init__(self, embeddings: Tensor) -> None:
         self.embeddings = embeddings

@@ -34,7 +34,7 @@ from PIL import Image
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from alctl import ingest
+from alctl.dataset import index
 from tests.data import real_data
 
 
@@ -54,8 +54,8 @@ class Row(Base):
 
 
 def alctl_init(root: Path, work: Path) -> int:
-    dataset = ingest.folder_dataset(root, class_folders=False)
-    return ingest.create(work / "project", dataset, ingest.Options(), lambda *_: None).items
+    dataset = index.folder_dataset(root, class_folders=False)
+    return index.create(work / "project", dataset, index.Options(), lambda *_: None).items
 
 
 def bare(root: Path, work: Path) -> int:

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from alctl.config import Config, TrainConfig
-from alctl.models import TargetModel, Trained, rank_loss
-from alctl.tasks.classification import Classification
-from alctl.train import new_model
+from alctl.model.loss_prediction import TargetModel, Trained, rank_loss
+from alctl.model.tasks.classification import Classification
+from alctl.model.train import new_model
 
 SIZE = 32
 

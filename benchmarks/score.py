@@ -26,10 +26,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from alctl.images import ImageCache, Source
-from alctl.models import Trained
-from alctl.score import Scorer
-from alctl.tasks.classification import Classification
+from alctl.images.pixels import ImageCache, Source
+from alctl.model.loss_prediction import Trained
+from alctl.model.score import Scorer
+from alctl.model.tasks.classification import Classification
 from benchmarks.networks import Port, fresh, random_images, settings
 
 

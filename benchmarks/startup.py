@@ -32,7 +32,7 @@ from statistics import median
 
 from PIL import Image
 
-from alctl import ingest
+from alctl.dataset import index
 
 ROUNDS = 21
 ORM = """
@@ -81,8 +81,8 @@ def small_project(folder: Path) -> Path:
     images.mkdir()
     for number in range(100):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(images / f"{number}.png")
-    dataset = ingest.folder_dataset(images, class_folders=False)
-    ingest.create(folder / "project", dataset, ingest.Options(), lambda *_: None)
+    dataset = index.folder_dataset(images, class_folders=False)
+    index.create(folder / "project", dataset, index.Options(), lambda *_: None)
     return folder / "project"
 
 

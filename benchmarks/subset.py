@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, text
 
-from alctl import db
-from alctl.pool import counts, rounds
+from alctl.database import counts, rounds
+from alctl.database.connection import engine_of, upgrade, writing
 
 K = 10_000
 FREE = """SELECT id FROM item WHERE id NOT IN (SELECT item_id FROM reserved) AND id NOT IN (SELECT item_id FROM unusable)
@@ -91,9 +91,9 @@ def record(connection: Connection, ids: Any) -> float:
 
 
 def fill(file: Path, n: int) -> None:
-    engine = db.connect(f"sqlite:///{file}")
-    db.upgrade(engine)
-    with db.writing(engine) as connection:
+    engine = engine_of(f"sqlite:///{file}")
+    upgrade(engine)
+    with writing(engine) as connection:
         for statement in FILL:
             connection.execute(text(statement), {"n": n} if ":n" in statement else {})
     engine.dispose()
@@ -101,11 +101,11 @@ def fill(file: Path, n: int) -> None:
 
 def measure(file: Path, n: int, repeats: int) -> None:
     """Print one row of the table; runs in a process of its own, so that its memory is its own."""
-    engine = db.connect(f"sqlite:///{file}")
-    with db.writing(engine) as connection:
+    engine = engine_of(f"sqlite:///{file}")
+    with writing(engine) as connection:
         ids = ours(connection, 0)
         assert len(set(map(int, ids))) == K
-        writing = median(record(connection, ids) for _ in range(repeats))
+        recording = median(record(connection, ids) for _ in range(repeats))
         showing = median(timed(status, connection, seed) for seed in range(repeats))
         quick = median(timed(ours, connection, seed) for seed in range(5 * repeats))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -115,7 +115,14 @@ def measure(file: Path, n: int, repeats: int) -> None:
             for peer, ratios in peers.items():
                 ratios.append(timed(peer, connection, seed) / base)
     slower = [f"{median(ratios):.0f}x" for ratios in peers.values()]
-    cells = [f"{n:,}", f"{quick:.0f} ms", *slower, f"{showing:.0f} ms", f"{writing:.0f} ms", f"{peak:.0f} MB"]
+    cells = [
+        f"{n:,}",
+        f"{quick:.0f} ms",
+        *slower,
+        f"{showing:.0f} ms",
+        f"{recording:.0f} ms",
+        f"{peak:.0f} MB",
+    ]
     print("| " + " | ".join(cells) + " |", flush=True)
 
 

@@ -20,7 +20,7 @@ from statistics import median, quantiles
 
 import torch
 
-from alctl.train import batches, train
+from alctl.model.train import batches, train
 from benchmarks.networks import Port, fresh, random_images, settings
 
 

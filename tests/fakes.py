@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from alctl.config import TrainConfig
-from alctl.models import LossPredictionModule, TargetModel, Trained
-from alctl.tasks.classification import Classification
-from alctl.train import new_model, train
+from alctl.model.loss_prediction import LossPredictionModule, TargetModel, Trained
+from alctl.model.tasks.classification import Classification
+from alctl.model.train import new_model, train
 
 TINY = TrainConfig(
     model="resnet18-cifar",

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from alctl import db
-from alctl.pool import categories, findings, items, rounds, staging
-from alctl.pool.bulk import insert_rows, run
-from alctl.pool.staging import StagedLabel
-from alctl.schema import item, reserved
+from alctl.database import categories, project_row, rounds, staged_labels, staged_problems
+from alctl.database.bulk import insert_rows, run
+from alctl.database.connection import engine_of, upgrade, writing
+from alctl.database.staged_labels import StagedLabel
+from alctl.database.tables import item, reserved
 
 CLASSES = ("cat", "dog", "owl")
 NOW = "2026-01-01T00:00:00Z"
@@ -19,10 +19,10 @@ NOW = "2026-01-01T00:00:00Z"
 @contextmanager
 def pool(url: str, n: int) -> Iterator[Engine]:
     """Give a database with ``n`` items called 1.jpg, 2.jpg …, and the classes cat, dog, owl."""
-    engine = db.connect(url)
-    db.upgrade(engine)
-    with db.writing(engine) as connection:
-        items.create_project(connection, root="/images", task="classification", seed=7, now=NOW)
+    engine = engine_of(url)
+    upgrade(engine)
+    with writing(engine) as connection:
+        project_row.create_project(connection, root="/images", task="classification", seed=7, now=NOW)
         categories.add_categories(connection, CLASSES)
         insert_rows(connection, item, ((i, f"{i}.jpg", i.to_bytes(32, "big"), 8, 8) for i in range(1, n + 1)))
     try:
@@ -39,7 +39,7 @@ def answer(
 ) -> int:
     """Import rows of (item id, annotator, class or "skip" or "unusable") as one batch; return its number."""
     known = categories.resolver(connection)
-    staging.stage(
+    staged_labels.stage(
         connection,
         (
             StagedLabel(
@@ -49,12 +49,14 @@ def answer(
             for n, (id_, who, what) in enumerate(rows)
         ),
     )  # fmt: skip
-    staging.match_exactly(connection)
-    findings.find_problems(connection)
-    findings.find_repeats(connection)
-    assert findings.problems(connection) == []
-    counts = staging.decide_fates(connection)
-    return staging.write_batch(connection, file="f.csv", digest=digest, kind="csv", counts=counts, now=NOW)
+    staged_labels.match_exactly(connection)
+    staged_problems.find_problems(connection)
+    staged_problems.find_repeats(connection)
+    assert staged_problems.problems(connection) == []
+    counts = staged_labels.decide_fates(connection)
+    return staged_labels.write_batch(
+        connection, file="f.csv", digest=digest, kind="csv", counts=counts, now=NOW
+    )
 
 
 def send(connection: Connection, ids: Iterable[int]) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alctl import ingest
-from alctl.exchange import Imported, ImportOptions, import_labels
-from alctl.pool import items, rounds
+from alctl.annotators.imports.import_labels import Imported, ImportOptions, import_labels
+from alctl.database import items, rounds
+from alctl.dataset import index
 from alctl.project import Project, open_project
 
 ENVIRONMENT = {
@@ -47,8 +47,8 @@ def make_project(
     folder: Path, images: Path, *, classes: Sequence[str] = ("cat", "dog"), **options: Any
 ) -> Project:
     """Make a project in ``folder`` of a folder of images; nothing is reserved unless asked for."""
-    wanted = ingest.Options(classes=classes, **{"validation": 0, "test": 0, **options})
-    ingest.create(folder, ingest.folder_dataset(images, class_folders=False), wanted, no_progress)
+    wanted = index.Options(classes=classes, **{"validation": 0, "test": 0, **options})
+    index.create(folder, index.folder_dataset(images, class_folders=False), wanted, no_progress)
     return open_project(folder)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alctl.annotation import Annotation, Category, LabeledImage, Note, Record, Refusal
-from alctl.formats.label_studio import LabelStudio
-from alctl.parsing import brush
+from alctl.labels.annotation import Annotation, Category, LabeledImage, Note, Record, Refusal
+from alctl.labels.formats.label_studio import LabelStudio
+from alctl.labels.parsing.label_studio import brush_masks
 
 NUMBERS = count()
 
@@ -82,7 +82,7 @@ def point(name: str, x: float = 10, y: float = 10, **more: object) -> dict[str, 
 
 def stroke(mask: np.ndarray, name: str = "ant", **more: object) -> dict[str, Any]:
     height, width = mask.shape
-    value = {"format": "rle", "rle": brush.of_mask(mask)}
+    value = {"format": "rle", "rle": brush_masks.of_mask(mask)}
     return region("brushlabels", value, name, **{"original_width": width, "original_height": height, **more})
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select as sql_select
 
-from alctl.lineage import file_digest
+from alctl.database.tables import label as label_table
+from alctl.files import file_digest
 from alctl.project import Project, open_project
-from alctl.schema import label as label_table
 from alctl.status import check, status
 from tests.project_files import TINY_FLAGS, make_images, make_project, take, write_csv
 from tests.warm import run_warm, start_warm

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from alctl.errors import AlctlError
-from alctl.format import FORMATS, LabelFormat
+from alctl.labels.format import FORMATS, LabelFormat
+from alctl.model.strategy import STRATEGIES, QueryStrategy
+from alctl.model.task import TASKS
 from alctl.plugins import Plugins, unknown
-from alctl.strategy import STRATEGIES, QueryStrategy
-from alctl.task import TASKS
 
 SHOUT = """
-from alctl.format import LabelFormat
+from alctl.labels.format import LabelFormat
 
 class Shout(LabelFormat):
     carries = frozenset({"category"})
@@ -91,7 +91,7 @@ def test_a_plugin_of_another_distribution_is_found_by_its_entry_point(elsewhere,
 
 def test_a_file_of_alctl_comes_before_an_entry_point_of_the_same_name(elsewhere):
     (elsewhere / "entry_points.txt").write_text("[alctl.formats]\ncsv = loud_formats:Shout\n")
-    assert FORMATS.load("csv").__module__ == "alctl.formats.csv"
+    assert FORMATS.load("csv").__module__ == "alctl.labels.formats.csv"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_foreign_plugin_that_cannot_be_used_is_named_with_its_distribution(els
 
 @pytest.mark.parametrize("classes", [0, 2])
 def test_a_file_holds_exactly_one_plugin(package, classes):
-    source = "from alctl.format import LabelFormat\n" + "".join(
+    source = "from alctl.labels.format import LabelFormat\n" + "".join(
         f"class C{i}(LabelFormat):\n    def recognise(self, path): ...\n    def read(self, path): ...\n"
         "    def write(self, *rest): ...\n"
         for i in range(classes)
@@ -123,7 +123,7 @@ def test_a_file_holds_exactly_one_plugin(package, classes):
 
 def test_a_plugin_may_import_another_and_have_an_abstract_base(package):
     (package / "base.py").write_text(
-        "from alctl.strategy import QueryStrategy\nclass Half(QueryStrategy):\n    pass\n"
+        "from alctl.model.strategy import QueryStrategy\nclass Half(QueryStrategy):\n    pass\n"
         "class Whole(Half):\n    def query(self, *rest): ...\n"
     )
     (package / "child.py").write_text(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from alctl import db
 from alctl.config import Config, check_config, read_config
+from alctl.database import categories, items
+from alctl.database import connection as db
 from alctl.errors import AlctlError
-from alctl.pool import categories, items
 from alctl.project import CONFIG, config_text, find_project, now, open_project
 from tests.project_files import small_project
 

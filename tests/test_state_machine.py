@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import update
 
-from alctl import ingest, ledger
-from alctl.exchange import undo_import
-from alctl.images import BrokenImages
-from alctl.pool import categories, items, labels
-from alctl.rounds import SelectOptions, select
-from alctl.runs import quarantine
-from alctl.schema import round_, selection
+from alctl.annotators import ledger
+from alctl.annotators.imports.undo import undo_import
+from alctl.database import categories, items, labels
+from alctl.database.tables import round_, selection
+from alctl.dataset import index
+from alctl.images.pixels import BrokenImages
+from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.training_set import quarantine
 from alctl.status import check, status
 from tests.project_files import make_images, make_project, no_progress, take, write_csv
 
@@ -68,10 +69,10 @@ class Pool(RuleBasedStateMachine):
         self.files += 1
         new = self.folder / "images" / f"more {self.files}"
         make_images(new, n, seed=self.files)
-        report = ingest.add(
+        report = index.add(
             self.project,
-            ingest.folder_dataset(self.folder / "images", class_folders=False),
-            ingest.Options(validation=0, test=0),
+            index.folder_dataset(self.folder / "images", class_folders=False),
+            index.Options(validation=0, test=0),
             no_progress,
         )
         assert report.counts["new"] == n

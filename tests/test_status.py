@@ -3,11 +3,12 @@
 import pytest
 from sqlalchemy import insert, text
 
-from alctl import bundle, runs
-from alctl.pool import handouts
+from alctl.annotators import handout
+from alctl.database import handouts
+from alctl.database.tables import label as label_table
 from alctl.project import Project, now
-from alctl.rounds import SelectOptions, select
-from alctl.schema import label as label_table
+from alctl.rounds import train_run
+from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.project_files import no_progress, small_project, take, write_csv
@@ -20,7 +21,7 @@ def label(project: Project, name: str, rows, header=("item", "label")) -> None:
 def send(project: Project, k: int) -> list[int]:
     """Select and export a round; return its items."""
     chosen = select(project, SelectOptions(k, "random"), no_progress)
-    bundle.export(project, chosen.round, no_progress)
+    handout.export(project, chosen.round, no_progress)
     return [pick["item"] for pick in chosen.picks]
 
 
@@ -41,7 +42,7 @@ def test_every_item_is_in_exactly_one_state(tmp_path):
 
 
 def test_an_undone_import_brings_the_item_back_to_where_it_was(tmp_path):
-    from alctl.exchange import undo_import
+    from alctl.annotators.imports.undo import undo_import
 
     project = small_project(tmp_path)
     before = status(project)["states"]
@@ -55,20 +56,20 @@ def test_the_next_step_is_always_the_one_that_brings_the_project_forward(tmp_pat
     assert status(project)["next"].startswith("alctl select")
     chosen = select(project, SelectOptions(4, "random"), no_progress)
     assert status(project)["next"] == "alctl export 1"  # recorded, but killed before its files were written
-    bundle.export(project, 1, no_progress)
+    handout.export(project, 1, no_progress)
     assert status(project)["next"].startswith("alctl import-labels")
     items = [pick["item"] for pick in chosen.picks]
     label(project, "l.csv", [(item, "cat" if i % 2 else "dog") for i, item in enumerate(items)])
     assert status(project)["next"] == "alctl train"
-    plan = runs.plan_training(project, tiny(epochs=1), None)
-    list(runs.run_training(project, plan, runs.Progressed(), no_progress))
+    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
     assert status(project)["next"].startswith("alctl select")
     last = send(project, 4)
     assert status(project)["next"].startswith("alctl import-labels")
     label(project, "m.csv", [(item, "dog") for item in last])
     assert status(project)["next"] == "alctl train"
-    plan = runs.plan_training(project, tiny(epochs=1), None)
-    list(runs.run_training(project, plan, runs.Progressed(), no_progress))
+    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
     assert status(project)["next"] == "alctl evaluate"
 
 
@@ -119,9 +120,9 @@ def test_a_label_that_says_nothing_is_named(tmp_path):
 def test_weights_that_are_gone_are_named(tmp_path):
     project = small_project(tmp_path)
     label(project, "l.csv", [(1, "cat"), (2, "dog"), (3, "dog")])
-    plan = runs.plan_training(project, tiny(epochs=1), None)
-    state = runs.Progressed()
-    list(runs.run_training(project, plan, state, no_progress))
+    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    state = train_run.Progressed()
+    list(train_run.run_training(project, plan, state, no_progress))
     assert state.run is not None
     (project.folder / state.run["file"]).unlink()
     assert [problem for problem in check(project) if "weights of training run 1 are gone" in problem]
@@ -130,7 +131,7 @@ def test_weights_that_are_gone_are_named(tmp_path):
 def test_a_round_on_a_server_is_pulled(tmp_path):
     project = small_project(tmp_path)
     select(project, SelectOptions(2), no_progress)
-    bundle.export(project, 1, no_progress)
+    handout.export(project, 1, no_progress)
     with project.writing("push") as connection:
         handouts.add(
             connection, round_id=1, tool="label-studio", place="http://localhost/projects/1", now=now()
@@ -141,5 +142,5 @@ def test_a_round_on_a_server_is_pulled(tmp_path):
 def test_a_round_of_boxes_waits_for_the_file_of_a_tool(tmp_path):
     project = small_project(tmp_path, task="detection")
     select(project, SelectOptions(2), no_progress)
-    bundle.export(project, 1, no_progress, formats=["coco"])
+    handout.export(project, 1, no_progress, formats=["coco"])
     assert status(project)["next"] == "alctl import-labels FILE"

@@ -10,6 +10,6 @@ import torch._dynamo  # an optimizer imports it when it is made
 
 import alctl.cli
 import alctl.demo
-import alctl.rounds
+import alctl.rounds.select
 
 __all__ = ["alctl", "torch"]

@@ -4,35 +4,35 @@ from alctl.cli.app import app
 
 # isort: split
 # In the order in which the help shows the commands and their panels.
-from alctl.cli import data, demo
+from alctl.cli import dataset, demo
 
 # isort: split
-from alctl.cli import loop
+from alctl.cli import rounds
 
 # isort: split
 from alctl.cli import imports, model, simulate
 
 # isort: split
-from alctl.cli import state
+from alctl.cli import status
 
 # isort: split
 from alctl.cli import annotators, report
 
 # isort: split
-from alctl.cli import classes, keep, live
+from alctl.cli import backup, classes, label_studio
 
 __all__ = [
     "annotators",
     "app",
+    "backup",
     "classes",
-    "data",
+    "dataset",
     "demo",
     "imports",
-    "keep",
-    "live",
-    "loop",
+    "label_studio",
     "model",
     "report",
+    "rounds",
     "simulate",
-    "state",
+    "status",
 ]

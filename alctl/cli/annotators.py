@@ -34,7 +34,7 @@ def recall(
       alctl recall 3 --item 17 --item 23
       alctl recall --overdue --dry-run
     """
-    from alctl import ledger
+    from alctl.annotators import ledger
     from alctl.cli import screen
     from alctl.project import open_project
 
@@ -84,7 +84,7 @@ def agreement(
       alctl agreement --round 3 --json
       alctl agreement --weights
     """
-    from alctl import annotators
+    from alctl.annotators import weights as annotators
     from alctl.cli import screen
     from alctl.errors import AlctlError
     from alctl.project import open_project

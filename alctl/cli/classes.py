@@ -18,7 +18,7 @@ def list_(project: ProjectOption = None, json: JsonOption = False) -> None:
     [dim]Example:[/dim]
       alctl classes list
     """
-    from alctl.classes import listed
+    from alctl.annotators.classes import listed
     from alctl.cli import screen
     from alctl.project import open_project
 
@@ -57,7 +57,7 @@ def add(
       alctl classes add owl newt
       alctl classes add person --keypoints nose,left_eye,right_eye --skeleton 1-2,1-3
     """
-    from alctl import classes as governance
+    from alctl.annotators import classes as governance
     from alctl.project import open_project
 
     points = [name.strip() for name in keypoints.split(",") if name.strip()]
@@ -78,7 +78,7 @@ def rename(
     [dim]Example:[/dim]
       alctl classes rename bicicle bicycle
     """
-    from alctl import classes as governance
+    from alctl.annotators import classes as governance
     from alctl.project import open_project
 
     show_change(governance.rename(open_project(project), old, new, dry_run=dry_run), json=json)
@@ -97,7 +97,7 @@ def merge(
     [dim]Example:[/dim]
       alctl classes merge lorry truck
     """
-    from alctl import classes as governance
+    from alctl.annotators import classes as governance
     from alctl.project import open_project
 
     show_change(governance.merge(open_project(project), source, target, dry_run=dry_run), json=json)

@@ -6,14 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import (
-    LARGEST,
-    DryRunOption,
-    JsonOption,
-    ProjectOption,
-    complete_formats,
-    parameters,
-)
+from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption, complete_formats, parameters
 
 
 @app.command("import-labels", rich_help_panel="Rounds")
@@ -63,7 +56,7 @@ def import_labels(
       alctl import-labels project-3-at-2026-05-04.json --dry-run
       alctl import-labels ./voc --option origin=1
     """
-    from alctl import exchange
+    from alctl.annotators.imports import import_labels as exchange
     from alctl.cli import screen
     from alctl.project import open_project
 
@@ -87,9 +80,9 @@ def import_labels(
 
 def show_imported(result: Any, *, dry_run: bool) -> None:
     """Print what an import did, and how to take it back."""
+    from alctl.annotators.imports.problems import place_of
     from alctl.cli import screen
-    from alctl.cli.state import show_kept
-    from alctl.exchange import place_of
+    from alctl.cli.status import show_kept
 
     if result.earlier is not None:
         screen.say(f"{result.file} was imported already, as import {result.earlier}; nothing changed")
@@ -166,11 +159,11 @@ def undo_import(
     [dim]Example:[/dim]
       alctl undo-import 4
     """
-    from alctl import exchange
+    from alctl.annotators.imports import undo
     from alctl.cli import screen
     from alctl.project import open_project
 
-    count = exchange.undo_import(open_project(project), number, dry_run=dry_run)
+    count = undo.undo_import(open_project(project), number, dry_run=dry_run)
     if json:
         screen.as_json({"import": number, "labels": count, "dry_run": dry_run})
         return
@@ -203,7 +196,7 @@ def export_labels(
       alctl export-labels labels.json --format coco
       alctl export-labels ./yolo --format yolo --split pool
     """
-    from alctl import outgoing
+    from alctl.annotators import export_labels as outgoing
     from alctl.cli import screen
     from alctl.project import open_project
 

@@ -33,17 +33,17 @@ def train(
       alctl train
       alctl train --model resnet18 --epochs 50 --lr 0.01
     """
-    from alctl import runs
     from alctl.cli import screen
     from alctl.project import open_project
+    from alctl.rounds import train_run
 
     opened = open_project(project)
-    plan = runs.plan_training(opened, train_config(opened.config.train, settings), seed)
-    state = runs.Progressed(run=plan.finished)
+    plan = train_run.plan_training(opened, train_config(opened.config.train, settings), seed)
+    state = train_run.Progressed(run=plan.finished)
     if plan.finished is None:
         screen.err.print(describe(plan), markup=False)
         with screen.bars() as progress:
-            follow(runs.run_training(opened, plan, state, progress), plan.config.epochs, plan.epochs)
+            follow(train_run.run_training(opened, plan, state, progress), plan.config.epochs, plan.epochs)
     show_run(state, already=plan.finished is not None, json=json)
 
 
@@ -157,14 +157,14 @@ def evaluate(
     [dim]Example:[/dim]
       alctl evaluate --split validation
     """
-    from alctl import runs
     from alctl.cli import screen
     from alctl.project import open_project
+    from alctl.rounds import trained_model
 
     opened = open_project(project)
     with screen.bars() as progress:
-        model = runs.required_model(opened, device)
-        metrics = runs.evaluate(opened, model, split, progress)
+        model = trained_model.required_model(opened, device)
+        metrics = trained_model.evaluate(opened, model, split, progress)
     if json:
         screen.as_json({"run": model.run["id"], "split": split, "metrics": metrics})
         return
@@ -188,14 +188,14 @@ def predict(
     [dim]Example:[/dim]
       alctl predict --out predictions.csv
     """
-    from alctl import rounds, runs
     from alctl.cli import screen
     from alctl.project import open_project
+    from alctl.rounds import predict, trained_model
 
     opened = open_project(project)
     with screen.bars() as progress:
-        model = runs.required_model(opened, device)
-        count = rounds.predict(opened, model, out, split, progress)
+        model = trained_model.required_model(opened, device)
+        count = predict.predict(opened, model, out, split, progress)
     if json:
         screen.as_json({"run": model.run["id"], "file": out, "images": count})
         return

@@ -17,12 +17,12 @@ from alctl.plugins import Plugins
 
 def complete_strategies() -> list[str]:
     """Return the names of the query strategies, without importing them."""
-    return Plugins("alctl.strategies", object).names()
+    return Plugins("alctl.model.strategies", object).names()
 
 
 def complete_formats() -> list[str]:
     """Return the names of the label formats, without importing them."""
-    return Plugins("alctl.formats", object).names()
+    return Plugins("alctl.labels.formats", object).names()
 
 
 LARGEST = 2**31 - 1

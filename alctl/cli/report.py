@@ -34,7 +34,7 @@ def report(
     from alctl.cli import screen
     from alctl.project import open_project
     from alctl.report.facts import Options
-    from alctl.report.make import make
+    from alctl.report.write import make
 
     kind = "json" if json else form
     target = out or (Path("report.html") if kind == "html" else None)

@@ -87,8 +87,8 @@ def simulate(
     """
     from alctl.cli import screen
     from alctl.config import TrainConfig
-    from alctl.replay import Shape
-    from alctl.simulate import Simulation
+    from alctl.simulation.hide_labels import Shape
+    from alctl.simulation.run import Simulation
 
     names = list(dict.fromkeys(strategy or ["learning-loss", BASELINE]))
     simulation = Simulation(
@@ -124,12 +124,12 @@ def by_strategy(given: list[str], names: list[str]) -> dict[str, dict[str, str]]
 
 def show_plan(folder: Path, simulation: Any, *, json: bool) -> None:
     """Print what would be run, without making anything."""
-    from alctl import simulate as simulation_of
     from alctl.cli import screen
+    from alctl.simulation import run
 
-    simulation_of.check(simulation)
-    every = simulation_of.arms(folder, simulation)
-    left = [arm for arm in every if not simulation_of.finished(arm, simulation.rounds)]
+    run.check(simulation)
+    every = run.arms(folder, simulation)
+    left = [arm for arm in every if not run.finished(arm, simulation.rounds)]
     budgets = [simulation.k * number for number in range(1, simulation.rounds + 1)]
     images = sum(budgets) * simulation.train.epochs * len(left)
     plan = {"folder": folder, "arms": [arm.name for arm in every], "left": len(left), "images": images}
@@ -149,28 +149,28 @@ def show_plan(folder: Path, simulation: Any, *, json: bool) -> None:
 
 def run_all(folder: Path, simulation: Any, dataset: str, others: list[Path]) -> dict[str, Any]:
     """Run what is left, show each round as it ends, and write tables and pictures; return the summary."""
-    from alctl import outcome, simulate
     from alctl.cli import screen
-    from alctl.cli.data import find_dataset
+    from alctl.cli.dataset import find_dataset
+    from alctl.simulation import results, run
 
     with screen.bars() as progress:
         try:
-            simulate.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
+            run.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
             for other in others:  # a mistake here should not come to light after hours
-                outcome.compared(outcome.read(folder), other)
-            for done in simulate.run(folder, simulation, progress):
+                results.compared(results.read(folder), other)
+            for done in run.run(folder, simulation, progress):
                 screen.err.print(told(done, simulation.rounds), markup=False)
                 if done.round == simulation.rounds:
-                    outcome.write(folder)
+                    results.write(folder)
         except KeyboardInterrupt:
             screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
             raise typer.Exit(130) from None
-        found = outcome.write(folder, others)
+        found = results.write(folder, others)
         device = simulation.train.device
-        figures = outcome.draw(folder, found, device, progress) if found.results else []
-    every = simulate.arms(folder, simulation)
-    left = [arm.name for arm in every if not simulate.finished(arm, simulation.rounds)]
-    return outcome.summary(found) | {"folder": str(folder), "figures": figures, "running": left}
+        figures = results.draw(folder, found, device, progress) if found.results else []
+    every = run.arms(folder, simulation)
+    left = [arm.name for arm in every if not run.finished(arm, simulation.rounds)]
+    return results.summary(found) | {"folder": str(folder), "figures": figures, "running": left}
 
 
 def copy_table(folder: Path, target: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from alctl.report import measures
+from alctl.report.ask_models import Judged
 from alctl.report.measures import Estimate
-from alctl.report.scored import Judged
 from alctl.report.words import hours, interval, points
 
 _HOW = frozenset({"device", "precision", "checkpoint_every"})

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alctl import score
 from alctl.chance import stream
+from alctl.model import score
 from alctl.project import Project
 from alctl.report import measures
-from alctl.report.scored import Judged, Judges, truth_of
+from alctl.report.ask_models import Judged, Judges, truth_of
 
 CERTAIN = 12
 """Images that are shown of the most certain, the least certain and the surest mistakes."""
@@ -54,7 +54,7 @@ def _losses(judged: Judged) -> dict[str, Any] | None:
     if judged.predicted is None or not known.any():
         return None
     predicted, true = judged.predicted[known], judged.true[known]
-    found: dict[str, Any] = dict(score.agreement(predicted, true))
+    found: dict[str, Any] = dict(score.loss_ranking(predicted, true))
     spearman = found["spearman"]
     shown = np.linspace(0, len(true) - 1, min(DOTS, len(true))).astype(np.int64)
     return found | {

@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from alctl import agreement, bundle
-from alctl.pool import categories, counts, history, items, labels, rounds
+from alctl.agreement.measures import kappas, krippendorff
+from alctl.database import categories, counts, history, items, labels, rounds, training_runs
+from alctl.model.task import TASKS
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.report import advice, evaluation, measures
-from alctl.report.scored import TASK, Judges, truth_of
-from alctl.task import TASKS
+from alctl.report.ask_models import TASK, Judges, truth_of
 
 GALLERY = 12
 """Picks of a round that are shown."""
@@ -106,7 +106,7 @@ def _recorded(connection: Connection, project: Project) -> dict[str, Any]:
     )
     every = [
         {key: run[key] for key in keys} | {"round": learned.get(run["id"])}
-        for run in rounds.every_run(connection)
+        for run in training_runs.every_run(connection)
     ]
     counted = counts.count(connection)
     return {
@@ -159,8 +159,8 @@ def _rounds(connection: Connection) -> list[dict[str, Any]]:
         found.append({
             **row,
             "images": len(candidates),
-            "control": [pick["item_id"] for pick in candidates if pick["why"] == bundle.CONTROL],
-            "picked": [pick["item_id"] for pick in candidates if pick["why"] != bundle.CONTROL],
+            "control": [pick["item_id"] for pick in candidates if pick["why"] == rounds.CONTROL],
+            "picked": [pick["item_id"] for pick in candidates if pick["why"] != rounds.CONTROL],
             "reserved": len(picks) - len(candidates),
             "answered": answered[row["id"]]["answered"],
             "out": answered[row["id"]]["out"],
@@ -189,7 +189,7 @@ def _agreement(connection: Connection) -> dict[str, Any] | None:
     rows = history.agreement(connection)
     if not rows:
         return None
-    return {"pairs": agreement.kappas(rows), "alpha": agreement.krippendorff(rows)}
+    return {"pairs": kappas(rows), "alpha": krippendorff(rows)}
 
 
 def _time(connection: Connection, rate: float | None) -> dict[str, Any] | None:

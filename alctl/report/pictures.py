@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from alctl.database import items
 from alctl.errors import AlctlError
-from alctl.images import BrokenImages, Source, read_image
-from alctl.pool import items
+from alctl.images.pixels import BrokenImages, Source, read_image
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.report.evaluation import as_ids

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from alctl.report import of_models
+from alctl.report import model_sections
 from alctl.report.blocks import Block, Gallery, List, Picture, Section, Table, Text
-from alctl.report.of_models import CLASSES, Facts
+from alctl.report.model_sections import CLASSES, Facts
 from alctl.report.words import count, day, fraction, hours, spaced
 
 COLUMNS = 12
@@ -195,15 +195,15 @@ def _unusable(facts: Facts) -> list[Block]:
 
 _SECTIONS: Sequence[tuple[str, str, Callable[[Facts], list[Block]]]] = (
     ("advice", "Is another round worth it?", _advice),
-    ("curve", "Learning curve", of_models.curve),
-    ("runs", "Metrics per round", of_models.runs),
-    ("ranking", "Ranking accuracy", of_models.ranking),
-    ("control", "Against random", of_models.control),
-    ("losses", "Predicted against true loss", of_models.losses),
-    ("calibration", "Calibration", of_models.calibration),
-    ("confusion", "Confusion matrix", of_models.confusion),
+    ("curve", "Learning curve", model_sections.curve),
+    ("runs", "Metrics per round", model_sections.runs),
+    ("ranking", "Ranking accuracy", model_sections.ranking),
+    ("control", "Against random", model_sections.control),
+    ("losses", "Predicted against true loss", model_sections.losses),
+    ("calibration", "Calibration", model_sections.calibration),
+    ("confusion", "Confusion matrix", model_sections.confusion),
     ("balance", "Class balance", _balance),
-    ("certain", "Most and least certain images", of_models.certain),
+    ("certain", "Most and least certain images", model_sections.certain),
     ("rounds", "Rounds and their picks", _rounds),
     ("agreement", "Annotator agreement", _agreement),
     ("time", "Time and cost", _time),

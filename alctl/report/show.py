@@ -14,15 +14,16 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import Connection
 
-from alctl import bundle, examples, runs, sheet
 from alctl.chance import stream
+from alctl.database import history, items, rounds, training_runs
 from alctl.errors import AlctlError
-from alctl.images import BrokenImages, Source
-from alctl.pool import history, items, rounds
+from alctl.images import contact_sheet as sheet
+from alctl.images.pixels import BrokenImages, Source
+from alctl.model.score import Scorer
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.report.facts import RESERVED, said_of
-from alctl.score import Scorer
+from alctl.rounds import trained_model, training_set
 
 MOST = 2_000
 """Images of a kind that are embedded; of more a random part."""
@@ -64,7 +65,7 @@ def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
     except BrokenImages:
         pass  # they are blank
     said = {
-        pick["item_id"]: ("(random) " if pick["why"] == bundle.CONTROL else "")
+        pick["item_id"]: ("(random) " if pick["why"] == rounds.CONTROL else "")
         + (answers.get(pick["item_id"]) or "no answer yet")
         for pick in shown
     }
@@ -92,13 +93,15 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
     with project.reading() as connection:
         row, picks = _round(connection, number)
         state = required_state(connection, project.folder)
-        run = next((r for r in rounds.every_run(connection) if r["id"] == row["run_id"]), None)
+        run = next((r for r in training_runs.every_run(connection) if r["id"] == row["run_id"]), None)
         picked = np.array([pick["item_id"] for pick in picks], dtype=np.int64)
         labeled = history.learned_before(connection, number)
         rest = history.rest(connection, [*labeled.tolist(), *picked.tolist()], MOST, row["seed"], number)
     parts = {"rest": rest, "labeled": labeled, "picked": picked}
     parts = {kind: _some(ids, stream(row["seed"], "show", kind, number)) for kind, ids in parts.items()}
-    model = runs.model_of(project, run, device) if run else runs.required_model(project, device)
+    model = (
+        trained_model.model_of(project, run, device) if run else trained_model.required_model(project, device)
+    )
     ids = np.concatenate([parts[kind] for kind in KINDS])
     kinds = np.repeat(np.arange(len(KINDS)), [len(parts[kind]) for kind in KINDS])
     kept, vectors = _embed(project, model, ids, state["root"], progress)
@@ -121,12 +124,12 @@ def _some(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def _embed(
-    project: Project, model: runs.Model, ids: NDArray[np.int64], root: str, progress: Progress
+    project: Project, model: trained_model.Model, ids: NDArray[np.int64], root: str, progress: Progress
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the positions of the images that can be decoded, and their embeddings."""
     with project.reading() as connection:
-        sources = [examples.source_of(root, item) for item in items.fetch(connection, ids)]
-    cache = examples.cache_of(project, model.task, model.trained.config.image_size)
+        sources = [training_set.source_of(root, item) for item in items.fetch(connection, ids)]
+    cache = training_set.cache_of(project, model.task, model.trained.config.image_size)
     kept = np.arange(len(sources))
     while True:
         some = [sources[i] for i in kept]

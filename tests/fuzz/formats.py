@@ -16,10 +16,11 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["alctl"]):
-    from alctl.annotation import LabeledImage
+    from alctl.annotators.imports.check import Intake
+    from alctl.annotators.imports.class_list import ClassList
     from alctl.errors import AlctlError
-    from alctl.format import FORMATS
-    from alctl.intake import ClassList, Intake
+    from alctl.labels.annotation import LabeledImage
+    from alctl.labels.format import FORMATS
 
     for loaded in FORMATS.names():
         FORMATS.load(loaded)

@@ -1,0 +1,1 @@
+"""How far people agree: pure measures of their labels. Imports labels/ alone."""

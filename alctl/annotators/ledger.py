@@ -1,0 +1,193 @@
+"""What is out with annotators: until when, who has what, how it comes back, and taking it back into the pool."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from alctl.database import counts, handouts, pre_annotations, rounds, rounds_out
+from alctl.database.bulk import discard
+from alctl.errors import AlctlError
+from alctl.project import Project, now, required_state
+
+_SPAN = re.compile(r"([0-9]{1,4}) ?([hdw])")
+_HOURS = {"h": 1, "d": 24, "w": 168}
+_NAME = re.compile(r"\w[\w .@+-]{0,62}")
+MOST = 100
+"""Annotators of one round."""
+
+
+def due_at(text: str) -> str | None:
+    """Return when answers are due, UTC, from "14d", "2w", "12h" from now or a date, of which the end counts; "" is None."""
+    if not text:
+        return None
+    if match := _SPAN.fullmatch(text.strip().lower()):
+        due = datetime.now(UTC) + timedelta(hours=int(match[1]) * _HOURS[match[2]])
+    else:
+        try:
+            day = date.fromisoformat(text.strip())
+        except ValueError as error:
+            raise AlctlError(
+                f"--due {text!r} is neither a time such as 14d, 2w or 12h nor a date such as 2027-01-31"
+            ) from error
+        due = datetime.combine(day, time(23, 59, 59)).astimezone(UTC)  # of the time zone here
+    stamp = due.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if stamp <= now():
+        raise AlctlError(f"--due {text!r} is not in the future")
+    return stamp
+
+
+def terms(annotators: str, overlap: float) -> dict[str, Any]:
+    """Return the parameters of a round for several annotators: a number of them, or their names with commas between."""
+    if not annotators.strip():
+        if overlap:
+            raise AlctlError("--overlap needs --annotators: how many there are, or their names")
+        return {}
+    names = _names(annotators)
+    if len(names) < 2 and overlap:
+        raise AlctlError("--overlap needs at least two annotators")
+    if len(names) > MOST:
+        raise AlctlError(f"{len(names)} annotators are more than {MOST}, the most that one round can have")
+    return {"annotators": names, "overlap": overlap}
+
+
+def _names(annotators: str) -> list[str]:
+    if re.fullmatch(r"\s*[0-9]+\s*", annotators) and int(annotators):
+        return [str(i) for i in range(1, min(int(annotators), MOST + 1) + 1)]
+    names = [name.strip() for name in annotators.split(",")]
+    if bad := [name for name in names if not _NAME.fullmatch(name) or name == "0"]:
+        raise AlctlError(
+            f"{bad[0]!r} cannot be the name of an annotator's table; use letters, digits, and . @ + - within"
+        )
+    folded = [name.casefold() for name in names]
+    if twice := next((name for name in names if folded.count(name.casefold()) > 1), None):
+        raise AlctlError(f"the annotator {twice!r} is named twice")
+    return names
+
+
+@dataclass
+class Recalled:
+    """What a recall took back from one round."""
+
+    round: int
+    items: list[int] = field(default_factory=list)
+    answered: int = 0
+    """Items that were answered and stay as they are."""
+    earlier: int = 0
+    """Items that had been recalled before."""
+
+
+def recall(
+    project: Project,
+    number: int | None,
+    *,
+    items: Sequence[int] = (),
+    overdue: bool = False,
+    dry_run: bool = False,
+) -> list[Recalled]:
+    """Take unanswered items of a round, or of every overdue round, back into the pool; later rounds may take them.
+
+    Answers to them that come after all are taken like any other: somebody has worked for them.
+    """
+    if number is None and (not overdue or items):
+        raise AlctlError(
+            "which round? `alctl status --rounds` lists them; --overdue alone takes every overdue one"
+        )
+    with project.writing("recall") as connection:
+        required_state(connection, project.folder)
+        chosen = [number] if number is not None else _overdue(connection)
+        found = [_recall(connection, one, items, overdue=overdue) for one in chosen]
+        if dry_run:
+            discard(connection)
+    return found
+
+
+def _overdue(connection: Connection) -> list[int]:
+    return [int(row["id"]) for row in counts.per_round(connection, now()) if row["overdue"]]
+
+
+def _recall(connection: Connection, number: int, items: Sequence[int], *, overdue: bool) -> Recalled:
+    row = rounds.round_row(connection, number)
+    if row is None:
+        raise AlctlError(f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}")
+    if overdue and (row["due_at"] is None or row["due_at"] >= now()):
+        return Recalled(number)
+    known = {int(entry["item_id"]): entry for entry in rounds_out.items_of(connection, number)}
+    if strange := sorted(set(items) - set(known)):
+        raise AlctlError(f"item {strange[0]} did not go out with round {number}")
+    wanted = [known[item] for item in sorted(set(items))] if items else list(known.values())
+    open_ = [
+        int(entry["item_id"]) for entry in wanted if not entry["answered"] and entry["recalled_at"] is None
+    ]
+    rounds_out.recall(connection, number, open_, now())
+    return Recalled(
+        number,
+        open_,
+        answered=sum(1 for entry in wanted if entry["answered"]),
+        earlier=sum(1 for entry in wanted if not entry["answered"] and entry["recalled_at"] is not None),
+    )
+
+
+def overview(project: Project) -> list[dict[str, Any]]:
+    """Return every round: when and where it went out, how its items came back, and who has answered how many."""
+    with project.reading() as connection:
+        required_state(connection, project.folder)
+        of_round = rounds_out.params(connection)
+        outcomes = rounds_out.outcomes(connection, of_round)
+        answers = rounds_out.answers(connection, of_round)
+        kept = {row["round_id"]: row for row in pre_annotations.kept(connection)}
+        return [
+            {
+                **row,
+                **outcomes[row["id"]],
+                "out_since": min((h.created_at for h in _hands(connection, row)), default=None),
+                "tools": [
+                    {"tool": h.tool, "place": h.place, "since": h.created_at} for h in _hands(connection, row)
+                ],
+                "people": _people(connection, row, of_round, answers),
+                "predictions": kept.get(row["id"]),
+            }
+            for row in counts.per_round(connection, now())
+        ]
+
+
+def _hands(connection: Connection, row: Mapping[str, Any]) -> Sequence[handouts.Handout]:
+    return handouts.find(connection, round_id=row["id"])
+
+
+def _people(
+    connection: Connection,
+    row: Mapping[str, Any],
+    of_round: Mapping[int, Mapping[str, Any]],
+    answers: Sequence[tuple[int, str, int]],
+) -> list[dict[str, Any]]:
+    """Return for each annotator how many answers are wanted of them, and how many there are.
+
+    Of an annotator that the round does not name nothing is wanted; what was recalled unanswered is not wanted either.
+    """
+    number = row["id"]
+    given = {name: n for round_id, name, n in answers if round_id == number}
+    shares = rounds_out.shares_of(connection, number)
+    if not shares:
+        return [{"annotator": name, "wanted": None, "got": n} for name, n in given.items()]
+    back = {
+        int(entry["item_id"])
+        for entry in rounds_out.items_of(connection, number)
+        if entry["recalled_at"] is not None and not entry["answered"]
+    }
+    said = rounds_out.answers_of(connection, number, of_round)
+    people = [
+        {
+            "annotator": name,
+            "wanted": len(set(own) - back),
+            "got": sum((item, name) in said for item in own),
+        }
+        for name, own in shares.items()
+    ]
+    others = [
+        {"annotator": name, "wanted": None, "got": n} for name, n in given.items() if name not in shares
+    ]
+    return people + others

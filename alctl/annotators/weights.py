@@ -1,0 +1,212 @@
+"""What annotators' agreement comes to, item by item as the database gives them, and the weights that follow from it."""
+
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from alctl.agreement import measures
+from alctl.agreement.dawid_skene import accuracies
+from alctl.agreement.measures import Answer, Judge, Tally
+from alctl.agreement.similarity import Part
+from alctl.database import categories, consensus, rounds
+from alctl.errors import AlctlError
+from alctl.project import Project, required_state
+
+LIKENESS = {"detection": "mean_iou", "segmentation": "mean_iou", "pose": "mean_oks"}
+"""What the mean likeness of objects is called."""
+CONFUSED = 20
+"""Pairs of classes that are named because annotators confuse them most."""
+
+
+def measure(project: Project, number: int | None = None) -> dict[str, Any]:
+    """Return how far annotators agree about the items that several of them labeled, of a round or in all."""
+    with project.reading() as connection:
+        required_state(connection, project.folder)
+        if number is not None and rounds.round_row(connection, number) is None:
+            raise AlctlError(
+                f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}"
+            )
+        judge = consensus.judge(connection)
+        tally = Tally(judge)
+        for shared in consensus.shared(connection, judge, number):
+            tally.add(shared)
+        names = dict(enumerate(categories.effective_names(connection), start=1))
+        return {
+            "task": judge.task,
+            "round": number,
+            "items": tally.items,
+            "answers": tally.answers,
+            "measures": _overall(tally),
+            "annotators": _people(connection, tally, number),
+            "pairs": _pairs(tally),
+            "classes": _classes(tally, names),
+            "confused": _confused(tally, names),
+            "worst": _worst(tally, names),
+        }
+
+
+def _rows(tally: Tally) -> list[Mapping[str, Any]]:
+    return [measures.Row(*key, n)._asdict() for key, n in sorted(tally.rows.items())]
+
+
+def _overall(tally: Tally) -> dict[str, float | None]:
+    """Return the measures over all annotators and items."""
+    if not tally.items:
+        return {}
+    found: dict[str, float | None] = {"agreement": tally.total / tally.items}
+    if tally.judge.task == "classification":
+        rows = _rows(tally)
+        return {
+            **found,
+            "fleiss_kappa": measures.fleiss(rows),
+            "krippendorff_alpha": measures.krippendorff(rows),
+        }
+    whole = Part()
+    for part in tally.classes.values():
+        whole = whole.plus(part)
+    return {**found, "f1": whole.f1, LIKENESS[tally.judge.task]: _mean(tally.judge.task, whole)}
+
+
+def _mean(task: str, part: Part) -> float | None:
+    """Return the mean likeness of paired objects; of a segmentation, the mean IoU of the classes that either has."""
+    if task == "segmentation":
+        return 2 * part.alike / part.objects if part.objects else None
+    return part.mean
+
+
+def _people(connection: Connection, tally: Tally, number: int | None) -> list[dict[str, Any]]:
+    """Return what is known of each annotator, most shared items first."""
+    found = []
+    for name, (answers, seconds) in consensus.answered(connection, number).items():
+        person = tally.people.get(name)
+        found.append({
+            "annotator": name,
+            "answers": answers,
+            "items": person.items if person else 0,
+            "with_consensus": person.with_consensus / person.items if person else None,
+            "with_others": person.with_others / person.pairs if person else None,
+            "median_seconds": seconds,
+            "weight": tally.judge.weights.get(name, 1.0),
+        })  # fmt: skip
+    return sorted(found, key=lambda row: (-int(row["items"]), str(row["annotator"])))
+
+
+def _pairs(tally: Tally) -> list[dict[str, Any]]:
+    """Return each two annotators who share items, most shared items first."""
+    if tally.judge.task == "classification":
+        return measures.kappas(_rows(tally))
+    name = LIKENESS[tally.judge.task]
+    found = [
+        {
+            "annotators": list(names), "items": n, "agreement": tally.alike[names] / n,
+            "f1": tally.together[names].f1, name: _mean(tally.judge.task, tally.together[names]),
+        }
+        for names, n in tally.shared.items()
+    ]  # fmt: skip
+    return sorted(found, key=lambda pair: (-int(pair["items"]), pair["annotators"]))
+
+
+def _classes(tally: Tally, names: Mapping[int, str]) -> dict[str, dict[str, float | int | None]]:
+    """Return for each class how well annotators find the same objects, or how often they say it together."""
+    found: dict[str, dict[str, float | int | None]] = {}
+    for id_, part in sorted(tally.classes.items()):
+        found[names[id_]] = {"objects": part.objects, "f1": part.f1}
+        if tally.judge.task in LIKENESS:
+            found[names[id_]][LIKENESS[tally.judge.task]] = _mean(tally.judge.task, part)
+    return found
+
+
+def _confused(tally: Tally, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the pairs of classes that annotators gave to the same thing, most often first."""
+    ranked = sorted(tally.confused.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [{"classes": [names[a], names[b]], "n": n} for (a, b), n in ranked[:CONFUSED]]
+
+
+def _worst(tally: Tally, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the items about which annotators disagree most, and what each said."""
+    return [
+        {
+            "item": found.item,
+            "path": found.path,
+            "agreement": -value,
+            "answers": {answer.annotator: said(answer, names) for answer in found.answers},
+        }
+        for value, _, _, found in sorted(tally.worst, key=lambda entry: entry[:3], reverse=True)
+    ]
+
+
+def said(answer: Answer, names: Mapping[int, str]) -> str:
+    """Return an answer in a few words: its class, or how many objects of which classes."""
+    if answer.category is not None:
+        return names[answer.category]
+    ids = [id_ for _, id_ in answer.objects]
+    counted = [f"{ids.count(id_)} {names[id_]}" for id_ in sorted(set(ids))]
+    return ", ".join(counted) or "nothing"
+
+
+def weigh(project: Project) -> dict[str, dict[str, float]]:
+    """Give every annotator who shares items a weight, and return it with the quality that it follows from.
+
+    The quality is the share of right answers (see `dawid_skene`), and for objects the mean likeness to the others'.
+    Weights are qualities divided by their mean over the answers: who shares nothing keeps 1, like an average one.
+    """
+    with project.writing("agreement") as connection:
+        required_state(connection, project.folder)
+        judge = consensus.judge(connection)
+        unweighted = Judge(judge.task, judge.keypoints)
+        quality, answers = (
+            _of_classes(connection, unweighted)
+            if judge.task == "classification"
+            else _of_objects(connection, unweighted)
+        )
+        if not quality:
+            raise AlctlError(
+                "no image was labeled by two annotators, so nothing tells how good they are; "
+                "`alctl select --annotators ann,bob --overlap 0.1` makes some that are"
+            )
+        mean = sum(quality[name] * answers[name] for name in quality) / sum(answers.values())
+        found = {
+            name: {"quality": value, "weight": value / mean if mean else 1.0}
+            for name, value in quality.items()
+        }
+        consensus.set_weights(connection, {name: max(row["weight"], 1e-6) for name, row in found.items()})
+    return found
+
+
+def _of_objects(connection: Connection, judge: Judge) -> tuple[dict[str, float], dict[str, int]]:
+    tally = Tally(judge)
+    for shared in consensus.shared(connection, judge):
+        tally.add(shared)
+    return tally.quality(), {name: person.items for name, person in tally.people.items()}
+
+
+def _of_classes(connection: Connection, judge: Judge) -> tuple[dict[str, float], dict[str, int]]:
+    items, people, classes = array("q"), array("q"), array("q")
+    names: dict[str, int] = {}
+    ids: dict[int, int] = {}
+    for place, shared in enumerate(consensus.shared(connection, judge)):
+        for answer in shared.answers:
+            items.append(place)
+            people.append(names.setdefault(answer.annotator, len(names)))
+            classes.append(ids.setdefault(int(answer.category or 0), len(ids)))
+    if not names:
+        return {}, {}
+    arrays = [np.frombuffer(numbers, dtype=np.int64) for numbers in (items, people, classes)]
+    found = accuracies(arrays[0], arrays[1], arrays[2])
+    counts = np.bincount(arrays[1])
+    return (
+        {name: float(found[place]) for name, place in names.items()},
+        {name: int(counts[place]) for name, place in names.items()},
+    )
+
+
+def reset(project: Project) -> list[str]:
+    """Take the weights of all annotators away; return who had one."""
+    with project.writing("agreement") as connection:
+        required_state(connection, project.folder)
+        had = sorted(consensus.weights(connection))
+        consensus.set_weights(connection, {})
+    return had

@@ -1,0 +1,211 @@
+"""`init`, `add`, `relink`: images into the pool."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
+
+LabelsOption = Annotated[
+    Literal["none", "folders", "held-out"],
+    typer.Option(
+        "--labels",
+        help="folders: each image's folder is its label; held-out: only of validation and test images, "
+        "as if annotators had to find out the pool's; none: what a manifest says, else nothing.",
+    ),
+]
+VerifyOption = Annotated[bool, typer.Option("--verify", help="Decode every image, not only its header.")]
+
+
+@app.command(rich_help_panel="Start")
+def init(
+    dataset: Annotated[
+        str, typer.Argument(help="A folder of images, a .csv/.tsv/.jsonl manifest, or a torchvision name.")
+    ],
+    project: ProjectOption = None,
+    labels: LabelsOption = "none",
+    classes: Annotated[
+        str, typer.Option(help="Class names, comma separated, or a file with one a line.")
+    ] = "",
+    task: Annotated[str, typer.Option(help="What is labeled.")] = "classification",
+    validation: Annotated[
+        int | None,
+        typer.Option(
+            min=0, show_default=False, help="Images reserved for validation (default: 5 %, at most 500)."
+        ),
+    ] = None,
+    test: Annotated[
+        int | None,
+        typer.Option(
+            min=0, show_default=False, help="Images reserved for the test (default: 5 %, at most 500)."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance in this project.")] = 0,
+    database: Annotated[
+        str, typer.Option(help="PostgreSQL URL of the state (default: SQLite in the project).")
+    ] = "",
+    verify: VerifyOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Index images and make a project of them.
+
+    Validation and test images are drawn at random, reserved for ever, and go out for labeling with the first round.
+
+    [dim]Examples:[/dim]
+      alctl init ./photos --classes cat,dog
+      alctl init ./sorted --labels folders
+      alctl init cifar10
+    """
+    from alctl.cli import screen
+    from alctl.dataset import index
+    from alctl.errors import AlctlError
+    from alctl.labels.annotation import KINDS
+    from alctl.plugins import Plugins, unknown
+    from alctl.project import DEFAULT_FOLDER
+
+    if task not in (tasks := sorted({*KINDS, *Plugins("alctl.model.tasks", object).names()})):
+        raise AlctlError(unknown(task, tasks, "tasks"))
+    options = index.Options(task, class_names(classes), validation, test, seed, verify, dry_run, database)
+    with screen.bars() as progress:
+        source = find_dataset(dataset, labels, progress)
+        folder = project or Path(DEFAULT_FOLDER)
+        report = index.create(folder.absolute(), source, options, progress)
+    show_ingested(report, f"project {folder}", json=json, dry_run=dry_run)
+    if not json and not dry_run:
+        screen.next_step("alctl select --k 100", "the first round is random; or `alctl status`")
+
+
+@app.command(rich_help_panel="Start")
+def add(
+    dataset: Annotated[str, typer.Argument(help="A folder of images or a manifest.")],
+    project: ProjectOption = None,
+    labels: LabelsOption = "none",
+    validation: Annotated[int, typer.Option(min=0, help="More images reserved for validation.")] = 0,
+    test: Annotated[int, typer.Option(min=0, help="More images reserved for the test.")] = 0,
+    verify: VerifyOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Extend the pool with new images; those it has already are left alone.
+
+    [dim]Example:[/dim]
+      alctl add ./photos/september
+    """
+    from alctl.cli import screen
+    from alctl.dataset import index
+    from alctl.project import open_project
+
+    opened = open_project(project)
+    seed = opened.state()["seed"]
+    options = index.Options(validation=validation, test=test, seed=seed, verify=verify, dry_run=dry_run)
+    with screen.bars() as progress:
+        report = index.add(opened, find_dataset(dataset, labels, progress), options, progress)
+    show_ingested(report, f"project {opened.folder}", json=json, dry_run=dry_run)
+    if not json:
+        screen.next_step("alctl status")
+
+
+@app.command(rich_help_panel="Start")
+def relink(
+    folder: Annotated[Path, typer.Argument(help="Where the images are now.")],
+    project: ProjectOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Find the pool's images again after they have moved, by their content.
+
+    [dim]Example:[/dim]
+      alctl relink /mnt/new-disk/photos
+    """
+    from alctl.cli import screen
+    from alctl.dataset import index
+    from alctl.project import open_project
+
+    with screen.bars() as progress:
+        found, lost = index.relink(open_project(project), folder, progress, dry_run=dry_run)
+    if json:
+        screen.as_json({"found": found, "missing": lost, "dry_run": dry_run})
+        return
+    screen.say(f"{'would find' if dry_run else 'found'} {found:,} images below {folder}")
+    if lost:
+        screen.warn(f"{len(lost):,} images are not there:")
+        screen.listed([{"path": path} for path in lost], lambda row: str(row["path"]))
+    screen.next_step("alctl status")
+
+
+def class_names(given: str) -> list[str]:
+    """Return the class list that --classes names, from the option itself or from a file."""
+    from alctl.errors import AlctlError
+
+    file = Path(given)
+    if given and "," not in given and file.is_file():
+        names = file.read_text(encoding="utf-8-sig").splitlines()
+    else:
+        names = given.split(",")
+    names = [name.strip() for name in names if name.strip()]
+    if doubled := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise AlctlError(f"--classes names {doubled[0]!r} twice")
+    return names
+
+
+def find_dataset(given: str, labels: str, progress: Any) -> Any:
+    """Return the dataset that a person means: what is there on disk, or a name that torchvision can load."""
+    from alctl.dataset import download, index
+    from alctl.errors import AlctlError
+
+    path = Path(given)
+    if path.suffix.lower() in index.MANIFESTS:
+        return _held_out(index.manifest_dataset(path), labels)
+    if not path.exists() and given in download.NAMES:
+        known = index.manifest_dataset(download.write_out(given, path, progress))
+        return known if labels == "folders" else index.without_pool_labels(known)
+    if not path.exists():
+        raise AlctlError(
+            f"there is no {given!r} here, and torchvision knows no dataset of that name: {', '.join(download.NAMES)}"
+        )
+    return _held_out(index.folder_dataset(path, class_folders=labels != "none"), labels)
+
+
+def _held_out(dataset: Any, labels: str) -> Any:
+    from alctl.dataset import index
+
+    return index.without_pool_labels(dataset) if labels == "held-out" else dataset
+
+
+def show_ingested(report: Any, where: str, *, json: bool, dry_run: bool) -> None:
+    """Print what became of the files of a dataset."""
+    from alctl.cli import screen
+
+    if json:
+        screen.as_json(report)
+        return
+    counts = report.counts
+    screen.say(
+        f"{'would be in' if dry_run else ''} {where}: {report.items:,} items, {counts['new'] + counts['broken']:,} of them new".strip()
+    )
+    facts = [
+        (report.validation, "reserved for validation"), (report.test, "reserved for the test"),
+        (report.labels, "labels taken from the dataset"), (counts["known"], "known already"),
+        (counts["repaired"], "broken before, whole now"),
+    ]  # fmt: skip
+    for count, what in facts:
+        if count:
+            screen.say(f"  {count:,} {what}")
+    if report.classes:
+        screen.say(
+            f"  {len(report.classes)} classes: {', '.join(report.classes[:12])}{' …' if len(report.classes) > 12 else ''}"
+        )
+    troubles = [
+        (report.broken, "cannot be used and will never be selected", lambda row: f"{row['path']}: {row['problem']}"),
+        (report.duplicates, "have the same bytes as another and count once", lambda row: f"{row['path']} = {row['same_as']}"),
+        (report.changed, "are not the files they were when they were indexed, and were left alone", lambda row: str(row["path"])),
+        (report.contradictions, "have the same bytes but different classes; no label was taken", lambda row: f"{row['path']}: {row['category']}"),
+        (report.skipped, "are not images", lambda row: f"{row['path']}: {row['reason']}"),
+    ]  # fmt: skip
+    for rows, what, sentence in troubles:
+        if rows:
+            screen.warn(f"{len(rows):,} files {what}:")
+            screen.listed(rows, sentence)

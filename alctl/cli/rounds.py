@@ -1,0 +1,303 @@
+"""`select`, `export`: images out to annotators."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import (
+    LARGEST,
+    DeviceOption,
+    DryRunOption,
+    JsonOption,
+    ProjectOption,
+    SeedOption,
+    complete_formats,
+    complete_strategies,
+    parameters,
+)
+
+ImagesOption = Annotated[
+    Literal["link", "symlink", "copy", "none"],
+    typer.Option("--images", help="How the images get into the export; link: hard links, or else copies."),
+]
+ToOption = Annotated[
+    Path | None,
+    typer.Option("--to", show_default=False, help="Export folder (default: rounds/NUMBER in the project)."),
+]
+
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        show_default=False,
+        metavar="NAME,...",
+        autocompletion=complete_formats,
+        help="Also write what these tools open, such as label-studio,cvat.",
+    ),
+]
+PredictionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--predictions", help="Let annotators correct what the current model says, in the tools' files."
+    ),
+]
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        show_default=False,
+        help="An option of the one format given; the project remembers it.",
+    ),
+]
+
+
+@app.command(rich_help_panel="Rounds")
+def select(
+    k: Annotated[
+        int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
+    ],
+    project: ProjectOption = None,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            autocompletion=complete_strategies,
+            help="Query strategy (default: learning-loss once a model is trained, before that random).",
+        ),
+    ] = "",
+    subset: Annotated[
+        int | None,
+        typer.Option(
+            show_default=False, min=0, help="Random unlabeled images to score (default: 10,000); 0: all."
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", show_default=False, help="A parameter of the strategy."),
+    ] = None,
+    control: Annotated[
+        float | None,
+        typer.Option(
+            show_default=False,
+            min=0,
+            max=1,
+            help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
+        ),
+    ] = None,
+    guard: Annotated[
+        bool | None,
+        typer.Option(
+            "--guard/--no-guard",
+            show_default=False,
+            help="Use the fallback while predicted losses have not proven themselves on the validation images (default: the project's setting, true).",
+        ),
+    ] = None,
+    fallback: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            autocompletion=complete_strategies,
+            help="Query strategy of the guard (default: random).",
+        ),
+    ] = "",
+    resend: Annotated[
+        bool, typer.Option("--resend", help="Also take images that are out with annotators, or were skipped.")
+    ] = False,
+    relabel: Annotated[
+        bool,
+        typer.Option(
+            "--relabel",
+            help="Choose labeled images for a second look instead: those that annotators, or the model, disagree about.",
+        ),
+    ] = False,
+    due: Annotated[
+        str, typer.Option(show_default=False, help="When answers are due: 14d, 2w, 12h, or a date.")
+    ] = "",
+    annotators: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            metavar="N|NAME,...",
+            help="Divide the images among so many annotators, or these; each gets a table of their own.",
+        ),
+    ] = "",
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the images that all annotators get.")
+    ] = 0.0,
+    images: ImagesOption = "link",
+    to: ToOption = None,
+    format: FormatOption = "",  # noqa: A002 - the option's natural name
+    predictions: PredictionsOption = False,
+    option: OptionsOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Choose the images that are most worth labeling, and export them for annotators.
+
+    [dim]Examples:[/dim]
+      alctl select --k 1000
+      alctl select --k 500 --strategy entropy --subset 0
+      alctl select --k 200 --format label-studio --predictions
+      alctl select --k 300 --annotators ann,bob,eve --overlap 0.1 --due 14d
+      alctl select --k 50 --relabel
+    """  # fmt: skip
+    from alctl.annotators import handout
+    from alctl.cli import screen
+    from alctl.errors import AlctlError
+    from alctl.project import open_project
+    from alctl.rounds import pre_annotate
+    from alctl.rounds import select as rounds
+    from alctl.rounds.second_look import select as second_look
+
+    if relabel and predictions:
+        raise AlctlError(
+            "--predictions would tell annotators what the model learned from the labels in doubt"
+        )
+    opened = open_project(project)
+    options = rounds.SelectOptions(
+        k, strategy, parameters(param or []), subset, seed, resend, device, dry_run, guard, fallback, control,
+        due, annotators, overlap,
+    )  # fmt: skip
+    folder = None
+    formats = handout.formats_of(opened, format, parameters(option or [], "--option"))
+    if predictions:
+        from alctl.rounds.trained_model import required_model
+
+        required_model(opened, device)  # better missed now than after the selection
+    with screen.bars() as progress:
+        selected = (
+            second_look(opened, options, progress) if relabel else rounds.select(opened, options, progress)
+        )
+        if selected.picks and not dry_run:
+            if predictions:
+                pre_annotate.predict_round(opened, selected.round, device, progress)
+            folder = handout.export(
+                opened, selected.round, progress, images=images, target=to, formats=formats
+            )
+    show_selected(selected, folder, formats, task=opened.state()["task"], json=json)
+
+
+def show_selected(
+    selected: Any, folder: Path | None, tools: list[str], *, task: str = "classification", json: bool
+) -> None:
+    """Print what was selected, and where it is."""
+    from dataclasses import asdict
+
+    from alctl.cli import screen
+    from alctl.database import rounds_out
+
+    if json:
+        screen.as_json(asdict(selected) | {"folder": str(folder) if folder else None})
+        return
+    picked = len(selected.picks) - selected.reserved
+    show_doubts(selected)
+    if not selected.picks:
+        screen.say(
+            "no label stands out: annotators agree, and the model is surprised by none that is not out already"
+            if selected.strategy == rounds_out.RELABEL
+            else "nothing is left to select: every image of the pool is labeled, out, or cannot be used"
+        )
+        screen.next_step("alctl status")
+        return
+    how = f"by {selected.strategy}" + (f" with training run {selected.run}" if selected.run else "")
+    screen.say(f"round {selected.round}: {picked:,} images {how}, from {selected.candidates:,} candidates")
+    if picked < selected.requested:
+        screen.warn(f"{selected.requested:,} were asked for, and {picked:,} were left")
+    if selected.control:
+        screen.say(
+            f"  {selected.control:,} of them at random, to compare with; items.csv does not tell which"
+        )
+    if selected.reserved:
+        screen.say(f"  and {selected.reserved:,} reserved images, to measure the model with")
+    if folder is None:
+        screen.say("a dry run: nothing was recorded")
+        return
+    show_next(selected, folder, tools, task)
+
+
+def show_next(selected: Any, folder: Path, tools: list[str], task: str) -> None:
+    """Print what there is to fill in, and what to do then."""
+    from alctl.cli import screen
+    from alctl.database import rounds_out
+
+    if task != "classification" and not set(tools) - {"csv"}:
+        screen.warn(f"a table has no place for labels of {task}; --format writes what annotators' tools open")
+        screen.next_step(f"alctl export {selected.round} --format label-studio", "or cvat, coco, yolo, …")
+        return
+    tables = rounds_out.tables(selected.params.get("annotators", []))
+    also = f", and for the others {', '.join(tables[1:])}" if len(tables) > 1 else ""
+    if task == "classification":
+        screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
+    show_tools(folder, tools)
+    table = folder / tables[0] if task == "classification" else "FILE"
+    screen.next_step(f"alctl import-labels {table}")
+
+
+def show_tools(folder: Path, tools: list[str]) -> None:
+    """Print what annotators' tools open, and what to import afterwards."""
+    from alctl.cli import screen
+
+    for tool in sorted({*tools} - {"csv"}):
+        for path in sorted(folder.glob(f"{tool}*")):
+            screen.say(f"  for {tool}: {path}")
+    if set(tools) - {"csv"}:
+        screen.say("  what the tools export is imported with `alctl import-labels FILE`")
+
+
+def show_doubts(selected: Any) -> None:
+    """Print what was in the way of a selection."""
+    from alctl.cli import screen
+
+    for item, reason in selected.quarantined.items():
+        screen.warn(f"item {item} cannot be used and was replaced: {reason}")
+    if selected.stale:
+        screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
+    if selected.guard:
+        screen.warn(
+            f"chosen by {selected.strategy} instead of {selected.guard['instead_of']}, whose predicted losses have not "
+            f"proven themselves yet: {selected.guard['reason']}; --no-guard uses them all the same"
+        )
+
+
+@app.command(rich_help_panel="Rounds")
+def export(
+    number: Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")],
+    project: ProjectOption = None,
+    images: ImagesOption = "link",
+    to: ToOption = None,
+    format: FormatOption = "",  # noqa: A002 - the option's natural name
+    predictions: PredictionsOption = False,
+    option: OptionsOption = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Make the files of a round again; the same round gives the same files.
+
+    [dim]Examples:[/dim]
+      alctl export 3 --to ./for-the-annotators
+      alctl export 3 --format cvat,coco --predictions
+    """
+    from alctl.annotators import handout
+    from alctl.cli import screen
+    from alctl.project import open_project
+
+    opened = open_project(project)
+    formats = handout.formats_of(opened, format, parameters(option or [], "--option"))
+    with screen.bars() as progress:
+        if predictions:
+            from alctl.rounds.pre_annotate import predict_round
+
+            predict_round(opened, number, device, progress)
+        folder = handout.export(opened, number, progress, images=images, target=to, formats=formats)
+    if json:
+        screen.as_json({"round": number, "folder": folder})
+        return
+    screen.say(f"round {number} is in {folder}")
+    show_tools(folder, formats)
+    table = next(iter(sorted(folder.glob("items*.csv"))))
+    screen.next_step(f"alctl import-labels {table}", "when it is filled in")

@@ -1,0 +1,72 @@
+"""What annotators were given to correct, and how much of it they kept."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from alctl.database import rounds_out
+from alctl.database.bulk import insert_rows, run
+from alctl.database.in_force import IN_FORCE
+from alctl.database.tables import prediction
+
+
+class Said(NamedTuple):
+    """What a model said of an image."""
+
+    category_id: int | None
+    annotations: str | None
+    """Objects, as the label table keeps them."""
+    run_id: int | None
+    """The training run of the model."""
+
+
+def write(
+    connection: Connection,
+    round_id: int,
+    rows: Iterable[tuple[int, int | None, str | None]],
+    run_id: int | None = None,
+) -> None:
+    """Write (item, class, objects) for a round, replacing what was there."""
+    run(connection, "DELETE FROM prediction WHERE round_id = :round", round=round_id)
+    insert_rows(connection, prediction, ((round_id, *row, run_id) for row in rows))
+
+
+def of_round(connection: Connection, round_id: int) -> dict[int, Said]:
+    """Return what was predicted of each item of a round that has a prediction."""
+    rows = run(
+        connection,
+        "SELECT item_id, category_id, annotations, run_id FROM prediction WHERE round_id = :round",
+        round=round_id,
+    )
+    return {int(row[0]): Said(row[1], row[2], row[3]) for row in rows}
+
+
+def kept(connection: Connection) -> list[dict[str, int]]:
+    """Return for each round how many classes were predicted, the labels since on those images, and how many left them.
+
+    A class that was merged counts as the one that it is now. Of objects nothing is said: tools round coordinates.
+    """
+    predicted = run(
+        connection,
+        "SELECT round_id, count(*) FROM prediction WHERE category_id IS NOT NULL GROUP BY round_id ORDER BY round_id",
+    ).all()
+    if not predicted:
+        return []
+    effective = "coalesce((SELECT merged_into FROM category AS k WHERE k.id = p.category_id), p.category_id)"
+    answered = run(
+        connection,
+        f"""SELECT p.round_id, count(*), sum(CASE WHEN f.category_id = {effective} THEN 1 ELSE 0 END)
+            FROM prediction AS p JOIN {IN_FORCE} AS f ON f.item_id = p.item_id
+            WHERE p.category_id IS NOT NULL AND f.status = 'labeled'
+              AND f.id > {rounds_out.after(rounds_out.params(connection), "p.round_id")} GROUP BY p.round_id""",
+    )
+    answers = {row[0]: (int(row[1]), int(row[2])) for row in answered}
+    return [
+        {
+            "round_id": number,
+            "predicted": n,
+            **dict(zip(("answers", "kept"), answers.get(number, (0, 0)), strict=True)),
+        }
+        for number, n in predicted
+    ]

@@ -1,0 +1,201 @@
+"""The ledger of what is out: with whom, since when, what came back, what was taken back.
+
+An answer counts for a round if it came after the round was made. For most rounds that is every answer, because only
+items without one are selected; a round that sends answered items out again, for a second look or because they were
+skipped, records the number of the newest label there was before it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from alctl.chance import stream
+from alctl.database.bulk import as_rows, mappings, run, scalar
+from alctl.database.in_force import CONSENSUS, IN_FORCE, consensus_of
+from alctl.database.tables import round_
+
+AFTER = "after_label"
+"""The parameter of a round with the number of the newest label before it."""
+RELABEL = "relabel"
+"""The strategy of a round that sends labeled items out for a second look."""
+_NEVER_REPLACED = 2**31 - 1
+
+ITS_OWN = """(s.recalled_at IS NULL OR NOT EXISTS (
+    SELECT 1 FROM selection AS n WHERE n.item_id = s.item_id AND n.round_id > s.round_id))"""
+"""Whether an answer to a selection ``s`` is its round's: not that of a later round, which took up what this one recalled."""
+
+
+def newest_label(connection: Connection) -> int:
+    """Return the number of the newest label; 0 if there is none."""
+    return int(scalar(connection, "SELECT coalesce(max(id), 0) FROM label"))
+
+
+def params(connection: Connection) -> dict[int, Mapping[str, Any]]:
+    """Return the parameters of every round, oldest first."""
+    rows = connection.execute(select(round_.c.id, round_.c.params).order_by(round_.c.id))
+    return {int(row[0]): row[1] or {} for row in rows}
+
+
+def after(of_round: Mapping[int, Mapping[str, Any]], column: str) -> str:
+    """Return SQL for the number of the newest label that is too old to answer the round in ``column``."""
+    known = {number: int(found[AFTER]) for number, found in of_round.items() if found.get(AFTER)}
+    cases = " ".join(f"WHEN {number} THEN {label}" for number, label in known.items())
+    return f"CASE {column} {cases} ELSE 0 END" if cases else "0"
+
+
+def answered(of_round: Mapping[int, Mapping[str, Any]]) -> str:
+    """Return SQL for every selection with ``answered``: 1 if any answer came since, or the item cannot be used."""
+    return f"""(SELECT s.round_id, s.item_id, s.recalled_at,
+        CASE WHEN a.newest > {after(of_round, "s.round_id")} AND {ITS_OWN} THEN 1 ELSE 0 END AS answered
+      FROM selection AS s LEFT JOIN (SELECT item_id, max(newest) AS newest FROM (
+        SELECT l.item_id, l.id AS newest FROM label AS l JOIN import_batch AS b ON b.id = l.import_id
+          WHERE b.undone_at IS NULL
+        UNION ALL SELECT item_id, {_NEVER_REPLACED} FROM unusable) AS n GROUP BY item_id) AS a
+      ON a.item_id = s.item_id)"""
+
+
+def shares(number: int, seed: int, params: Mapping[str, Any], items: Iterable[int]) -> dict[str, list[int]]:
+    """Return for each annotator of a round which of its items are theirs, ascending; empty where it names none.
+
+    A share ``overlap`` of the items, drawn by a stream of its own, goes to everybody; the rest is dealt out evenly.
+    """
+    names: Sequence[str] = params.get("annotators") or []
+    order = sorted(items, key=lambda item: stream(seed, "annotators", number, item))
+    overlap = float(params.get("overlap") or 0)
+    common = min(len(order), max(1, round(overlap * len(order)))) if overlap and names else 0
+    own = order[common:]
+    return {name: sorted([*order[:common], *own[i :: len(names)]]) for i, name in enumerate(names)}
+
+
+def shares_of(connection: Connection, number: int) -> dict[str, list[int]]:
+    """Return the shares of a recorded round."""
+    row = connection.execute(select(round_.c.seed, round_.c.params).where(round_.c.id == number)).one()
+    if not (row.params or {}).get("annotators"):
+        return {}
+    items = run(connection, "SELECT item_id FROM selection WHERE round_id = :number", number=number).scalars()
+    return shares(number, row.seed, row.params, map(int, items))
+
+
+def tables(annotators: Sequence[str]) -> list[str]:
+    """Return the file names of the tables that a round's annotators fill in: one for each, or one for all."""
+    return [f"items-{name}.csv" for name in annotators] or ["items.csv"]
+
+
+def outcomes(connection: Connection, of_round: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, int]]:
+    """Return for each round how many of its answered items came back labeled, skipped, or unusable."""
+    found: dict[int, dict[str, int]] = {
+        number: {"labeled": 0, "skipped": 0, "unusable": 0} for number in of_round
+    }
+    plain = [number for number in of_round if not of_round[number].get(AFTER)]
+    for number, state, n in _outcomes(connection, CONSENSUS, plain):
+        found[number][state] += n
+    for number in of_round.keys() - set(plain):
+        since = f"""(SELECT * FROM {IN_FORCE} AS f WHERE f.id > {int(of_round[number][AFTER])}
+                     AND f.item_id IN (SELECT item_id FROM selection WHERE round_id = {int(number)}))"""
+        for _, state, n in _outcomes(connection, consensus_of(since), [number]):
+            found[number][state] += n
+    return found
+
+
+def _outcomes(connection: Connection, consensus: str, numbers: Iterable[int]) -> Any:
+    rows, bound = as_rows(connection, numbers)
+    return run(
+        connection,
+        f"""SELECT s.round_id, CASE WHEN u.item_id IS NOT NULL OR c.status = 'unusable' THEN 'unusable'
+                WHEN c.status = 'skip' THEN 'skipped' ELSE 'labeled' END AS state, count(*)
+            FROM selection AS s LEFT JOIN {consensus} AS c ON c.item_id = s.item_id
+            LEFT JOIN unusable AS u ON u.item_id = s.item_id
+            WHERE s.round_id IN (SELECT value FROM {rows} AS v)
+              AND (u.item_id IS NOT NULL OR c.item_id IS NOT NULL) AND {ITS_OWN}
+            GROUP BY s.round_id, state""",
+        ids=bound,
+    )
+
+
+def answers(connection: Connection, of_round: Mapping[int, Mapping[str, Any]]) -> list[tuple[int, str, int]]:
+    """Return for each round and annotator how many of its items they have answered since."""
+    rows = run(
+        connection,
+        f"""SELECT s.round_id, f.annotator, count(*) FROM selection AS s JOIN {IN_FORCE} AS f ON f.item_id = s.item_id
+            WHERE f.id > {after(of_round, "s.round_id")} AND {ITS_OWN} GROUP BY s.round_id, f.annotator
+            ORDER BY s.round_id, f.annotator""",
+    )
+    return [(int(row[0]), str(row[1]), int(row[2])) for row in rows]
+
+
+def answers_of(
+    connection: Connection, number: int, of_round: Mapping[int, Mapping[str, Any]]
+) -> set[tuple[int, str]]:
+    """Return item and annotator of every answer that a round got since it was made."""
+    rows = run(
+        connection,
+        f"""SELECT s.item_id, f.annotator FROM selection AS s JOIN {IN_FORCE} AS f ON f.item_id = s.item_id
+            WHERE s.round_id = :number AND f.id > {after(of_round, "s.round_id")} AND {ITS_OWN}""",
+        number=number,
+    )
+    return {(int(row[0]), str(row[1])) for row in rows}
+
+
+def items_of(connection: Connection, number: int) -> list[Mapping[str, Any]]:
+    """Return item, whether it was answered since, and when it was recalled, for each item of a round, by item."""
+    return mappings(
+        connection,
+        f"""SELECT s.item_id, s.answered, s.recalled_at FROM {answered(params(connection))} AS s
+            WHERE s.round_id = :number ORDER BY s.item_id""",
+        number=number,
+    )
+
+
+def second_looks(connection: Connection) -> dict[int, tuple[int, bool]]:
+    """Return for each item that went out for a second look how often it was answered since, and whether it is out."""
+    rows = run(
+        connection,
+        f"""SELECT s.item_id, sum(s.answered), max(CASE WHEN s.answered = 0 AND s.recalled_at IS NULL THEN 1 ELSE 0 END)
+            FROM round AS r JOIN {answered(params(connection))} AS s ON s.round_id = r.id
+            WHERE r.strategy = :relabel GROUP BY s.item_id""",
+        relabel=RELABEL,
+    )
+    return {int(row[0]): (int(row[1]), bool(row[2])) for row in rows}
+
+
+def recall(connection: Connection, number: int, items: Iterable[int], now: str) -> None:
+    """Take items of a round back into the pool."""
+    rows, bound = as_rows(connection, items)
+    run(
+        connection,
+        f"""UPDATE selection SET recalled_at = :now
+            WHERE round_id = :number AND item_id IN (SELECT value FROM {rows} AS v)""",
+        now=now,
+        number=number,
+        ids=bound,
+    )
+
+
+def asked_since(connection: Connection, batch: int) -> bool:
+    """Tell whether a round after this import asks for answers again."""
+    last = scalar(connection, "SELECT coalesce(max(id), 0) FROM label WHERE import_id <= :batch", batch=batch)
+    return any(int(found.get(AFTER) or 0) >= int(last) > 0 for found in params(connection).values())
+
+
+def confirm(connection: Connection) -> None:
+    """Mark the unchanged ones of the staged answers that were asked for again: "confirmed", to be recorded once more.
+
+    Given after the round that asks again was made; where the file tells no times, by a file about that round alone.
+    """
+    of_round = {number: found for number, found in params(connection).items() if found.get(AFTER)}
+    for number in of_round:
+        run(
+            connection,
+            f"""UPDATE staged_label SET fate = 'confirmed' FROM {IN_FORCE} AS f
+                WHERE staged_label.fate = 'unchanged' AND f.item_id = staged_label.item_id
+                  AND f.annotator = staged_label.annotator AND f.id <= {int(of_round[number][AFTER])}
+                  AND staged_label.item_id IN
+                    (SELECT item_id FROM selection WHERE round_id = :number AND recalled_at IS NULL)
+                  AND CASE WHEN staged_label.made_at IS NOT NULL
+                    THEN staged_label.made_at > (SELECT created_at FROM round WHERE id = :number)
+                    ELSE NOT EXISTS (SELECT 1 FROM staged_label AS o WHERE o.item_id IS NOT NULL
+                      AND o.fate <> 'outside'
+                      AND o.item_id NOT IN (SELECT item_id FROM selection WHERE round_id = :number)) END""",
+            number=number,
+        )

@@ -1,0 +1,174 @@
+"""Images on their way in: staged, told apart from those that are known, and merged into the pool."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text
+
+from alctl.database.bulk import fresh_table, insert_rows, mappings, run
+from alctl.database.items import size
+from alctl.labels.annotation import Split
+
+staged = Table(
+    "staged_item",
+    MetaData(),
+    Column("position", Integer, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("digest", LargeBinary(32)),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("problem", Text),
+    Column("split", Text, nullable=False),
+    Column("category", Text),
+    Column("fate", Text),  # new, known, duplicate, broken, repaired, changed, or repeated: listed before
+    prefixes=["TEMPORARY"],
+)
+
+
+class StagedItem(NamedTuple):
+    """One file that a scan found, on its way into the pool."""
+
+    position: int
+    path: str
+    digest: bytes | None
+    width: int | None
+    height: int | None
+    problem: str | None
+    split: Split
+    category: str | None
+    fate: str | None = None
+
+
+def stage(connection: Connection, rows: Iterable[StagedItem]) -> None:
+    """Put found files into a fresh temporary table."""
+    fresh_table(connection, staged)
+    insert_rows(connection, staged, rows)
+
+
+_TEST_FIRST = "CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END, position"
+
+
+def decide_fates(connection: Connection) -> dict[str, int]:
+    """Decide for every staged file what it is to the pool; return the count of each fate.
+
+    Of several files with the same bytes one becomes an item: a test image before a validation image before a pool
+    image, so that nothing that is trained on is ever a test image too, then the first path. A file that a manifest
+    lists in several rows is decided once, by the same rule.
+    """
+    run(
+        connection,
+        f"""UPDATE staged_item SET fate = 'repeated'
+           FROM (SELECT position, row_number() OVER (PARTITION BY path ORDER BY {_TEST_FIRST}) AS place
+                 FROM staged_item) AS ranked
+           WHERE ranked.position = staged_item.position AND ranked.place > 1""",
+    )
+    run(
+        connection,
+        """UPDATE staged_item SET fate = CASE
+             WHEN i.digest = staged_item.digest THEN 'known'
+             WHEN i.digest IS NULL AND staged_item.problem IS NOT NULL THEN 'known'
+             WHEN i.digest IS NULL AND NOT EXISTS (SELECT 1 FROM item AS o WHERE o.digest = staged_item.digest)
+               THEN 'repaired'
+             ELSE 'changed' END
+           FROM item AS i WHERE i.path = staged_item.path AND staged_item.fate IS NULL""",
+    )
+    run(
+        connection,
+        """UPDATE staged_item SET fate = CASE WHEN i.digest = staged_item.digest THEN 'known' ELSE 'changed' END
+           FROM duplicate AS d JOIN item AS i ON i.id = d.item_id
+           WHERE d.path = staged_item.path AND staged_item.fate IS NULL""",
+    )
+    run(connection, "UPDATE staged_item SET fate = 'broken' WHERE fate IS NULL AND problem IS NOT NULL")
+    run(
+        connection,
+        """UPDATE staged_item SET fate = 'duplicate'
+           FROM item AS i WHERE i.digest = staged_item.digest AND staged_item.fate IS NULL""",
+    )
+    run(
+        connection,
+        f"""UPDATE staged_item SET fate = CASE
+             WHEN staged_item.fate IS NULL THEN CASE ranked.place WHEN 1 THEN 'new' ELSE 'duplicate' END
+             WHEN ranked.place > 1 THEN 'changed' ELSE staged_item.fate END
+           FROM (SELECT position, row_number() OVER (PARTITION BY digest ORDER BY
+                   CASE fate WHEN 'repaired' THEN 0 ELSE 1 END, {_TEST_FIRST}) AS place
+                 FROM staged_item WHERE fate IS NULL OR fate = 'repaired') AS ranked
+           WHERE ranked.position = staged_item.position""",
+    )
+    counts = run(connection, "SELECT fate, count(*) FROM staged_item GROUP BY fate")
+    return dict(counts.all())
+
+
+def merge(connection: Connection) -> None:
+    """Make items of the staged files whose fate is new, broken or repaired; note the duplicates."""
+    run(
+        connection,
+        """INSERT INTO item (id, path, digest, width, height)
+           SELECT :base + row_number() OVER (ORDER BY position), path, digest, width, height
+           FROM staged_item WHERE fate IN ('new', 'broken')""",
+        base=size(connection),
+    )
+    run(
+        connection,
+        """UPDATE item SET digest = s.digest, width = s.width, height = s.height
+           FROM staged_item AS s WHERE s.path = item.path AND s.fate = 'repaired'""",
+    )
+    run(
+        connection,
+        """DELETE FROM unusable WHERE item_id IN
+           (SELECT i.id FROM item AS i JOIN staged_item AS s ON s.path = i.path WHERE s.fate = 'repaired')""",
+    )
+    run(
+        connection,
+        """INSERT INTO unusable (item_id, reason)
+           SELECT i.id, s.problem FROM staged_item AS s JOIN item AS i ON i.path = s.path WHERE s.fate = 'broken'""",
+    )
+    run(
+        connection,
+        """INSERT INTO duplicate (path, item_id)
+           SELECT s.path, i.id FROM staged_item AS s JOIN item AS i ON i.digest = s.digest
+           WHERE s.fate = 'duplicate'""",
+    )
+    run(
+        connection,
+        """INSERT INTO reserved (item_id, split)
+           SELECT i.id, s.split FROM staged_item AS s JOIN item AS i ON i.path = s.path
+           WHERE s.fate IN ('new', 'broken') AND s.split <> 'pool'""",
+    )
+
+
+def staged_files(connection: Connection, *fates: str) -> list[Mapping[str, Any]]:
+    """Return path, problem and, for a duplicate, the path of its item, for the staged files of these fates."""
+    return mappings(
+        connection,
+        f"""SELECT s.path, s.problem, s.fate, i.path AS same_as
+            FROM staged_item AS s LEFT JOIN item AS i ON i.digest = s.digest AND s.fate = 'duplicate'
+            WHERE s.fate IN ({", ".join(f"'{fate}'" for fate in fates)}) ORDER BY s.position""",
+    )
+
+
+def rename_staged(connection: Connection, names: Mapping[str, str]) -> None:
+    """Give staged files of a class that was renamed or merged the present name of their class."""
+    for name, present in names.items():
+        run(
+            connection,
+            "UPDATE staged_item SET category = :present WHERE category = :name",
+            name=name,
+            present=present,
+        )
+
+
+def staged_categories(connection: Connection) -> list[str]:
+    """Return the distinct classes that the staged files name, sorted."""
+    rows = run(connection, "SELECT DISTINCT category FROM staged_item WHERE category IS NOT NULL")
+    return sorted(row[0] for row in rows)  # here, because databases order text differently
+
+
+def contradictions(connection: Connection) -> list[Mapping[str, Any]]:
+    """Return path and class of staged files whose bytes are the same but whose classes are not."""
+    return mappings(
+        connection,
+        """SELECT path, category FROM staged_item WHERE category IS NOT NULL AND digest IN
+             (SELECT digest FROM staged_item WHERE category IS NOT NULL AND digest IS NOT NULL
+              GROUP BY digest HAVING count(DISTINCT category) > 1)
+           ORDER BY digest, position""",
+    )

@@ -1,1 +1,0 @@
-"""One label format each, both directions; the contract is `alctl/format.py`."""

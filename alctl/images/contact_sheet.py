@@ -1,0 +1,77 @@
+"""Contact sheets: the images of a round at a glance."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from alctl.images.pixels import BrokenImages, Source, read_image
+from alctl.progress import Progress
+
+SHEET = 200
+"""Images on a contact sheet."""
+_TILE, _CAPTION, _ACROSS = 128, 28, 10
+
+
+def thumbs(sources: Sequence[Source], progress: Progress, keep: int = SHEET) -> Iterator[Image.Image | None]:
+    """Decode images for looking at, in order; past the first ``keep`` only to see that they decode.
+
+    At the end `BrokenImages` names those that do not.
+    """
+    reasons: dict[int, str] = {}
+
+    def small(position: int) -> Image.Image | None:
+        try:
+            image = read_image(sources[position], _TILE)
+        except BrokenImages as error:
+            reasons.update(error.reasons)
+            return None
+        image.thumbnail((_TILE, _TILE))
+        return image if position < keep else None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(sources), 1_000):
+            part = range(start, min(start + 1_000, len(sources)))
+            for position, image in zip(part, pool.map(small, part), strict=True):
+                yield image
+                progress("looking at images", position + 1, len(sources))
+    if reasons:
+        raise BrokenImages(reasons)
+
+
+def contact_sheet(
+    picks: Sequence[Mapping[str, Any]],
+    thumbnails: Sequence[Image.Image | None],
+    said: Mapping[int, str] | None = None,
+) -> Image.Image:
+    """Draw the thumbnails in rank order, each with its rank, item and score, and what is ``said`` of the item."""
+    rows = -(-len(picks) // _ACROSS)
+    pitch = _TILE + 8
+    caption = _CAPTION if said is None else _CAPTION + 12
+    sheet = Image.new("RGB", (_ACROSS * pitch + 8, rows * (pitch + caption) + 8), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (pick, image) in enumerate(zip(picks, thumbnails, strict=True)):
+        x, y = 8 + i % _ACROSS * pitch, 8 + i // _ACROSS * (pitch + caption)
+        if image is not None:
+            larger = _TILE // max(image.size)
+            shown = image.resize((image.width * larger, image.height * larger)) if larger > 1 else image
+            sheet.paste(shown, (x + (_TILE - shown.width) // 2, y + (_TILE - shown.height) // 2))
+        place = f"#{pick['rank']}" if pick["rank"] else pick["why"]
+        score = f"  {pick['score']:.3g}" if pick["rank"] and pick["score"] else ""
+        draw.text((x, y + _TILE + 2), f"{place}{score}", fill="black")
+        draw.text((x, y + _TILE + 13), f"item {pick['item_id']}", fill="#666666")
+        if said is not None:
+            draw.text((x, y + _TILE + 25), _shortened(draw, said.get(pick["item_id"], "")), fill="#0b5cad")
+    return sheet
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
+    """Return as much of the text, on one line, as fits below a thumbnail."""
+    text = " ".join(text.split())[:_TILE]
+    if draw.textlength(text) <= _TILE:
+        return text
+    while text and draw.textlength(f"{text}…") > _TILE:
+        text = text[:-1]
+    return f"{text}…"

@@ -1,0 +1,50 @@
+"""CSV of whole-image classes: one row an answer; labels/parsing/table.py reads the dialects."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from alctl.errors import AlctlError
+from alctl.labels.annotation import Category, LabeledImage, Record, Refusal
+from alctl.labels.format import LabelFormat
+from alctl.labels.parsing import table
+from alctl.labels.spreadsheet_cells import safe_cell
+
+
+class Csv(LabelFormat):
+    """Item or path, and a label or a status; other columns are left alone."""
+
+    carries = frozenset({"category", "status", "annotator"})
+    suffix = ".csv"
+
+    def recognise(self, path: Path) -> str:
+        """A table is one whose first line names an item or a path, and a label or a status, and no coordinates."""
+        try:
+            _, header = next(table.rows(path), (0, []))
+            table.columns_of(path, header)
+        except AlctlError:
+            return ""
+        return "" if table.coordinates_of(header) else f"a table with the columns {', '.join(header)}"
+
+    def read(self, path: Path) -> Iterator[Record]:
+        """Yield an answer for each row with a label or a status; rows that are still empty are passed over."""
+        rows = table.rows(path)
+        _, header = next(rows, (0, []))
+        columns = table.columns_of(path, header)
+        for line, cells in rows:
+            if len(cells) > len(header) or table.cut_off(columns, cells):
+                yield Refusal(line, table.wrong_width(cells, header))
+            elif any(cells) and (answer := table.answer_of(columns, cells, line)) is not None:
+                yield answer
+
+    def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
+        """Write one row an image; a cell that a spreadsheet would take for a formula is quoted with an apostrophe."""
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(table.COLUMNS)
+            for image in images:
+                label = image.annotations[0].category if image.annotations else ""
+                status = "" if image.status == "labeled" else image.status
+                seconds = "" if image.seconds is None else image.seconds
+                cells = (image.item or "", image.path, label, image.annotator, status, seconds, image.digest)
+                writer.writerow([safe_cell(cell) for cell in cells])

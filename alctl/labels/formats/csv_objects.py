@@ -1,0 +1,218 @@
+"""CSV of objects: one row an object, with a box, or with keypoints as NAME_x, NAME_y and NAME_visibility.
+
+There is no standard for such tables. The columns are found by name (alctl/labels/parsing/table.py), as in a CSV of classes.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from alctl.errors import AlctlError
+from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Record, Refusal
+from alctl.labels.format import LabelFormat
+from alctl.labels.parsing import table
+from alctl.labels.shapes import boxed
+from alctl.labels.spreadsheet_cells import safe_cell
+
+Row = LabeledImage | Refusal
+_NUMBER = re.compile(r"[-+]?[0-9]{1,20}([.,][0-9]{1,20})?(e[-+]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
+
+
+class _Layout(NamedTuple):
+    """Where in a row the coordinates stand."""
+
+    box: tuple[int, ...]
+    corners: bool
+    """Whether the last two are the other corner, not the size."""
+    keypoints: dict[str, tuple[int, int, int | None]]
+    """x, y and visibility of each."""
+
+
+@dataclass(frozen=True)
+class CsvObjects(LabelFormat):
+    """Item or path, a label, and coordinates; the rows of one image follow each other."""
+
+    units: Literal["pixels", "fractions"] = "pixels"
+    """Of the coordinates: absolute, or relative to width and height."""
+    visibility: Literal["", "coco", "seen"] = ""
+    """What NAME_v holds: 0 not labeled, 1 hidden, 2 visible (coco), or 1 where the point is to be seen."""
+    label: str = ""
+    """The class of every object where there is no column for it."""
+
+    carries = frozenset({"bbox", "keypoints", "status", "annotator"})
+    suffix = ".csv"
+
+    def recognise(self, path: Path) -> str:
+        """A table of objects is one whose first line names an item or a path, and coordinates."""
+        try:
+            _, header = next(table.rows(path), (0, []))
+            table.columns_of(path, header, needed=False)
+        except AlctlError:
+            return ""
+        found = table.coordinates_of(header)
+        return f"a table of objects with {', '.join(found)}" if found else ""
+
+    def read(self, path: Path) -> Iterator[Record]:
+        """Yield an answer for the rows of each image; a bad row refuses its image."""
+        rows = table.rows(path)
+        _, header = next(rows, (0, []))
+        columns = table.columns_of(path, header, needed=False)
+        layout = self._layout(path, header)
+        if "label" not in columns and not self.label:
+            raise AlctlError(f"{path} has no column 'label'; --option label=NAME gives all objects one class")
+        declared: set[str] = set()
+        found = (self._row(columns, layout, header, line, cells) for line, cells in rows if any(cells))
+        for answers in _grouped(row for row in found if row is not None):
+            refusals = [answer for answer in answers if isinstance(answer, Refusal)]
+            whole = [answer for answer in answers if isinstance(answer, LabeledImage)]
+            objects = tuple(annotation for answer in whole for annotation in answer.annotations)
+            new = {annotation.category for annotation in objects} - declared
+            yield from (Category(name, tuple(layout.keypoints)) for name in sorted(new))
+            declared |= new
+            yield from refusals
+            if not refusals:
+                yield whole[0]._replace(annotations=objects)
+
+    def _layout(self, path: Path, header: Sequence[str]) -> _Layout:
+        names = [name.strip() for name in header]
+        lower = [name.lower() for name in names]
+        box = next((columns for columns in table.BOXES if set(columns) <= set(lower)), ())
+        keypoints = {}
+        for at, name in enumerate(lower):
+            stem = name[:-2]
+            if name.endswith("_x") and f"{stem}_y" in lower:
+                seen = next(
+                    (lower.index(stem + end) for end in ("_visibility", "_v") if stem + end in lower), None
+                )
+                keypoints[names[at][:-2]] = (at, lower.index(f"{stem}_y"), seen)
+        if not box and not keypoints:
+            raise AlctlError(
+                f"{path} has neither the columns of a box nor of keypoints; its columns are: {', '.join(names)}"
+            )
+        foreign = any(seen is not None and lower[seen].endswith("_v") for _, _, seen in keypoints.values())
+        if foreign and not self.visibility:
+            raise AlctlError(
+                f"{path} has columns for visibility, and what 1 means has to be said: --option visibility=coco "
+                "(0 not labeled, 1 hidden, 2 visible) or --option visibility=seen (1: to be seen, 0: not)"
+            )
+        return _Layout(tuple(lower.index(name) for name in box), box == table.BOXES[1], keypoints)
+
+    def _row(
+        self, columns: Mapping[str, int], layout: _Layout, header: Sequence[str], line: int, cells: list[str]
+    ) -> Row | None:
+        if len(cells) > len(header) or table.cut_off(columns, cells):
+            return Refusal(line, table.wrong_width(cells, header))
+        cells += [""] * (len(header) - len(cells))
+        if self.label and "label" not in columns and any(cells[at].strip() for at in self._places(layout)):
+            columns, cells = {**columns, "label": len(cells)}, [*cells, self.label]
+        answer = table.answer_of(columns, cells, line, objects=True)
+        if not isinstance(answer, LabeledImage) or not answer.annotations:
+            return answer
+        try:
+            thing = self._object(answer.annotations[0].category, layout, cells)
+        except ValueError as error:
+            return Refusal(line, str(error))
+        return answer._replace(annotations=(thing,), relative=self.units == "fractions")
+
+    def _places(self, layout: _Layout) -> list[int]:
+        return [*layout.box, *(at for point in layout.keypoints.values() for at in point[:2])]
+
+    def _object(self, label: str, layout: _Layout, cells: Sequence[str]) -> Annotation:
+        """Return the object of a row; ValueError says what is wrong with it."""
+        box = [_number(cells[at]) for at in layout.box if cells[at].strip()]
+        if len(box) not in (0, 4):
+            raise ValueError("a box with an empty cell")
+        if layout.corners and box:
+            box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+        points = {name: self._point(point, cells) for name, point in layout.keypoints.items()}
+        given = [point for point in points.values() if point is not None]
+        numbers = [*box, *(number for x, y, _ in given for number in (x, y))]
+        if not numbers:
+            raise ValueError(f"a {label!r} without coordinates")
+        reach = [*numbers, *(box[at] + box[at + 2] for at in (0, 1) if box)]
+        if self.units == "pixels" and max(reach) <= 1 and any(number % 1 for number in numbers):
+            raise ValueError("no coordinate is above 1: are they fractions? --option units=fractions says so")
+        if self.units == "fractions" and max(reach) > 1.01:
+            raise ValueError(f"{max(reach):g} is not a fraction of an image's side")
+        keypoints = tuple(point or (0.0, 0.0, 0) for point in points.values()) if given else ()
+        return Annotation(label, (box[0], box[1], box[2], box[3]) if box else None, keypoints)
+
+    def _point(
+        self, place: tuple[int, int, int | None], cells: Sequence[str]
+    ) -> tuple[float, float, int] | None:
+        x, y = cells[place[0]].strip(), cells[place[1]].strip()
+        if not x and not y:
+            return None
+        seen = 2.0 if place[2] is None else _number(cells[place[2]])
+        if seen not in (0, 1, 2) or (self.visibility == "seen" and seen == 2):
+            raise ValueError(f"a visibility of {seen:g}")
+        return _number(x), _number(y), int(seen) * 2 if self.visibility == "seen" else int(seen)
+
+    def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
+        """Write one row an object in pixels, and one without a label for an image in which there is nothing."""
+        _write(((image, True) for image in images), path, categories)
+
+    def hand_out(
+        self, assignments: Iterable[Assignment], path: Path, categories: Sequence[Category], task: str
+    ) -> None:
+        """Write a row for each image, still without a label, or one for each predicted object."""
+        given = (
+            (LabeledImage(a.path, a.predictions or (), a.item, digest=a.digest), False) for a in assignments
+        )
+        _write(given, path, categories)
+
+
+def _write(images: Iterable[tuple[LabeledImage, bool]], path: Path, categories: Sequence[Category]) -> None:
+    """Write images, each with whether somebody has looked at it."""
+    names = list(dict.fromkeys(name for category in categories for name in category.keypoints))
+    if any(category.keypoints and list(category.keypoints) != names for category in categories):
+        raise AlctlError("a table of objects needs the same keypoints for all classes; choose another format")
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        points = [f"{name}{end}" for name in names for end in ("_x", "_y", "_visibility")]
+        writer.writerow([safe_cell(cell) for cell in (*table.COLUMNS, *table.BOXES[0], *points)])
+        for image, answered in images:
+            for row in _rows(image, 3 * len(names), answered=answered):
+                writer.writerow([safe_cell(cell) for cell in row])
+
+
+def _rows(image: LabeledImage, n: int, *, answered: bool) -> Iterator[list[object]]:
+    """Return an image's rows; ``n`` cells are for keypoints."""
+    seconds = "" if image.seconds is None else image.seconds
+    status = image.status if answered and not image.annotations else ""
+
+    def meta(label: str) -> list[object]:
+        return [image.item or "", image.path, label, image.annotator, status, seconds, image.digest]
+
+    for annotation in map(boxed, image.annotations):
+        cells: list[object] = [number for point in annotation.keypoints for number in point]
+        yield [*meta(annotation.category), *(annotation.bbox or ("",) * 4), *cells, *[""] * (n - len(cells))]
+    if not image.annotations:
+        yield [*meta(""), *[""] * (4 + n)]
+
+
+def _grouped(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Yield the rows of each image and annotator that follow each other; a bad row belongs to the image before it."""
+    group: list[Row] = []
+    for row in rows:
+        before = next((r for r in group if isinstance(r, LabeledImage)), None)
+        if isinstance(row, LabeledImage) and before is not None and _whose(before) != _whose(row):
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _whose(answer: LabeledImage) -> object:
+    return answer.item, answer.path, answer.digest, answer.annotator
+
+
+def _number(cell: str) -> float:
+    text = cell.strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{cell!r} is not a number")
+    return float(text.replace(",", "."))

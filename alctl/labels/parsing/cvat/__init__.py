@@ -1,0 +1,1 @@
+"""CVAT's XML, read as a stream."""

@@ -1,0 +1,1 @@
+"""Label Studio's tasks, regions, brush strokes and labeling configurations."""

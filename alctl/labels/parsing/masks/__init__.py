@@ -1,0 +1,1 @@
+"""Mask pictures: their classes by colour, their pixels, their segments."""

@@ -1,0 +1,150 @@
+"""Tables of answers, in whatever dialect a spreadsheet saved them: columns by name, one row an answer.
+
+The standard library's csv does the reading: comma, semicolon or tab; UTF-8 with or without a byte order mark.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TextIO
+
+from alctl.errors import AlctlError
+from alctl.labels.annotation import Annotation, LabeledImage, Refusal, Status
+from alctl.labels.spreadsheet_cells import QUOTED, plain_cell
+from alctl.plugins import unknown
+
+_ITEM = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,9}([.,][0-9]{1,20})?(e-?[0-9]{1,2})?")
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+COLUMNS = ("item", "path", "label", "annotator", "status", "seconds", "sha256")
+STATUSES: dict[str, Status] = {
+    "labeled": "labeled",
+    "labelled": "labeled",
+    "skip": "skip",
+    "unusable": "unusable",
+}
+
+
+def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line where it ends and the cells of each row, the header first; AlctlError if it is no table."""
+    line = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=_delimiter(stream), strict=True)
+            for cells in reader:
+                line = reader.line_num
+                yield line, cells
+    except UnicodeDecodeError as error:
+        raise AlctlError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as 'CSV UTF-8'"
+        ) from error
+    except OSError as error:
+        raise AlctlError(f"cannot read {path}: {error.strerror}") from error
+    except csv.Error as error:
+        raise AlctlError(f"{path}, line {line + 1}: not CSV: {error}") from error
+
+
+def _delimiter(stream: TextIO) -> str:
+    """Return the separator of the header line."""
+    header = stream.readline()
+    stream.seek(0)
+    return max(",;\t", key=header.count)
+
+
+def columns_of(path: Path, header: Sequence[str], *, needed: bool = True) -> dict[str, int]:
+    """Return the position of each known column; the header may be in any case and order, other columns are ignored.
+
+    AlctlError where nothing names the images, or, if ``needed``, nothing says what they are.
+    """
+    names = [name.strip().lower() for name in header]
+    columns = {name: names.index(name) for name in COLUMNS if name in names}
+    for alias, name in (("class", "label"), ("file", "path"), ("filename", "path"), ("image", "path")):
+        if name not in columns and alias in names and not (alias == "image" and "item" in columns):
+            columns[name] = names.index(alias)  # beside an item, "image" is its name in an export
+    if doubled := sorted({names[at] for at in columns.values() if names.count(names[at]) > 1}):
+        raise AlctlError(f"{path} has the column {doubled[0]!r} twice")
+    if "item" not in columns and "path" not in columns:
+        raise AlctlError(
+            f"{path} has neither a column 'item' nor 'path'; its columns are: {', '.join(header) or 'none'}"
+        )
+    if needed and "label" not in columns and "status" not in columns:
+        raise AlctlError(f"{path} has no column 'label'; its columns are: {', '.join(header)}")
+    return columns
+
+
+def cut_off(columns: Mapping[str, int], cells: Sequence[str]) -> bool:
+    """Tell whether a row ends before its answer and is yet more than an item that nobody has answered."""
+    if min((columns[name] for name in ("label", "status") if name in columns), default=-1) < len(cells):
+        return False
+    filled = [cell for cell in cells if cell.strip()]
+    return len(filled) > 1 or any(mark in cell for cell in filled for mark in ",;\t")
+
+
+def answer_of(
+    columns: Mapping[str, int], cells: Sequence[str], line: int, *, objects: bool = False
+) -> LabeledImage | Refusal | None:
+    """Turn one row into an answer, a refusal, or None when nobody has answered it yet.
+
+    In a table of ``objects``, "labeled" without a label says that there is nothing in the image.
+    """
+    values = dict.fromkeys(COLUMNS, "")
+    for name, at in columns.items():
+        if at < len(cells) and (cell := cells[at].strip()):
+            values[name] = plain_cell(cell) if cell[0] in QUOTED else cell
+    item, path, label, annotator, given, seconds, digest = values.values()
+    if not label and not given:
+        return None
+    if problem := _problem(values, label, given.lower(), objects=objects):
+        return Refusal(line, problem)
+    return LabeledImage(
+        path,
+        _class(label) if label else (),
+        int(item) if item else None,
+        annotator,
+        STATUSES[given.lower()] if given else "labeled",
+        line,
+        float(seconds.replace(",", ".")) if seconds else None,
+        digest=digest.lower(),
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _class(label: str) -> tuple[Annotation]:
+    """Return the one annotation of an image with this class: a file has many rows and few classes."""
+    return (Annotation(label),)
+
+
+def _problem(values: Mapping[str, str], label: str, status: str, *, objects: bool) -> str:
+    """Return what is wrong with a row in itself, or an empty string."""
+    item, digest, seconds = values["item"], values["sha256"], values["seconds"]
+    if status and status not in STATUSES:
+        return unknown(status, ["labeled", "skip", "unusable"], "statuses")
+    labeled = STATUSES[status or "labeled"] == "labeled"
+    if labeled != bool(label) and not (labeled and objects):
+        return f"status is {status!r} but the label is {label!r}; which is it?"
+    if not item and not values["path"] and not digest:
+        return "neither an item nor a path"
+    if item and not _ITEM.fullmatch(item):
+        return f"item {item!r} is not a number that alctl gave out"
+    if digest and not _DIGEST.fullmatch(digest):
+        return f"sha256 {digest!r} is not a digest of 64 hexadecimal digits"
+    return "" if not seconds or _SECONDS.fullmatch(seconds) else f"seconds {seconds!r} is not a number"
+
+
+BOXES = (("x", "y", "width", "height"), ("xmin", "ymin", "xmax", "ymax"))
+"""The columns of a box: a corner and the size, or two corners."""
+
+
+def coordinates_of(header: Sequence[str]) -> list[str]:
+    """Return the columns that place objects in an image: those of a box, and NAME_x with NAME_y of keypoints."""
+    names = [name.strip().lower() for name in header]
+    box = next((columns for columns in BOXES if set(columns) <= set(names)), ())
+    points = [name for name in names if name.endswith("_x") and f"{name[:-2]}_y" in names]
+    return [*box, *points]
+
+
+def wrong_width(cells: Sequence[str], header: Sequence[str]) -> str:
+    """Return the sentence for a row that has not the header's number of cells."""
+    return f"{len(cells)} cells under {len(header)} columns: a missing or unquoted separator?"

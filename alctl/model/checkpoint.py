@@ -1,0 +1,196 @@
+"""Weights on disk: one safetensors file with JSON beside the tensors, there whole or not at all, never a pickle."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from alctl.config import TrainConfig, check_config
+from alctl.errors import AlctlError
+from alctl.model.loss_prediction import Trained, new_module
+from alctl.model.task import Task
+
+KEY = "alctl"
+"""The one metadata entry, which holds all of the JSON."""
+
+
+def write(path: Path, named: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+    """Write tensors and JSON to ``path``; what stood there before stays until the new file is safe on the disk."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    content = save(plain, metadata={KEY: json.dumps(info)})
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise AlctlError(f"{path} cannot be written: {error}") from error
+
+
+def _sync(path: Path) -> None:
+    """Return once what was written to the file, or the names in the folder, would survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors, on the CPU, and the JSON of a file made by `write`; any damage is an AlctlError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            info = json.loads((file.metadata() or {})[KEY])
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
+        raise AlctlError(f"{path} is damaged or was not written by alctl: {error}") from error
+    if not isinstance(info, dict):
+        raise AlctlError(f"{path} is damaged or was not written by alctl: its header is no JSON object")
+    return found, info
+
+
+def save_model(path: Path, trained: Trained, info: Mapping[str, Any]) -> None:
+    """Save a finished model; ``info`` is the caller's own JSON, which `load_model` gives back."""
+    header = {
+        "config": asdict(trained.config),
+        "taps": trained.model.taps,
+        "weights": trained.model.weights,
+        "info": dict(info),
+    }
+    write(path, trained.state_dict(), header)
+
+
+def load_model(path: Path, task: Callable[[dict[str, Any]], Task]) -> tuple[Trained, dict[str, Any]]:
+    """Load a finished model on the CPU, in eval mode, with its ``info``; ``task`` makes the task from that."""
+    weights, header = read(path)
+    try:
+        info, taps, origin = dict(header["info"]), list(header["taps"]), str(header["weights"])
+        config = check_config({"train": header["config"]}, str(path)).train
+        made = task(info)
+        with torch.device("meta"):  # takes no memory, whatever size the file claims
+            _compare(_empty(made, config, taps), weights)
+        trained = _empty(made, config, taps)
+        trained.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise AlctlError(f"{path} is damaged or was not written by alctl: {error}") from error
+    trained.model.weights = origin
+    trained.to(memory_format=torch.channels_last)
+    return trained.eval(), info
+
+
+def _empty(task: Task, config: TrainConfig, taps: Sequence[str]) -> Trained:
+    """Return a model of this shape, whose weights mean nothing."""
+    model = task.model(config.model, "none", image_size=config.image_size, width=config.width, taps=taps)
+    return Trained(model, new_module(model.channels, config), torch.zeros(3), torch.ones(3), config)
+
+
+def _compare(wanted: Trained, found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the tensors found are those of the model, by name and shape."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.state_dict().items()}
+    for name in [*shapes, *found]:
+        there = tuple(found[name].shape) if name in found else None
+        if there != shapes.get(name):
+            raise ValueError(f"its {name} is {there}, and its own settings say {shapes.get(name)}")
+
+
+def carry_over(path: Path, trained: Trained) -> None:
+    """Start ``trained`` from the weights of a finished model: its target model's, and its module's if both have one.
+
+    Classes are only ever appended, so the head's rows of the known classes come along, and those of new classes stay
+    as they were initialised. The normalisation stays that of the new images.
+    """
+    weights, header = read(path)
+    keep = {"mean", "std"}
+    if trained.module is None or not any(name.startswith("module.") for name in weights):
+        keep |= {name for name in (*weights, *trained.state_dict()) if name.startswith("module.")}
+    elif list(header.get("taps", ())) != list(trained.model.taps):
+        raise AlctlError(_other_network(path, "taps"))
+    own = trained.state_dict()
+    for name in dict.fromkeys((*own, *weights)):
+        if name in keep:
+            continue
+        old, new = weights.get(name), own.get(name)
+        grows = name.startswith(f"model.network.{trained.model.head}.")
+        if old is None or new is None or not _fits(old, new, grows=grows):
+            raise AlctlError(_other_network(path, name))
+        new[: len(old)].copy_(old) if grows else new.copy_(old)
+
+
+def _fits(old: Tensor, new: Tensor, *, grows: bool) -> bool:
+    return old.shape == new.shape or (grows and old.shape[1:] == new.shape[1:] and len(old) < len(new))
+
+
+def _other_network(path: Path, difference: str) -> str:
+    return (
+        f"a warm start needs the network of the training run before, and {path.name} differs in {difference}; "
+        "use the same model, width, taps, module and embedding, or --start cold"
+    )
+
+
+class State(NamedTuple):
+    """All that training needs to go on after a whole epoch."""
+
+    epochs: int
+    """How many are finished."""
+    micro_batch: int
+    """Images that fitted into memory at once; 0 if nobody tried yet."""
+    tensors: dict[str, Tensor]
+    """Weights, and momenta under names that begin with ``momentum:``."""
+
+
+def snapshot(trained: Trained, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+    """Return copies of the weights and momenta, on their device."""
+    copies = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    for name, parameter in trained.named_parameters():
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            copies[f"momentum:{name}"] = momentum.clone()
+    return copies
+
+
+def restore(trained: Trained, optimizer: torch.optim.SGD, copies: dict[str, Tensor]) -> None:
+    """Set weights and momenta to what `snapshot` returned."""
+    trained.load_state_dict({k: v for k, v in copies.items() if not k.startswith("momentum:")})
+    optimizer.state.clear()
+    for name, parameter in trained.named_parameters():
+        if f"momentum:{name}" in copies:
+            buffer = torch.empty_like(parameter).copy_(copies[f"momentum:{name}"])
+            optimizer.state[parameter] = {"momentum_buffer": buffer}
+
+
+def save_state(path: Path, fingerprint: str, trained: Trained, state: State) -> None:
+    """Write a checkpoint of the run that ``fingerprint`` stands for."""
+    info = {
+        "fingerprint": fingerprint,
+        "epochs": state.epochs,
+        "micro_batch": state.micro_batch,
+        "weights": trained.model.weights,
+    }
+    write(path, state.tensors, info)
+
+
+def resume(path: Path | None, fingerprint: str, trained: Trained, optimizer: torch.optim.SGD) -> State:
+    """Restore and return the state to go on from: the start, if there is no checkpoint of this very run."""
+    if path is not None and path.exists():
+        try:
+            copies, info = read(path)
+            if info["fingerprint"] == fingerprint:
+                state = State(int(info["epochs"]), int(info["micro_batch"]), copies)
+                restore(trained, optimizer, copies)
+                trained.model.weights = str(info["weights"])
+                return state
+        except (AlctlError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise AlctlError(f"{path} cannot be gone on from; delete it to start again ({error})") from error
+    return State(0, 0, snapshot(trained, optimizer))

@@ -1,0 +1,275 @@
+"""Scoring and evaluation: what a trained model says of images, without augmentation and without gradient."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from alctl.chance import stream
+from alctl.errors import AlctlError
+from alctl.model.loss_prediction import Output, Trained
+from alctl.model.strategy import Prediction
+from alctl.model.task import Task
+
+Batches = Callable[[], Iterator[np.ndarray]]
+"""Each call starts again at the first image and yields (B, 3, S, S) uint8 in order."""
+MOST_RESAMPLED = 2_000
+"""Images that the bootstrap interval is made of at most; its work grows with their square."""
+
+
+class Scorer:
+    """The `Candidates` of a strategy: a trained model and a way to go through the images in order."""
+
+    def __init__(
+        self,
+        trained: Trained,
+        task: Task,
+        batches: Batches,
+        n: int,
+        *,
+        targets: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Score the ``n`` images of ``batches``; ``targets`` (n, …) if labeled; ``seed`` is for dropout only."""
+        self.trained = trained
+        self.task = task
+        self.batches = batches
+        self.n = n
+        self.targets = targets
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return self.n
+
+    def images(self) -> Iterator[Tensor]:
+        """Yield the images in batches of (B, 3, S, S) uint8 on the CPU, in order."""
+        for batch in self.batches():
+            yield torch.from_numpy(batch)
+
+    def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
+        """Apply ``fn`` to each batch and concatenate, as `Candidates.map` promises.
+
+        With dropout passes, ``embedding`` and ``predicted_loss`` come from one further pass without dropout.
+        """
+        self.trained.eval()
+        dropout = self._dropout_layers() if dropout_passes else ()
+        device = self.trained.device
+        results: list[Tensor] = []
+        done = 0
+        forked = [device] if device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=forked):
+            torch.manual_seed(stream(self.seed, "dropout"))
+            for batch in self.images():
+                images = batch.to(device, non_blocking=True)
+                output, predicted = self.trained(images)
+                probabilities = self._probabilities(images, output, dropout, dropout_passes)
+                target = None if self.targets is None else self.targets[done : done + len(batch)].to(device)
+                results.append(
+                    fn(Prediction(probabilities, output.embedding, self._known(output, predicted), target))
+                )
+                done += len(batch)
+        if done != self.n:
+            raise RuntimeError(f"{self.n} images were promised and {done} came")
+        result = torch.cat(results) if results else torch.empty(0, device=device)
+        if self.trained.module is None and bool(torch.isnan(result).any()):
+            raise AlctlError(
+                "this model predicts no losses, because it was trained with loss_weight 0: "
+                "train it again with a loss_weight, or choose another strategy"
+            )
+        return result
+
+    def _known(self, output: Output, predicted: Tensor | None) -> Tensor:
+        """Return the predicted losses; without a module NaN, which no ranking accepts."""
+        return output.raw.new_full((len(output.raw),), math.nan) if predicted is None else predicted
+
+    def _probabilities(
+        self, images: Tensor, output: Output, dropout: Sequence[nn.Module], passes: int
+    ) -> Tensor:
+        if not passes:
+            return self.task.probabilities(output.raw)
+        for layer in dropout:
+            layer.train()
+        drawn = [self.task.probabilities(self.trained(images)[0].raw) for _ in range(passes)]
+        for layer in dropout:
+            layer.eval()
+        return torch.cat(drawn, dim=1)
+
+    def _dropout_layers(self) -> Sequence[nn.Module]:
+        layers = [
+            m for m in self.trained.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
+        ]
+        if not layers:
+            raise AlctlError(
+                "this strategy needs a model with dropout, and this one has none: its passes would all be the same"
+            )
+        return layers
+
+
+class Unscored:
+    """The `Candidates` of a project without a trained model: it has images, but nothing to say of them."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return self.n
+
+    def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
+        """Refuse: there is no model."""
+        raise AlctlError(
+            "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
+        )
+
+    def images(self) -> Iterator[Tensor]:
+        """Refuse: without a model there is no input size to read images at."""
+        raise AlctlError(
+            "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
+        )
+
+
+class Predictions(NamedTuple):
+    """What a model says of N images, on the CPU."""
+
+    probabilities: Tensor
+    """(N, M, C) float32."""
+    predicted_loss: Tensor | None
+    """(N,) float32; None without a loss prediction module."""
+    target_loss: Tensor | None
+    """(N,) float32; None without targets."""
+
+
+def predict(
+    trained: Trained,
+    task: Task,
+    images: Tensor | np.ndarray,
+    targets: Tensor | None = None,
+    *,
+    batch_size: int = 256,
+) -> Predictions:
+    """Return the predictions for (N, 3, S, S) uint8 images, with the true losses if there are ``targets``."""
+    if len(images) == 0:
+        raise AlctlError("there are no images to predict")
+    probabilities, predicted_losses, true_losses = [], [], []
+    was_training = trained.training
+    trained.eval()
+    with torch.no_grad():
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            batch = part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+            output, predicted = trained(batch.to(trained.device, non_blocking=True))
+            probabilities.append(task.probabilities(output.raw))
+            if predicted is not None:
+                predicted_losses.append(predicted)
+            if targets is not None:
+                target = targets[start : start + batch_size].to(trained.device)
+                true_losses.append(task.loss(output.raw, target))
+    trained.train(was_training)
+    return Predictions(
+        torch.cat(probabilities).cpu(),
+        torch.cat(predicted_losses).cpu() if predicted_losses else None,
+        torch.cat(true_losses).cpu() if true_losses else None,
+    )
+
+
+def evaluate(
+    trained: Trained, task: Task, images: Tensor | np.ndarray, targets: Tensor, *, batch_size: int = 256
+) -> dict[str, float | None]:
+    """Return the metrics of a model on labeled images: see `measure`."""
+    return measure(predict(trained, task, images, targets, batch_size=batch_size), task, targets)
+
+
+def measure(
+    predictions: Predictions, task: Task, targets: Tensor, *, interval: bool = False
+) -> dict[str, float | None]:
+    """Return the task's metrics, the mean true loss, and how well the predicted losses follow the true ones.
+
+    What cannot be said, such as a correlation of constants or anything about a missing module, is None. With
+    ``interval``, also that of the ranking accuracy, and the number of images it is from.
+    """
+    metrics: dict[str, float | None] = dict(task.evaluate(predictions.probabilities, targets.cpu()))
+    if predictions.target_loss is None:
+        return metrics
+    true = predictions.target_loss.double().numpy()
+    metrics["target_loss"] = float(true.mean())
+    if predictions.predicted_loss is not None:
+        predicted = predictions.predicted_loss.double().numpy()
+        metrics |= loss_ranking(predicted, true)
+        if interval:
+            metrics |= {"images": len(true), **ranking_interval(predicted, true)}
+    return metrics
+
+
+def loss_ranking(predicted: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+    """Return ranking accuracy, its ties, and the correlations of predicted with true losses, both (N,).
+
+    Ranking accuracy is the share of pairs in the right order (LL4AL section 4.1); pairs of equal true loss do not
+    count, pairs of equal predicted loss count half, and in the strict variant nothing. From Kendall's tau-b, in
+    O(N log N): ½ (1 + tau · √((n₀ − ties in predicted) / (n₀ − ties in true))).
+    """
+    every = len(true) * (len(true) - 1) // 2
+    ties_predicted, ties_true = _ties(predicted), _ties(true)
+    ties_both = _ties(np.stack([predicted, true], axis=1))
+    ranked = every - ties_true
+    accuracy = strict = None
+    if ranked and ties_predicted < every:
+        tau = stats.kendalltau(predicted, true).statistic
+        accuracy = 0.5 * (1 + float(tau) * math.sqrt((every - ties_predicted) / ranked))
+    elif ranked:
+        accuracy = 0.5
+    if accuracy is not None:
+        strict = accuracy - 0.5 * (ties_predicted - ties_both) / ranked
+    varies = ranked > 0 and ties_predicted < every
+    return {
+        "ranking_accuracy": accuracy,
+        "ranking_accuracy_strict": strict,
+        "ties_predicted": ties_predicted,
+        "ties_true": ties_true,
+        "pearson": _correlation(predicted, true) if varies else None,
+        "spearman": _correlation(stats.rankdata(predicted), stats.rankdata(true)) if varies else None,
+    }
+
+
+def ranking_interval(
+    predicted: np.ndarray, true: np.ndarray, *, resamples: int = 1_000, seed: int = 0
+) -> dict[str, float | None]:
+    """Return the 95 % bootstrap interval of the ranking accuracy of predicted against true losses, both (N,).
+
+    Images are drawn with replacement, not pairs, which depend on each other. How often an image was drawn is its
+    weight w, so that every resample is a quotient of two quadratic forms, wᵀRw / wᵀCw: R holds which pairs are in the
+    right order, C which ones count. Of more than `MOST_RESAMPLED` images a random part is taken: the interval is wider
+    then than it need be. None where no two true losses differ.
+    """
+    rng = np.random.default_rng(stream(seed, "ranking interval"))
+    part = np.sort(rng.permutation(len(true))[:MOST_RESAMPLED])
+    guess, loss = predicted[part], true[part]
+    order = np.sign(loss[:, None] - loss[None, :])
+    counts = np.abs(order).astype(np.float32)
+    right = ((1 + order * np.sign(guess[:, None] - guess[None, :])) / 2).astype(np.float32) * counts
+    if not counts.any() or not (np.isfinite(guess).all() and np.isfinite(loss).all()):
+        return {"ranking_accuracy_low": None, "ranking_accuracy_high": None}
+    n = len(part)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
+    above, below = (((weights @ pairs) * weights).sum(axis=1, dtype=np.float64) for pairs in (right, counts))
+    if not (below > 0).any():
+        return {"ranking_accuracy_low": None, "ranking_accuracy_high": None}
+    low, high = np.quantile(above[below > 0] / below[below > 0], (0.025, 0.975))
+    return {"ranking_accuracy_low": float(low), "ranking_accuracy_high": float(high)}
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Return Pearson's correlation; None where it overflows or is undefined."""
+    with np.errstate(all="ignore"):
+        found = float(np.corrcoef(x, y)[0, 1])
+    return found if math.isfinite(found) else None
+
+
+def _ties(values: np.ndarray) -> int:
+    """Return the number of pairs of equal rows."""
+    _, counts = np.unique(values, axis=0, return_counts=True)
+    return int((counts * (counts - 1) // 2).sum())

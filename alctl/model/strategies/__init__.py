@@ -1,0 +1,1 @@
+"""One query strategy each; the contract is `alctl/model/strategy.py`."""

@@ -1,0 +1,17 @@
+"""Least-confidence sampling (Lewis & Gale 1994; Settles 2009, section 3.1)."""
+
+from dataclasses import dataclass
+
+import torch
+
+from alctl.model.strategy import Candidates, QueryStrategy, Selection, top_k
+from alctl.model.uncertainty import least_confidence
+
+
+@dataclass(frozen=True)
+class LeastConfidence(QueryStrategy):
+    """The images whose most probable class is the least probable."""
+
+    def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
+        """Return the top ``n`` by 1 - max p, averaged over the M distributions of an image."""
+        return top_k(unlabeled.map(lambda prediction: least_confidence(prediction.probabilities).mean(-1)), n)

@@ -1,0 +1,91 @@
+"""The contract of a query strategy: which of these images should a person label next?
+
+A strategy speaks in positions (row i of what it was given) and never learns ids, paths or labels of the pool;
+`rounds/select.py` turns positions into items, once. Higher score always means "label this first".
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from alctl.plugins import Plugins
+
+
+class Prediction(NamedTuple):
+    """What the trained model says of one batch of B images."""
+
+    probabilities: Tensor
+    """(B, M, C) in float32: M is 1 for a whole image, else boxes, joints or pixels."""
+    embedding: Tensor
+    """(B, D) in float32: the input of the last linear layer."""
+    predicted_loss: Tensor
+    """(B,) in float32, from the loss prediction module; only its order means anything."""
+    target: Tensor | None
+    """(B, …) the label, or None where there is none."""
+
+
+class Candidates(Protocol):
+    """What a strategy may ask of a set of images; a fake for tests is twenty lines."""
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        ...
+
+    def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
+        """Apply ``fn`` to each batch and concatenate: row i belongs to image i; the result stays on the model's device.
+
+        One pass over the images, model in eval mode, no augmentation, no gradient. With ``dropout_passes=T`` only
+        the dropout layers are stochastic and ``probabilities`` is (B, T·M, C), pass by pass; a model without
+        dropout raises AlctlError, because identical passes would rank rounding noise.
+        """
+        ...
+
+    def images(self) -> Iterator[Tensor]:
+        """Yield the images in batches of (B, 3, H, W) uint8, in order, for strategies that train their own model."""
+        ...
+
+
+class Selection(NamedTuple):
+    """What a strategy chose, best first."""
+
+    positions: Tensor
+    """(n,) int64, distinct."""
+    scores: Tensor
+    """(n,) float64: the utility of each pick; higher was wanted more."""
+
+
+@dataclass(frozen=True)
+class QueryStrategy(ABC):
+    """Choose images to label. A subclass is a frozen dataclass: its fields are its hyper-parameters."""
+
+    @property
+    def uses_predicted_loss(self) -> bool:
+        """Tell whether it reads predicted losses; if not, it can be compared without training the module for them."""
+        return False
+
+    @abstractmethod
+    def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
+        """Return min(n, len(unlabeled)) distinct positions of ``unlabeled``, best first.
+
+        All chance comes from ``rng`` (a CPU generator); the same seed gives the same selection, whatever the batch size.
+        """
+
+
+def top_k(scores: Tensor, n: int) -> Selection:
+    """Return the ``n`` highest of ``scores`` (N,), ties by lowest position; a score that is not finite is a bug.
+
+    The check matters: NaN sorts as the highest value, so one 0·log 0 would select the most certain image first.
+    """
+    scores = scores.double()
+    if not bool(torch.isfinite(scores).all()):
+        first = int((~torch.isfinite(scores)).nonzero()[0])
+        raise FloatingPointError(f"the score at position {first} is {scores[first].item()}")
+    order = torch.sort(scores, descending=True, stable=True).indices[:n]
+    return Selection(order, scores[order])
+
+
+STRATEGIES = Plugins("alctl.model.strategies", QueryStrategy)

@@ -1,0 +1,1 @@
+"""One task each; the contract is `alctl/model/task.py`."""

@@ -1,0 +1,333 @@
+"""Joint training of the target model and the loss prediction module: one explicit loop.
+
+A step, in the terms of LL4AL: forward → target loss of each image l → predicted loss l̂ from the tapped features
+(detached once the gradient stop is reached) → mean(l) + λ · ranking loss(l̂, l) → backward → one SGD step for both.
+Every epoch draws its chance from streams of (seed, purpose, epoch), so that weights, momentum and the number of
+finished epochs are all there is to a checkpoint.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alctl.chance import stream
+from alctl.config import TrainConfig
+from alctl.errors import AlctlError
+from alctl.model.checkpoint import State, restore, resume, save_state, snapshot
+from alctl.model.loss_prediction import Trained, new_module, pairs, rank_loss
+from alctl.model.score import evaluate
+from alctl.model.task import Task
+
+Images = Tensor | np.ndarray
+"""(N, 3, S, S) uint8; may be a memory map that is larger than memory."""
+
+
+class Epoch(NamedTuple):
+    """What happened in one pass over the labeled images."""
+
+    epoch: int
+    """1-based."""
+    epochs: int
+    target_loss: float
+    ranking_loss: float | None
+    """None without a loss prediction module, as is the ranking accuracy."""
+    ranking_accuracy: float | None
+    """Share of the pairs within batches that were in the right order; equal predictions count half."""
+    validation: float | None
+    """The task's metric, after every `checkpoint_every` epochs and the last."""
+    images_per_second: float
+    lr: float
+    seconds: float
+    micro_batch: int
+    """Images that go through the network at once; less than `batch_size` where memory was short."""
+
+
+class _Data(NamedTuple):
+    """The labeled images, ready for the device."""
+
+    task: Task
+    gather: Callable[[Tensor], Tensor]
+    """Positions (B,) on the device → images (B, 3, S, S) uint8 there."""
+    targets: Tensor
+    """(N, …) on the device."""
+
+
+class _Step(NamedTuple):
+    """What is kept of one micro-batch until the epoch's end, on the device: reading it at once would stall."""
+
+    items: Tensor
+    loss: Tensor
+    predicted: Tensor | None
+    ranking: Tensor | None
+    terms: int
+
+
+def new_model(task: Task, images: Images, config: TrainConfig, *, seed: int) -> Trained:
+    """Return an untrained model on ``config.device``, normalised by its training images (N, 3, S, S) uint8.
+
+    The target model starts from the same weights with and without a loss prediction module.
+    """
+    taps = [name.strip() for name in config.taps.split(",") if name.strip()]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(stream(seed, "target model"))
+        model = task.model(
+            config.model, config.weights, image_size=config.image_size, width=config.width, taps=taps
+        )
+        torch.default_generator.manual_seed(stream(seed, "loss prediction module"))
+        module = new_module(model.channels, config)
+    trained = Trained(model, module, *channel_statistics(images), config)
+    return trained.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def channel_statistics(images: Images) -> tuple[Tensor, Tensor]:
+    """Return the mean and standard deviation of each channel, (3,) float32 in pixel values 0 to 255."""
+    counts = torch.zeros(3, 256, dtype=torch.float64)
+    rows = max(1, 2**24 // int(np.prod(images.shape[1:])))
+    for start in range(0, len(images), rows):
+        part = images[start : start + rows]
+        pixels = part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
+        for channel in range(3):
+            counts[channel] += torch.bincount(pixels[:, channel].flatten(), minlength=256).cpu()
+    values = torch.arange(256, dtype=torch.float64)
+    share = counts / counts.sum(dim=1, keepdim=True)
+    mean = (share * values).sum(dim=1)
+    variance = (share * (values - mean[:, None]) ** 2).sum(dim=1)
+    return mean.float(), variance.sqrt().clamp_min(1.0).float()
+
+
+def train(
+    trained: Trained,
+    task: Task,
+    images: Images,
+    targets: Tensor,
+    ids: Sequence[int],
+    *,
+    seed: int,
+    validation: tuple[Images, Tensor] | None = None,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+) -> Generator[Epoch, None, None]:
+    """Train ``trained`` in place, as its config says, and yield after every epoch.
+
+    ``images`` are (N, 3, S, S) uint8, ``targets`` (N, …), ``ids`` the names of the N items in error messages. A
+    ``checkpoint`` of the same ``fingerprint`` is gone on from, exactly; it is written every `checkpoint_every`
+    epochs, and when the caller stops or is stopped, always with the last whole epoch. A long function, so that
+    the whole loop reads in one piece.
+    """
+    config = trained.config
+    if len(images) < 2:
+        raise AlctlError(f"training needs at least 2 labeled images, not {len(images)}")
+    data = _Data(task, _gatherer(images, trained.device), targets.to(trained.device))
+    optimizer = _optimizer(trained)
+    state = resume(checkpoint, fingerprint, trained, optimizer)
+    saved, micro_batch = state.epochs, state.micro_batch or min(config.batch_size, len(images))
+    try:
+        while state.epochs < config.epochs:
+            started = time.perf_counter()
+            try:
+                steps = _one_epoch(trained, optimizer, data, state.epochs, micro_batch, seed)
+            except torch.OutOfMemoryError:
+                steps = None
+            if steps is None:  # outside of `except`, whose traceback would keep the memory in use
+                micro_batch = _halve(micro_batch)
+                restore(trained, optimizer, state.tensors)
+                continue
+            losses = _read_losses(steps, ids, state.epochs + 1, config)
+            seconds = time.perf_counter() - started
+            state = State(state.epochs + 1, micro_batch, snapshot(trained, optimizer))
+            pause = state.epochs % config.checkpoint_every == 0 or state.epochs == config.epochs
+            if checkpoint is not None and pause:
+                save_state(checkpoint, fingerprint, trained, state)
+                saved = state.epochs
+            yield Epoch(
+                epoch=state.epochs,
+                epochs=config.epochs,
+                target_loss=losses.target,
+                ranking_loss=losses.ranking,
+                ranking_accuracy=losses.accuracy,
+                validation=_validate(trained, task, validation) if validation and pause else None,
+                images_per_second=len(images) / seconds,
+                lr=optimizer.param_groups[0]["lr"],
+                seconds=seconds,
+                micro_batch=micro_batch,
+            )
+    finally:
+        if checkpoint is not None and saved < state.epochs:
+            save_state(checkpoint, fingerprint, trained, state)
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """Return the learning rate of a 0-based epoch: a tenth after `lr_drop` of the epochs."""
+    return config.lr / (10 if epoch >= round(config.lr_drop * config.epochs) else 1)
+
+
+def detaches(config: TrainConfig, epoch: int) -> bool:
+    """Return whether the ranking loss no longer reaches the target model in a 0-based epoch (section 4.1)."""
+    return epoch >= round(config.grad_stop * config.epochs)
+
+
+def _one_epoch(
+    trained: Trained, optimizer: torch.optim.SGD, data: "_Data", epoch: int, micro_batch: int, seed: int
+) -> list[_Step]:
+    """Go through all images once, in steps of ``batch_size`` images; leave the model in eval mode."""
+    config, device = trained.config, trained.device
+    detach = detaches(config, epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, epoch)
+    rng = torch.Generator().manual_seed(stream(seed, "augmentation", epoch))
+    order = torch.Generator().manual_seed(stream(seed, "order", epoch))
+    steps: list[_Step] = []
+    trained.train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(stream(seed, "dropout", epoch))
+        for batch in batches(len(data.targets), config.batch_size, order):
+            items = batch.to(device, non_blocking=True)
+            images, targets = data.task.augment(data.gather(items), data.targets[items], rng)
+            optimizer.zero_grad()
+            steps += _backward(trained, data.task, (items, images, targets), micro_batch, detach=detach)
+            optimizer.step()
+    trained.eval()
+    return steps
+
+
+def batches(n: int, size: int, rng: torch.Generator) -> list[Tensor]:
+    """Return the positions 0 to n - 1 in random order and in batches of ``size``.
+
+    A last batch of one image joins the batch before it: it has no pair, and batch normalisation no variance.
+    """
+    split = list(torch.randperm(n, generator=rng).split(size))
+    if len(split) > 1 and len(split[-1]) == 1 and size > 1:
+        split[-2:] = [torch.cat(split[-2:])]
+    return split
+
+
+def _backward(
+    trained: Trained, task: Task, batch: tuple[Tensor, Tensor, Tensor], micro_batch: int, *, detach: bool
+) -> list[_Step]:
+    """Add up the gradient of mean(l) + λ · mean ranking loss of a batch of (items, images, targets).
+
+    Micro-batches hold one image more rather than one image alone, and pairs are made within them.
+    """
+    config, n = trained.config, len(batch[0])
+    count = max(1, math.ceil((n - 1) / micro_batch))
+    cut = list(zip(*(tensor.tensor_split(count) for tensor in batch), strict=True))
+    every = max(1, sum(_terms(len(items), config) for items, _, _ in cut))
+    steps = []
+    for items, images, targets in cut:
+        output, predicted = trained(images, detach=detach)
+        loss = task.loss(output.raw, targets)
+        total, ranking, terms = loss.sum() / n, None, _terms(len(items), config)
+        if predicted is not None:
+            ranking = rank_loss(
+                predicted, loss, kind=config.rank_loss, pairing=config.pairing, margin=config.margin
+            )
+            total = total + config.loss_weight * (terms / every) * ranking
+            predicted, ranking = predicted.detach(), ranking.detach()
+        total.backward()
+        steps.append(_Step(items, loss.detach(), predicted, ranking, terms))
+    return steps
+
+
+def _terms(n: int, config: TrainConfig) -> int:
+    """Return over how many terms the ranking loss of ``n`` images is a mean."""
+    if config.rank_loss == "mse":
+        return n
+    return n * (n - 1) // 2 if config.pairing == "all" else n // 2
+
+
+class _Losses(NamedTuple):
+    """The means over an epoch; ranking loss and ranking accuracy are None without a module."""
+
+    target: float
+    ranking: float | None
+    accuracy: float | None
+
+
+def _read_losses(steps: list[_Step], ids: Sequence[int], epoch: int, config: TrainConfig) -> _Losses:
+    """Return the epoch's means, the one time the device is waited for; a loss that is not finite is an AlctlError."""
+    items = torch.cat([step.items for step in steps]).cpu()
+    sizes = [len(step.items) for step in steps]
+    loss = torch.cat([step.loss for step in steps]).cpu().double()
+    _check_finite(loss.split(sizes), items.split(sizes), ids, epoch, config)
+    predictions = [step.predicted for step in steps if step.predicted is not None]
+    rankings = [step.ranking for step in steps if step.ranking is not None]
+    if not rankings:
+        return _Losses(loss.mean().item(), None, None)
+    terms = torch.tensor([step.terms for step in steps], dtype=torch.float64)
+    ranking = (torch.stack(rankings).cpu().double() * terms).sum() / terms.sum().clamp_min(1)
+    predicted = torch.cat(predictions).cpu().double()
+    _check_finite(predicted.split(sizes), items.split(sizes), ids, epoch, config)
+    accuracy = _pair_accuracy(predicted.split(sizes), loss.split(sizes), config.pairing)
+    return _Losses(loss.mean().item(), ranking.item(), accuracy)
+
+
+def _check_finite(
+    losses: Sequence[Tensor], items: Sequence[Tensor], ids: Sequence[int], epoch: int, config: TrainConfig
+) -> None:
+    for loss, batch in zip(losses, items, strict=True):
+        bad = batch[~torch.isfinite(loss)]
+        if len(bad):
+            names = ", ".join(str(ids[int(position)]) for position in bad[:5])
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            raise AlctlError(
+                f"the loss is no longer a finite number in epoch {epoch}, first at item {names}{more}: "
+                f"try a lower learning rate than {config.lr:g}, or look at the labels of these items"
+            )
+
+
+def _pair_accuracy(predicted: Sequence[Tensor], true: Sequence[Tensor], pairing: str) -> float | None:
+    """Return the share of the batches' pairs in the right order; None if no true losses differ."""
+    right = every = 0.0
+    for guess, loss in zip(predicted, true, strict=True):
+        first, second = pairs(len(loss), pairing)
+        agrees = torch.sign(guess[first] - guess[second]) * torch.sign(loss[first] - loss[second])
+        differs = loss[first] != loss[second]
+        right += ((1 + agrees[differs]) / 2).sum().item()
+        every += differs.sum().item()
+    return right / every if every else None
+
+
+def _validate(trained: Trained, task: Task, validation: tuple[Images, Tensor]) -> float | None:
+    return evaluate(trained, task, *validation, batch_size=trained.config.batch_size)[task.metric]
+
+
+def _gatherer(images: Images, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Keep the images on the device if they fill at most a quarter of it, else fetch every batch."""
+    if isinstance(images, np.ndarray) and images.nbytes > _memory(device) // 4:
+        return lambda items: torch.from_numpy(images[items.cpu().numpy()]).to(device, non_blocking=True)
+    held = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    if held.nbytes <= _memory(device) // 4:
+        held = held.to(device)
+    return lambda items: held[items.to(held.device)].to(device, non_blocking=True)
+
+
+def _memory(device: torch.device) -> int:
+    """Return the bytes of memory the device has."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _halve(micro_batch: int) -> int:
+    """Return half of a micro-batch that did not fit into memory; a single image would have no pair."""
+    if micro_batch < 4:
+        raise AlctlError(
+            f"out of memory even with {micro_batch} images at a time: take a smaller model or image_size"
+        )
+    return micro_batch // 2
+
+
+def _optimizer(trained: Trained) -> torch.optim.SGD:
+    """Return one optimizer with the same settings for the target model and the loss prediction module."""
+    config = trained.config
+    groups = [{"params": list(trained.model.parameters())}]
+    if trained.module is not None:
+        groups.append({"params": list(trained.module.parameters())})
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)

@@ -1,0 +1,123 @@
+"""What the recorded models say of labeled images: the part of a report that takes a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alctl.database import items
+from alctl.errors import AlctlError
+from alctl.images.pixels import BrokenImages, ImageCache, Pixels, Source
+from alctl.model import score
+from alctl.progress import Progress
+from alctl.project import Project
+from alctl.report.measures import Bools, Floats
+from alctl.rounds import trained_model, training_set
+
+TASK = "classification"
+"""The task whose images have one class each, which is what is compared here."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labeled images and their classes."""
+
+    sources: list[Source]
+    classes: NDArray[np.int64]
+    """(N,) places in the class list, from 0."""
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return len(self.sources)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model says of N labeled images. It knows the classes that there were when it was trained."""
+
+    ids: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    said: NDArray[np.int64]
+    confidence: Floats
+    """(N,) the probability of the class that it says."""
+    predicted: Floats | None
+    """(N,) predicted losses; None without a loss prediction module."""
+    true: Floats
+    """(N,) cross entropies; NaN for an image of a class that the model does not know."""
+
+    @property
+    def right(self) -> Bools:
+        """Return (N,) whether the model says the true class."""
+        right: Bools = self.truth == self.said
+        return right
+
+
+def truth_of(project: Project, root: str, answers: Mapping[int, int]) -> Truth:
+    """Return the images of these items with their class ids, by item."""
+    ids = np.array(sorted(answers), dtype=np.int64)
+    with project.reading() as connection:
+        found = items.fetch(connection, ids)
+    classes = np.array([answers[int(i)] - 1 for i in ids], dtype=np.int64)
+    return Truth([training_set.source_of(root, item) for item in found], classes)
+
+
+class Judges:
+    """The recorded models of a project, asked about labeled images; what is in the way is noted, not raised."""
+
+    def __init__(self, project: Project, device: str, progress: Progress) -> None:
+        self.project = project
+        self.device = device
+        self.progress = progress
+        self.problems: list[str] = []
+        """Why some models, or some images, could not be asked."""
+
+    def judge(self, run: Mapping[str, Any], truth: Truth) -> Judged | None:
+        """Return what the run's model says; None, and a problem, where its weights or the images are gone."""
+        if not len(truth):
+            return None
+        try:
+            model = trained_model.model_of(self.project, run, self.device)
+            return _judge(self.project, model, truth, self.progress)
+        except AlctlError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return None
+
+
+def _judge(project: Project, model: trained_model.Model, truth: Truth, progress: Progress) -> Judged | None:
+    cache = training_set.cache_of(project, model.task, model.trained.config.image_size)
+    sources, images = decodable(cache, truth.sources, progress)
+    if not sources:
+        return None
+    place = {source.id: i for i, source in enumerate(truth.sources)}
+    classes = truth.classes[[place[source.id] for source in sources]]
+    place_of = {id_ - 1: output for output, id_ in enumerate(model.ids) if id_}
+    targets = np.array([place_of.get(int(c), -1) for c in classes], dtype=np.int64)
+    known = targets >= 0  # an older model has never seen the classes that came after it
+    said = score.predict(model.trained, model.task, images, torch.from_numpy(np.where(known, targets, 0)))
+    confidence, best = said.probabilities.mean(dim=1).max(dim=1)
+    loss = said.target_loss
+    predicted = said.predicted_loss
+    return Judged(
+        np.array([source.id for source in sources], dtype=np.int64),
+        classes,
+        np.array(model.ids, dtype=np.int64)[best.numpy()] - 1,
+        confidence.double().numpy(),
+        None if predicted is None else predicted.double().numpy(),
+        np.where(known, np.nan if loss is None else loss.double().numpy(), np.nan),
+    )
+
+
+def decodable(
+    cache: ImageCache, sources: Sequence[Source], progress: Progress
+) -> tuple[list[Source], Pixels]:
+    """Return the images that can be decoded, and their pixels; a report leaves the others where they are."""
+    kept = list(sources)
+    while True:
+        try:
+            return kept, cache.load(kept, progress)
+        except BrokenImages as broken:
+            kept = [source for source in kept if source.id not in broken.reasons]

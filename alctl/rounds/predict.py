@@ -1,0 +1,61 @@
+"""What the model says of every image of a split, as a CSV file."""
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from alctl.database import items
+from alctl.images.pixels import BrokenImages
+from alctl.labels.spreadsheet_cells import safe_cell
+from alctl.model.score import Scorer
+from alctl.model.strategy import Prediction
+from alctl.progress import Progress
+from alctl.project import Project, required_state
+from alctl.rounds.trained_model import Model
+from alctl.rounds.training_set import cache_of, quarantine, source_of
+
+
+def predict(project: Project, model: Model, out: Path, split: str, progress: Progress) -> int:
+    """Write class, probability and predicted loss of every usable image of a split to a CSV; return how many.
+
+    Images pass through memory in batches; what is kept of each is its path and three numbers. Those that cannot be
+    decoded are quarantined and left out.
+    """
+    with project.reading() as connection:
+        root = required_state(connection, project.folder)["root"]
+        usable = items.fetch(connection, items.usable(connection, split))
+    found = [source_of(root, item) for item in usable]
+    paths = {item.id: item.path for item in usable}
+    cache = cache_of(project, model.task, model.trained.config.image_size)
+    while True:
+        scorer = Scorer(model.trained, model.task, partial(cache.batches, found, progress), len(found))
+        try:
+            answer = scorer.map(_class_and_loss).cpu().tolist()
+            break
+        except BrokenImages as broken:
+            quarantine(project, broken)
+            found = [source for source in found if source.id not in broken.reasons]
+    _write_predictions(out, model, [(source.id, paths[source.id]) for source in found], answer)
+    return len(found)
+
+
+def _class_and_loss(prediction: Prediction) -> Tensor:
+    """Return (B, 3): the most probable class, its probability, the predicted loss."""
+    probability, category = prediction.probabilities.mean(1).max(1)
+    return torch.stack([category.double(), probability.double(), prediction.predicted_loss.double()], dim=1)
+
+
+def _write_predictions(
+    out: Path, model: Model, found: list[tuple[int, str]], answer: list[list[float]]
+) -> None:
+    partial_file = out.with_name(out.name + ".partial")
+    with partial_file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("item", "path", "predicted", "probability", "predicted_loss"))
+        for (item_id, path), (category, probability, loss) in zip(found, answer, strict=True):
+            name = safe_cell(model.task.categories[int(category)])
+            writer.writerow((item_id, safe_cell(path), name, f"{probability:.6f}", f"{loss:.6g}"))
+    partial_file.replace(out)

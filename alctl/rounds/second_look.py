@@ -1,0 +1,173 @@
+"""A second look: labeled images whose label is most likely wrong go out again, without the label they have.
+
+Two rankings take turns. One is of disagreement: 1 - the mean likeness of an image's answers (see `agreement`). The
+other is of surprise: images whose true loss is far above the predicted one. A predicted loss is meant to rank images and
+has a scale of its own, so ranks are compared, not losses: the difference of an image's rank by true loss and its rank
+by predicted loss, divided by the standard deviation of these differences. A model has small losses on what it was
+trained on, wrong labels included; what it could not fit, or has not seen yet, stands out all the same.
+
+Images that have had a second look come after those that have had none; those that are out for one are left alone.
+"""
+
+from collections.abc import Iterable
+from itertools import zip_longest
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from sqlalchemy import Connection
+
+from alctl.agreement.measures import agreement_of, pairs_of
+from alctl.annotators.ledger import due_at, terms
+from alctl.database import consensus, items, labels, rounds, rounds_out
+from alctl.database.bulk import discard
+from alctl.errors import AlctlError
+from alctl.images.contact_sheet import thumbs
+from alctl.images.pixels import BrokenImages
+from alctl.progress import Progress
+from alctl.project import Project, required_state
+from alctl.rounds.select import Selected, SelectOptions, record
+from alctl.rounds.trained_model import Model, last_model, losses
+from alctl.rounds.training_set import quarantine, source_of
+
+
+class Suspect(NamedTuple):
+    """An image whose label deserves a second look."""
+
+    item: int
+    score: float
+    why: str
+
+
+def select(project: Project, options: SelectOptions, progress: Progress) -> Selected:
+    """Choose up to ``k`` labeled images of the pool for a second look, and record them as a round."""
+    if options.strategy or options.params or options.control or options.resend:
+        raise AlctlError(
+            "--relabel chooses by disagreement and loss; leave out --strategy, --param, --control and --resend"
+        )
+    due, shared = due_at(options.due), terms(options.annotators, options.overlap)
+    model = last_model(project, options.device)
+    with project.held("select", "select.lock"):
+        surprising = surprises(project, model, progress) if model is not None else []
+        quarantined: dict[int, str] = {}
+        while True:
+            selected = _choose(project, options, surprising, model)
+            try:
+                _look(project, selected, progress)
+            except BrokenImages as broken:
+                quarantine(project, broken)
+                quarantined |= broken.reasons
+                continue
+            selected.quarantined = quarantined
+            with project.writing("select") as connection:
+                if not _still_labeled(connection, selected):
+                    continue
+                selected.params = {**shared, rounds_out.AFTER: rounds_out.newest_label(connection)}
+                seed = (
+                    required_state(connection, project.folder)["seed"]
+                    if options.seed is None
+                    else options.seed
+                )
+                if selected.picks:
+                    record(connection, selected, seed, due)
+                if options.dry_run:
+                    discard(connection)
+            return selected
+
+
+def _choose(
+    project: Project, options: SelectOptions, surprising: list[Suspect], model: Model | None
+) -> Selected:
+    with project.reading() as connection:
+        required_state(connection, project.folder)
+        looked = rounds_out.second_looks(connection)
+        usable = set(labels.labeled_ids(connection))
+        disputed = [suspect for suspect in disputes(connection) if suspect.item in usable]
+        number = rounds.next_round(connection)
+    out = {item for item, (_, is_out) in looked.items() if is_out}
+    free = usable - out
+    rankings = [
+        sorted(
+            (suspect for suspect in some if suspect.item in free),
+            key=lambda suspect: (looked.get(suspect.item, (0, False))[0], -suspect.score, suspect.item),
+        )
+        for some in (disputed, surprising)
+    ]
+    chosen = in_turns(rankings[0], rankings[1])[: options.k]
+    return Selected(
+        number,
+        rounds_out.RELABEL,
+        options.k,
+        candidates=len(free),
+        left=len(free),
+        run=None if model is None else model.run["id"],
+        picks=[
+            {"item": suspect.item, "rank": rank, "score": suspect.score, "why": suspect.why}
+            for rank, suspect in enumerate(chosen, start=1)
+        ],
+    )
+
+
+def in_turns(first: Iterable[Suspect], second: Iterable[Suspect]) -> list[Suspect]:
+    """Return both rankings in turns, each image once."""
+    found: dict[int, Suspect] = {}
+    for both in zip_longest(first, second):
+        for suspect in both:
+            if suspect is not None:
+                found.setdefault(suspect.item, suspect)
+    return list(found.values())
+
+
+def disputes(connection: Connection) -> list[Suspect]:
+    """Return the usable images of the pool about which annotators do not quite agree."""
+    judge = consensus.judge(connection)
+    found = []
+    for shared in consensus.shared(connection, judge, split="pool"):
+        apart = 1 - agreement_of(pairs_of(judge, shared))
+        if apart > 0:
+            found.append(Suspect(shared.item, apart, f"disagreement {apart:.2f}"))
+    return found
+
+
+def surprises(project: Project, model: Model, progress: Progress) -> list[Suspect]:
+    """Return the labeled images of the pool that the model is further off on than its loss prediction expects."""
+    ids, said = losses(project, model, progress)
+    if said is None or said.target_loss is None:
+        return []
+    true = said.target_loss.double().numpy()
+    predicted = None if said.predicted_loss is None else said.predicted_loss.double().numpy()
+    found = []
+    for i, difference in enumerate(excess(true, predicted)):
+        if difference > 0:
+            expected = "" if predicted is None else f" against {predicted[i]:.3g} predicted"
+            found.append(Suspect(ids[i], float(difference), f"loss {true[i]:.3g}{expected}"))
+    return found
+
+
+def excess(true: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
+    """Return how far the rank of each true loss is above that of the predicted one, in standard deviations, (N,).
+
+    Without predicted losses, how far it is above the middle.
+    """
+    difference = stats.rankdata(true) - (
+        (len(true) + 1) / 2 if predicted is None else stats.rankdata(predicted)
+    )
+    spread = float(difference.std())
+    return np.asarray(difference / spread if spread else np.zeros(len(true)))
+
+
+def _look(project: Project, selected: Selected, progress: Progress) -> None:
+    """See that every image decodes, before anybody is asked to look at it."""
+    with project.reading() as connection:
+        root = required_state(connection, project.folder)["root"]
+        ids = np.array([pick["item"] for pick in selected.picks], dtype=np.int64)
+        sources = [source_of(root, item) for item in items.fetch(connection, ids)]
+    for _ in thumbs(sources, progress, keep=0):
+        pass
+
+
+def _still_labeled(connection: Connection, selected: Selected) -> bool:
+    """Tell whether every pick is still labeled, and none has gone out for a second look meanwhile."""
+    usable = set(labels.labeled_ids(connection))
+    out = {item for item, (_, is_out) in rounds_out.second_looks(connection).items() if is_out}
+    return {pick["item"] for pick in selected.picks} <= usable - out

@@ -1,0 +1,117 @@
+"""What models learn from and are measured on: the labeled images of a split, their pixels and their targets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sqlalchemy import Connection
+from torch import Tensor
+
+from alctl.database import categories, items, labels
+from alctl.errors import AlctlError
+from alctl.images.pixels import BrokenImages, ImageCache, Pixels, Source
+from alctl.labels import canonical_json
+from alctl.labels.annotation import Annotation
+from alctl.model.task import TASKS, Task
+from alctl.progress import Progress
+from alctl.project import Project
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Labeled items of one split, with what they take to train on."""
+
+    sources: list[Source]
+    targets: Tensor
+
+    @property
+    def plain(self) -> list[tuple[int, str, Any]]:
+        """Id, digest and target of each item."""
+        both = zip(self.sources, self.targets, strict=True)
+        return [(source.id, (source.digest or b"").hex(), target.tolist()) for source, target in both]
+
+
+def task_of(name: str, names: Sequence[str], merged: Sequence[Sequence[int]] = ()) -> Task:
+    """Return the project's task for its class list; AlctlError for one whose labels are kept but not learned yet."""
+    if name not in TASKS.names():
+        raise AlctlError(
+            f"there is no model for {name} yet; `alctl select --strategy random` and `alctl import-labels` work, "
+            "and `alctl export-labels` writes the labels for another trainer"
+        )
+    task = TASKS.load(name)(names)
+    task.merged = merged
+    return task
+
+
+def labeled(
+    connection: Connection, root: str, task: Task, split: str, *, known_only: bool = False
+) -> Labeled:
+    """Return the labeled items of a split, with targets for the task's class list.
+
+    If that is too short, an AlctlError; with ``known_only`` items with other classes are left out instead.
+    """
+    rows = labels.labeled_items(connection, split)
+    names = categories.effective_names(connection)
+    given = [_annotations(row, names) for row in rows]
+    if known_only:
+        kept = [i for i, some in enumerate(given) if {a.category for a in some} <= set(task.categories)]
+        rows, given = [rows[i] for i in kept], [given[i] for i in kept]
+    found = items.fetch(connection, np.array([row[0] for row in rows], dtype=np.int64))
+    if strange := {a.category for annotations in given for a in annotations} - set(task.categories):
+        named = ", ".join(sorted(strange))
+        raise AlctlError(
+            f"{split} images are labeled {named}, which the model has never seen; `alctl train` first"
+        )
+    targets = [task.encode_target(annotations) for annotations in given]
+    return Labeled(
+        [source_of(root, item) for item in found],
+        torch.stack(targets) if targets else torch.empty(0, dtype=torch.long),
+    )
+
+
+def _annotations(row: tuple[int, int | None, str | None], names: Sequence[str]) -> tuple[Annotation, ...]:
+    """Return the annotations of a labeled item; ``names`` holds the name to use for each class id, from id 1."""
+    _, category_id, found = row
+    if category_id is not None:
+        return (Annotation(names[category_id - 1]),)
+    return canonical_json.named(found or "[]", names)
+
+
+def source_of(root: str, item: items.Item) -> Source:
+    """Return where the pixels of an item are."""
+    return Source(item.id, f"{root}/{item.path}", item.digest)
+
+
+def cache_of(project: Project, task: Task, size: int) -> ImageCache:
+    """Return the cache of images as the task's network of this input size sees them."""
+    limit = project.config.storage.cache_gb
+    return ImageCache(project.cache, size, lambda image: task.encode_image(image, size), limit)
+
+
+class Loaded(NamedTuple):
+    """The labeled items of a split that can be decoded."""
+
+    labeled: Labeled
+    pixels: Pixels
+    """(N, 3, S, S)."""
+    broken: Mapping[int, str]
+    """Why the others cannot be decoded, by item id; they are quarantined."""
+
+
+def load(project: Project, cache: ImageCache, some: Labeled, progress: Progress) -> Loaded:
+    """Return the images that can be decoded, and their pixels; quarantine the others."""
+    try:
+        return Loaded(some, cache.load(some.sources, progress), {})
+    except BrokenImages as broken:
+        quarantine(project, broken)
+        keep = [i for i, source in enumerate(some.sources) if source.id not in broken.reasons]
+        rest = Labeled([some.sources[i] for i in keep], some.targets[keep])
+        return Loaded(rest, cache.load(rest.sources, progress), broken.reasons)
+
+
+def quarantine(project: Project, broken: BrokenImages) -> None:
+    """Mark images as unusable, for good."""
+    with project.writing("quarantine") as connection:
+        items.quarantine(connection, broken.reasons)

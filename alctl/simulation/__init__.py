@@ -1,0 +1,1 @@
+"""The same rounds on images whose labels are known: run, statistics, figures."""

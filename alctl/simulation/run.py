@@ -1,0 +1,355 @@
+"""Many rounds, strategies and trials on images whose labels are known, by the code of the real rounds.
+
+An arm is one strategy in one trial, and an ordinary project: what it has come to stands in its own database, so it
+can be killed at any point and goes on from there, and several processes share the arms by claiming one at a time.
+The arms of a trial share the seed, and with it the first round, the initial weights and the order of the random
+subsets; the images of every arm are the same items, copied from one base project.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from alctl import files
+from alctl.annotators.handout import round_file
+from alctl.annotators.imports.import_labels import ImportOptions, import_labels
+from alctl.chance import stream
+from alctl.config import TrainConfig
+from alctl.database import project_row, training_runs
+from alctl.database import rounds as recorded
+from alctl.database.connection import copy_to, engine_of, writing
+from alctl.dataset import index
+from alctl.errors import AlctlError
+from alctl.labels.annotation import Annotation, LabeledImage
+from alctl.labels.format import FORMATS
+from alctl.model.task import TASKS
+from alctl.progress import Progress
+from alctl.project import CONFIG, Project, config_text, connect
+from alctl.rounds import select, train_run
+from alctl.simulation import hide_labels
+
+LOCK = "simulate.lock"
+RECORD = "simulation.json"
+TRUTH = "truth.csv"
+BASE = "base"
+ORACLE = "oracle"
+"""The annotator who knows."""
+_NO_MATTER = ("device", "checkpoint_every")
+"""Training settings that may change in a folder: they say where and how safely it runs, not what."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What is simulated. In a folder that was begun, only strategies, trials and rounds may be others."""
+
+    dataset: str
+    strategies: Mapping[str, Mapping[str, Any]]
+    """Names with parameters."""
+    trials: int = 5
+    rounds: int = 10
+    k: int = 1000
+    subset: int = 10_000
+    """Random unlabeled images that are scored in every round after the first; 0: all."""
+    shape: hide_labels.Shape = field(default_factory=hide_labels.Shape)
+    label_noise: float = 0.0
+    """Share of the pool's labels that name another class; the test's never do."""
+    seed: int = 0
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One strategy in one trial, and its project."""
+
+    folder: Path
+    strategy: str
+    params: Mapping[str, Any]
+    trial: int
+    """From 1."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What a person reads."""
+        return f"{self.strategy} trial {self.trial}"
+
+
+class Done(NamedTuple):
+    """A round of an arm that has come to its end."""
+
+    arm: Arm
+    round: int
+    labeled: int
+    value: float | None
+    """The task's metric on the test images."""
+    seconds: float
+
+
+def trial_seed(seed: int, trial: int) -> int:
+    """Return the seed of a trial: the same for every strategy."""
+    return stream(seed, "trial", trial) % 2**31
+
+
+def arms(folder: Path, simulation: Simulation) -> list[Arm]:
+    """Return every arm, trial by trial, so that what can be compared is finished together."""
+    return [
+        Arm(folder / name / f"trial-{trial}", name, params, trial, trial_seed(simulation.seed, trial))
+        for trial in range(1, simulation.trials + 1)
+        for name, params in simulation.strategies.items()
+    ]
+
+
+def prepare(
+    folder: Path, simulation: Simulation, find: Callable[[], index.Dataset], progress: Progress
+) -> dict[str, Any]:
+    """Make the folder ready, or see that it is one of this simulation; return what is recorded of it.
+
+    ``find`` is asked for the dataset only where the folder is new.
+    """
+    wanted = check(simulation)
+    if folder.exists() and any(folder.iterdir()) and not (folder / LOCK).exists():
+        raise AlctlError(f"{folder} is not empty and holds no simulation; choose another --project")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        file = folder / RECORD
+        if not file.exists():
+            facts = _make_base(folder, simulation, find(), progress)
+            files.write_whole(file, json.dumps(wanted | facts, indent=1))
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        _refuse_other(folder, record, wanted)
+        if set(wanted["strategies"]) - set(record["strategies"]):
+            record["strategies"] |= wanted["strategies"]
+            files.write_whole(file, json.dumps(record, indent=1))
+    if simulation.k * simulation.rounds > record["pool"]:
+        raise AlctlError(
+            f"{simulation.rounds} rounds of {simulation.k:,} are more than the {record['pool']:,} images of the pool; "
+            "choose a smaller --k or fewer --rounds"
+        )
+    return record
+
+
+def check(simulation: Simulation) -> dict[str, Any]:
+    """Return the simulation as it is recorded, without what may grow; AlctlError for what has no meaning."""
+    if os.environ.get("ALCTL_DATABASE"):
+        raise AlctlError("simulate keeps every arm in a SQLite file of its own; unset ALCTL_DATABASE")
+    strategies = {name: select.make_strategy(name, params) for name, params in simulation.strategies.items()}
+    readers = [name for name, strategy in strategies.items() if strategy.uses_predicted_loss]
+    if readers and not simulation.train.loss_weight:
+        raise AlctlError(f"{readers[0]} needs the loss prediction module, which --loss-weight 0 leaves out")
+    values = asdict(simulation) | {"strategies": {name: asdict(made) for name, made in strategies.items()}}
+    for section, left_out in ((values, ("trials", "rounds")), (values["train"], _NO_MATTER)):
+        for name in left_out:
+            del section[name]
+    return dict(json.loads(json.dumps(values)))
+
+
+def _refuse_other(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Say what is not as the folder was begun with; a setting that it does not know had its default then."""
+    known = {**record, "train": {**asdict(TrainConfig()), **record["train"]}}
+    new = set(wanted["strategies"]) - set(record["strategies"])
+    old = {name: params for name, params in wanted["strategies"].items() if name not in new}
+    before, now = dict(_flat(known)), dict(_flat({**wanted, "strategies": old}))
+    changed = [
+        f"  {name} was {before.get(name)!r} and is {value!r} now"
+        for name, value in now.items()
+        if value != before.get(name)
+    ]
+    if changed:
+        raise AlctlError(
+            "\n".join([f"{folder} holds another simulation; choose another --project:", *changed])
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _make_base(
+    folder: Path, simulation: Simulation, dataset: index.Dataset, progress: Progress
+) -> dict[str, Any]:
+    """Make the project that every arm is a copy of; return what there is to know of it."""
+    shaped = hide_labels.shape(dataset, simulation.shape, simulation.seed)
+    shutil.rmtree(folder / BASE, ignore_errors=True)
+    options = index.Options(classes=shaped.classes, validation=0, test=0, seed=simulation.seed)
+    index.create(folder / BASE, index.without_pool_labels(shaped.dataset), options, progress)
+    with opened(folder / BASE) as project, project.reading() as connection:
+        pool = recorded.unlabeled(connection)
+    hide_labels.write_truth(folder / TRUTH, shaped.truth)
+    return {"root": str(dataset.root), "classes": shaped.classes, "pool": pool, **shaped.facts}
+
+
+def run(folder: Path, simulation: Simulation, progress: Progress) -> Iterator[Done]:
+    """Run the arms that are neither finished nor claimed by another process, one at a time."""
+    truth = hide_labels.read_truth(folder / TRUTH)
+    took = True
+    while took:  # once more after the last: another process may have died and left its arm
+        took = False
+        for arm in arms(folder, simulation):
+            if finished(arm, simulation.rounds):
+                continue
+            with claimed(arm.folder) as free:
+                if free:
+                    took = True
+                    _start(folder, arm)
+                    answers = hide_labels.noisy(truth, simulation.label_noise, arm.seed)
+                    yield from _rounds(arm, simulation, answers, progress)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Claim an arm for this process, and tell whether it was free.
+
+    The operating system lets go of the claim when the process dies, however it dies.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def finished(arm: Arm, count: int) -> bool:
+    """Tell whether the arm has trained on its last round, or there is nothing left to select."""
+    if not (arm.folder / CONFIG).exists():
+        return False
+    with opened(arm.folder) as project:
+        selected, trained = _position(project)
+        if trained >= count:
+            return True
+        with project.reading() as connection:
+            return trained == selected and not recorded.unlabeled(connection)
+
+
+def _start(folder: Path, arm: Arm) -> None:
+    """Make the arm's project, a copy of the base with the trial's seed; its settings come last and say it is whole."""
+    if (arm.folder / CONFIG).exists():
+        return
+    for left in arm.folder.glob("alctl.db*"):
+        left.unlink()
+    with opened(folder / BASE) as base:
+        file = copy_to(base.engine, arm.folder / "alctl.db")
+    engine = engine_of(base.engine.url.set(database=str(file)))
+    with writing(engine) as connection:
+        project_row.set_seed(connection, arm.seed)
+    engine.dispose()
+    files.write_whole(arm.folder / CONFIG, config_text(cache="../../cache"))
+
+
+def _rounds(arm: Arm, simulation: Simulation, truth: Mapping[str, str], progress: Progress) -> Iterator[Done]:
+    """Go round from wherever the arm is: select, ask the oracle, train."""
+    with opened(arm.folder) as project:
+        number, trained = _position(project)
+        while trained < simulation.rounds:
+            started = time.perf_counter()
+            if trained == number:
+                if not select.select(project, _options(arm, simulation, number + 1), _quiet).picks:
+                    return
+                number += 1
+            options = ImportOptions(annotator=ORACLE, round=number)
+            import_labels(project, _answer(project, number, truth), options)
+            result = _train(project, arm, simulation, number, progress)
+            trained += 1
+            value = measured(result["metrics"]).get(metric_of(project))
+            yield Done(arm, number, result["labeled"], value, time.perf_counter() - started)
+
+
+def _position(project: Project) -> tuple[int, int]:
+    """Return how many rounds were selected, and how many training runs are done: one for each round."""
+    with project.reading() as connection:
+        return recorded.next_round(connection) - 1, training_runs.next_run(connection) - 1
+
+
+def _options(arm: Arm, simulation: Simulation, number: int) -> select.SelectOptions:
+    """The first round is random from the whole pool, the same for all arms of a trial; no guard helps the others."""
+    if number == 1:
+        return select.SelectOptions(simulation.k, select.UNTRAINED, subset=0)
+    return select.SelectOptions(
+        simulation.k, arm.strategy, arm.params, simulation.subset, device=simulation.train.device, guard=False
+    )
+
+
+def _answer(project: Project, number: int, truth: Mapping[str, str]) -> Path:
+    """Fill in the round's table; the same round gives the same bytes, which a second import recognises."""
+    with project.reading() as connection:
+        asked = recorded.picks(connection, number)
+    answers = [
+        LabeledImage(pick["path"], annotations=(Annotation(truth[pick["path"]]),), item=pick["item_id"])
+        for pick in asked
+        if pick["path"] in truth
+    ]
+    file = project.folder / round_file(number)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.partial")
+    FORMATS.load("csv")().write(answers, partial, [])
+    partial.replace(file)
+    return file
+
+
+def arm_config(simulation: Simulation, strategy: str) -> TrainConfig:
+    """Return how an arm trains: without the loss prediction module where nobody reads it, as LL4AL's baselines do."""
+    made = select.make_strategy(strategy, simulation.strategies[strategy])
+    return simulation.train if made.uses_predicted_loss else replace(simulation.train, loss_weight=0.0)
+
+
+def _train(
+    project: Project, arm: Arm, simulation: Simulation, number: int, progress: Progress
+) -> Mapping[str, Any]:
+    """Train on all that is labeled, and keep the weights of this run only."""
+    plan = train_run.plan_training(project, arm_config(simulation, arm.strategy), None)
+    if not plan.splits["test"].sources:
+        raise AlctlError("no test image is labeled, so nothing could be measured")
+    state = train_run.Progressed()
+    with closing(
+        train_run.run_training(project, plan, state, _quiet)
+    ) as epochs:  # saves the last epoch on Ctrl-C
+        for epoch in epochs:
+            before = (number - 1) * epoch.epochs
+            progress(arm.name, before + epoch.epoch, simulation.rounds * epoch.epochs)
+    result = state.run or {}
+    for file in project.models.iterdir():
+        if file != project.folder / result["file"]:
+            file.unlink()
+    return result
+
+
+def measured(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return a run's metrics on the test images: of the model to report if there is one, the other's as joint_… then."""
+    joint, alone = metrics.get("test") or {}, (metrics.get("report") or {}).get("test") or {}
+    return {**joint, **alone, **{f"joint_{name}": joint.get(name) for name in alone}}
+
+
+def metric_of(project: Project) -> str:
+    """Return the name of the task's metric."""
+    return TASKS.load(project.state()["task"]).metric
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Project]:
+    """Give the project of a folder, and close its database."""
+    project = connect(folder)
+    try:
+        yield project
+    finally:
+        project.engine.dispose()
+
+
+def _quiet(_stage: str, _done: int, _total: int) -> None:
+    """Say nothing: an arm has one line."""

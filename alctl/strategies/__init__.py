@@ -1,1 +1,0 @@
-"""One query strategy each; the contract is `alctl/strategy.py`."""

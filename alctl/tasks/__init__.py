@@ -1,1 +1,0 @@
-"""One task each; the contract is `alctl/task.py`."""

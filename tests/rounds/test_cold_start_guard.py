@@ -1,0 +1,298 @@
+"""The cold-start guard, and the random control of a round."""
+
+import csv
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import update
+
+from alctl.annotators import handout
+from alctl.config import SelectConfig
+from alctl.database.tables import training_run
+from alctl.errors import AlctlError
+from alctl.model.score import loss_ranking, ranking_interval
+from alctl.project import Project
+from alctl.rounds import train_run
+from alctl.rounds.cold_start_guard import NEEDED, doubt
+from alctl.rounds.select import SelectOptions, select
+from alctl.status import check, status
+from tests.fakes import tiny
+from tests.project_files import TINY_FLAGS, no_progress, small_project, subset_of, take, write_csv
+from tests.warm import run_warm, warm_json
+
+
+def trained_project(folder, n: int = 40, validation: dict[str, Any] | None = None, **options: Any) -> Project:
+    """Make a project with one training run, whose metrics on the validation images are these."""
+    project = small_project(folder, n, **options)
+    rows = [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]
+    take(project, write_csv(folder / "labels.csv", rows))
+    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    if validation is not None:
+        with project.writing("test") as connection:
+            connection.execute(update(training_run).values(metrics={"validation": validation}))
+    return project
+
+
+def measured(low: float | None, images: int = 100) -> dict[str, Any]:
+    return {
+        "images": images, "ranking_accuracy": 0.6, "ranking_accuracy_low": low, "ranking_accuracy_high": 0.7,
+    }  # fmt: skip
+
+
+def choose(project: Project, k: int = 5, **options: Any):
+    return select(project, SelectOptions(k, **{"device": "cpu", **options}), no_progress)
+
+
+def interval(predicted, true, **options: Any) -> tuple[float, float]:
+    got = ranking_interval(predicted, true, **options)
+    low, high = got["ranking_accuracy_low"], got["ranking_accuracy_high"]
+    assert low is not None
+    assert high is not None
+    return low, high
+
+
+def items_of(selected, why: str) -> list[int]:
+    return [pick["item"] for pick in selected.picks if pick["why"] == why]
+
+
+# --- the interval -----------------------------------------------------------------------------------------------------
+
+
+def resampled_by_hand(predicted, true, resamples, seed):
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(resamples):
+        drawn = rng.integers(0, len(true), len(true))
+        found.append(loss_ranking(predicted[drawn], true[drawn])["ranking_accuracy"])
+    return np.quantile([value for value in found if value is not None], (0.025, 0.975))
+
+
+@pytest.mark.parametrize(("n", "noise"), [(20, 0.5), (60, 2.0), (200, 5.0)])
+def test_the_interval_is_that_of_images_drawn_one_by_one(n, noise):
+    rng = np.random.default_rng(n)
+    true = rng.exponential(size=n).round(1)  # with ties
+    predicted = (true + noise * rng.normal(size=n)).round(1)
+    low, high = resampled_by_hand(predicted, true, 4_000, 1)
+    assert interval(predicted, true, resamples=4_000) == pytest.approx((low, high), abs=0.012)
+    accuracy = loss_ranking(predicted, true)["ranking_accuracy"]
+    assert accuracy is not None
+    assert low < accuracy < high
+
+
+def test_the_interval_repeats_and_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        true, noise = rng.normal(size=(2, 50))
+        predicted = true + noise  # a correlation of 1/√2: pairs are in order with probability 3/4
+        low, high = interval(predicted, true, resamples=300)
+        assert (low, high) == interval(predicted, true, resamples=300)
+        covered += low <= 0.75 <= high
+    assert 180 <= covered <= 198
+
+
+def test_a_perfect_order_is_certain_and_equal_losses_say_nothing():
+    true = np.arange(30.0)
+    assert ranking_interval(true, true) == {"ranking_accuracy_low": 1.0, "ranking_accuracy_high": 1.0}
+    assert set(ranking_interval(true, np.ones(30)).values()) == {None}
+
+
+def test_many_images_are_thinned_out_so_that_memory_does_not_grow_with_their_square():
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=60_000)
+    low, high = interval(true + rng.normal(size=60_000), true, resamples=50)
+    assert 0.7 < low < high < 0.8
+
+
+# --- the guard --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("validation", "reason"),
+    [
+        (None, "0 validation images were labeled"),
+        (measured(0.9, images=19), "19 validation images were labeled"),
+        (measured(0.549), "0.549 to 0.700"),
+        (measured(None), "all the same"),
+        (measured(0.55), None),
+        (measured(0.9, images=20), None),
+    ],
+)
+def test_predicted_losses_choose_only_after_they_have_proven_themselves(validation, reason):
+    found = doubt({"id": 3, "metrics": {} if validation is None else {"validation": validation}})
+    assert (found is None) == (reason is None)
+    assert reason is None or reason in (found or {})["reason"]
+
+
+def test_a_run_of_before_the_interval_was_measured_proves_nothing():
+    found = doubt({"id": 1, "metrics": {"validation": {"ranking_accuracy": 0.9}}})
+    assert found is not None
+    assert found["images"] == 0
+
+
+def test_without_proof_the_round_is_the_random_one_and_says_so(tmp_path):
+    project = trained_project(tmp_path, validation=measured(0.5))
+    expected = choose(project, strategy="random", dry_run=True)
+    selected = choose(project)
+    assert (selected.strategy, selected.run) == ("random", 1)
+    assert items_of(selected, "picked") == items_of(expected, "picked")
+    assert selected.guard["instead_of"] == "learning-loss"
+    manifest = json.loads((handout.export(project, 1, no_progress) / "manifest.json").read_text())
+    assert manifest["strategy"] == "random"
+    assert manifest["params"]["guard"]["low"] == 0.5
+
+
+def test_with_proof_or_without_the_guard_the_predicted_losses_choose(tmp_path):
+    proven = trained_project(tmp_path / "proven", validation=measured(0.56))
+    unproven = trained_project(tmp_path / "unproven", validation=measured(0.5))
+    for selected in (choose(proven), choose(unproven, guard=False)):
+        assert (selected.strategy, selected.guard) == ("learning-loss", None)
+        assert "guard" not in selected.params
+
+
+@pytest.mark.parametrize("strategy", ["learning-loss-diverse", "entropy", "core-set"])
+def test_the_guard_asks_only_strategies_that_read_predicted_losses(tmp_path, strategy):
+    selected = choose(trained_project(tmp_path), strategy=strategy)
+    assert selected.strategy == ("random" if strategy == "learning-loss-diverse" else strategy)
+
+
+def test_the_fallback_may_be_any_strategy_that_reads_no_predicted_losses(tmp_path):
+    project = trained_project(tmp_path)
+    assert choose(project, fallback="core-set", dry_run=True).strategy == "core-set"
+    config = replace(project.config, select=SelectConfig(fallback="core-set"))
+    assert choose(replace(project, config=config), dry_run=True).strategy == "core-set"
+    with pytest.raises(AlctlError, match="choose another --fallback"):
+        choose(project, fallback="learning-loss-diverse")
+    assert status(project)["rounds"] == []
+
+
+def test_a_model_without_a_module_is_still_refused_and_not_guarded(tmp_path):
+    project = small_project(tmp_path, 20)
+    take(project, write_csv(tmp_path / "labels.csv", [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]))
+    plan = train_run.plan_training(project, tiny(epochs=1, loss_weight=0.0), None)
+    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    with pytest.raises(AlctlError, match="predicts no losses"):
+        choose(project)
+
+
+def test_the_real_commands_measure_the_interval_and_fall_back_in_plain_words(tmp_path):
+    project = small_project(tmp_path, 60, validation=24)
+    where = ("--project", project.folder)
+    first = warm_json("select", "--k", 20, *where)
+    rows = [(pick["item"], ("cat", "dog")[pick["item"] % 2]) for pick in first["picks"]]
+    run_warm("import-labels", write_csv(tmp_path / "l.csv", rows), *where)
+    run = warm_json("train", "--epochs", 1, *TINY_FLAGS, *where)
+    found = run["metrics"]["validation"]
+    assert found["images"] == 24
+    assert 0 <= found["ranking_accuracy_low"] <= found["ranking_accuracy"] <= found["ranking_accuracy_high"]
+    assert found["ranking_accuracy_low"] < NEEDED  # these images are noise and so are their labels
+    done = run_warm("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
+    assert "chosen by random instead of learning-loss" in done.stderr
+    assert "--no-guard" in done.stderr
+    result = warm_json("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
+    assert result["guard"]["images"] == 24
+    trusted = warm_json("select", "--k", 3, "--dry-run", "--no-guard", "--device", "cpu", *where)
+    assert (trusted["strategy"], trusted["guard"]) == ("learning-loss", None)
+
+
+# --- the control ------------------------------------------------------------------------------------------------------
+
+
+def test_the_control_is_random_from_the_whole_pool_and_the_strategy_has_the_rest(tmp_path):
+    project = trained_project(tmp_path, 60)
+    subset = set(subset_of(project, 12, seed=0, number=1))
+    selected = choose(project, 10, strategy="entropy", subset=12, control=0.2)
+    control, chosen = items_of(selected, "control"), items_of(selected, "picked")
+    assert (len(control), len(chosen), selected.control) == (2, 8, 2)
+    assert set(chosen) <= subset - set(control)
+    assert [pick["rank"] for pick in selected.picks] == list(range(1, 11))
+    assert all((pick["score"] is None) == (pick["why"] == "control") for pick in selected.picks)
+    assert set(control).isdisjoint(range(1, 9))
+    assert check(project) == []
+    assert status(project)["states"]["pool"]["out"] == 10
+
+
+def test_every_strategy_has_the_same_control_and_every_round_another(tmp_path):
+    project = trained_project(tmp_path, 60)
+    drawn = [
+        items_of(choose(project, 10, strategy=name, control=0.5, dry_run=True), "control")
+        for name in ("random", "entropy", "core-set")
+    ]
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert items_of(choose(project, 10, strategy="random", control=0.5), "control") == drawn[0]
+    again = choose(project, 10, strategy="random", control=0.5)
+    assert set(items_of(again, "control")).isdisjoint(drawn[0])
+
+
+def test_over_many_seeds_the_control_is_uniform(tmp_path):
+    project = small_project(tmp_path, 10)
+    counts = np.zeros(11)
+    for seed in range(150):
+        for item in items_of(choose(project, 4, seed=seed, control=0.5, dry_run=True), "control"):
+            counts[item] += 1
+    assert counts.sum() == 300
+    assert (np.abs(counts[1:] - 30) < 20).all()  # standard deviation 4.9
+
+
+@pytest.mark.parametrize(
+    ("k", "share", "control"), [(10, 0.01, 1), (1, 0.1, 1), (10, 1.0, 10), (100, 0.1, 2), (10, 0.0, 0)]
+)
+def test_the_control_is_a_share_of_what_goes_out_and_at_least_one(tmp_path, k, share, control):
+    selected = choose(small_project(tmp_path, 20), k, control=share)
+    assert len(items_of(selected, "control")) == selected.control == control
+    assert len(selected.picks) == min(k, 20)
+
+
+def test_a_share_in_the_settings_counts_and_the_option_goes_before(tmp_path):
+    project = small_project(tmp_path, 20)
+    config = replace(project.config, select=SelectConfig(control=0.5))
+    project = replace(project, config=config)
+    assert choose(project, 10, dry_run=True).control == 5
+    assert choose(project, 10, dry_run=True, control=0.1).control == 1
+    assert choose(project, 10, dry_run=True, control=0.0).control == 0
+
+
+def test_annotators_cannot_tell_the_control_from_the_rest_and_the_manifest_can(tmp_path):
+    project = trained_project(tmp_path, 40, test=3)
+    selected = choose(project, 10, strategy="entropy", control=0.3)
+    folder = handout.export(project, 1, no_progress)
+    with (folder / "items.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    listed = [int(row["item"]) for row in rows]
+    assert listed == sorted(pick["item"] for pick in selected.picks)
+    assert {(row["rank"], row["score"], row["why"]) for row in rows} == {("", "", "")}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    known = [entry["item"] for entry in manifest["items"] if entry["why"] == "control"]
+    assert known == items_of(selected, "control")
+    assert {row["image"].split("/")[1] for row in rows} == {
+        file.name for file in (folder / "images").iterdir()
+    }
+    assert (
+        handout.export(project, 1, no_progress) == folder
+    )  # the same again, byte for byte, or it would refuse
+
+
+def test_labels_of_a_blind_round_are_imported_like_any_others(tmp_path):
+    project = trained_project(tmp_path, 40)
+    choose(project, 10, strategy="entropy", control=0.3)
+    file = handout.export(project, 1, no_progress) / "items.csv"
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "label": "cat"} for row in rows)
+    assert take(project, file).added == 10
+    assert status(project)["states"]["pool"]["labeled"] == 18
+
+
+def test_the_real_command_takes_a_share_and_says_how_many(tmp_path):
+    project = small_project(tmp_path, 20)
+    done = run_warm("select", "--k", 10, "--control", 0.3, "--project", project.folder)
+    assert "3 of them at random, to compare with" in done.stdout
+    refused = run_warm("select", "--k", 10, "--control", 1.5, "--project", project.folder)
+    assert refused.returncode == 2
