@@ -14,6 +14,7 @@ from torch import Tensor
 from alctl.config import TrainConfig, check_config
 from alctl.errors import AlctlError
 from alctl.files import whole_file
+from alctl.model.device import LAYOUT
 from alctl.model.loss_prediction import Trained, new_module
 from alctl.model.task import Task
 
@@ -71,7 +72,7 @@ def load_model(path: Path, task: Callable[[dict[str, Any]], Task]) -> tuple[Trai
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise AlctlError(f"{path} is damaged or was not written by alctl: {error}") from error
     trained.model.weights = origin
-    trained.to(memory_format=torch.channels_last)
+    trained.to(memory_format=LAYOUT)
     return trained.eval(), info
 
 
