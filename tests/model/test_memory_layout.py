@@ -35,7 +35,7 @@ def outcome(threads):
         printed, ended = (expired.stdout or b"").decode(), None
     lines = [json.loads(line) for line in printed.splitlines()]
     begun, results = [x["begun"] for x in lines[::2]], lines[1::2]
-    where = f"training {begun[-1] if begun else 'nothing yet'} on {threads} threads"
+    where = f"training {begun[-1] if begun else 'nothing yet'} with {threads} thread(s)"
     if ended is None:
         return f"{where} hung for {WAIT} s", len(results)
     if ended < 0:
