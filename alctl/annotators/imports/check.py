@@ -203,7 +203,8 @@ def check(
     ``annotator`` gave those answers of which the file does not say who did. AlctlError if there is no answer at all.
     """
     checked = CheckedAnswers(task, class_list(connection, add=add_classes), annotator)
-    staged_labels.stage(connection, _counted(checked.rows(source.records()), progress))
+    rows = _counted(checked.rows(source.records()), progress)
+    staged_labels.stage(connection, rows, objects=task != "classification")
     if not checked.answers and not checked.refused:
         held = checked.held_instead()
         raise AlctlError(f"{source.path} holds no label that could be imported{f' ({held})' if held else ''}")
