@@ -15,7 +15,7 @@ from rich.table import Table
 
 from alctl.progress import Progress
 
-T = TypeVar("T")
+Row = TypeVar("Row")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -76,7 +76,7 @@ def number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def listed(rows: Sequence[T], sentence: Callable[[T], str], shown: int = 5) -> None:
+def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) -> None:
     """Print the first few of many, and how many more there are."""
     for row in rows[:shown]:
         say(f"  {sentence(row)}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, insert
 
@@ -26,7 +26,8 @@ class ImportCounts:
     """Images that are not in the pool and were left."""
 
 
-class ImportBatch(NamedTuple):
+@dataclass(frozen=True)
+class ImportBatch:
     """One import of labels."""
 
     id: int
