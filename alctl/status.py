@@ -30,7 +30,7 @@ def status(project: Project) -> dict[str, Any]:
             "classes": counted.classes,
             "rounds": [{**row, "pushed": row["id"] in pushed} for row in counts.per_round(connection, now())],
             "predictions": pre_annotations.kept(connection),
-            "imports": [dict(row) for row in labels.imports(connection)],
+            "imports": [vars(batch) for batch in labels.imports(connection)],
             "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
             "run": run
             and {key: run[key] for key in ("id", "labeled", "metrics", "config", "seconds", "created_at")},

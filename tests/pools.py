@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from alctl.database import categories, project_row, rounds, staged_labels, staged_problems
+from alctl.database import categories, project_row, rounds, staged_labels, staged_matches, staged_problems
 from alctl.database.bulk import insert_rows, run
 from alctl.database.connection import engine_of, upgrade, writing
+from alctl.database.labels import ImportCounts
 from alctl.database.staged_labels import StagedLabel
 from alctl.database.tables import item, reserved
 
@@ -49,11 +50,13 @@ def answer(
             for n, (id_, who, what) in enumerate(rows)
         ),
     )  # fmt: skip
-    staged_labels.match_exactly(connection)
-    staged_problems.find_problems(connection)
-    staged_problems.find_repeats(connection)
+    staged_matches.match_exactly(connection)
+    staged_matches.mark_unknown(connection)
+    staged_problems.mark_misfits(connection)
+    staged_problems.mark_repeats(connection)
     assert staged_problems.problems(connection) == []
-    counts = staged_labels.decide_fates(connection)
+    fates = staged_labels.decide_fates(connection)
+    counts = ImportCounts(fates["added"], fates["changed"], fates["unchanged"])
     return staged_labels.write_batch(
         connection, file="f.csv", digest=digest, kind="csv", counts=counts, now=NOW
     )

@@ -1,47 +1,81 @@
-"""`import-labels`, `undo-import`, `export-labels`: labels in and out."""
+"""`import-labels`, `undo-import`, `export-labels`: labels in and out, and the printer of what an import did."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption, complete_formats, parameters
+from alctl.cli.options import (
+    LARGEST,
+    AddClassesOption,
+    DryRunOption,
+    JsonOption,
+    ProjectOption,
+    SkipBadOption,
+    complete_formats,
+    parameters,
+)
+
+if TYPE_CHECKING:
+    from alctl.annotators.imports.import_labels import Imported
+
+ReadFormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format", autocompletion=complete_formats, help="The file's format; auto: see what it is."
+    ),
+]
+WrittenFormatOption = Annotated[
+    str, typer.Option("--format", autocompletion=complete_formats, help="The format to write.")
+]
+AnnotatorOption = Annotated[
+    str, typer.Option("--annotator", help="Whose labels they are, where the file does not say.")
+]
+OfRoundOption = Annotated[
+    int | None,
+    typer.Option("--round", max=LARGEST, show_default=False, help="Take only images of this round."),
+]
+UnknownImagesOption = Annotated[
+    Literal["refuse", "leave"] | None,
+    typer.Option(
+        "--unknown-images",
+        show_default=False,
+        help="What to do with labels of images that are not in the pool (default: refuse those of a CSV, leave others).",
+    ),
+]
+ReadOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        show_default=False,
+        help="What the format cannot know, such as origin=1 for Pascal VOC; the project remembers it.",
+    ),
+]
+WrittenOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", show_default=False, help="An option of the format."),
+]
+SplitOption = Annotated[
+    Literal["all", "pool", "validation", "test"], typer.Option("--split", help="Whose labels.")
+]
+EveryAnnotatorOption = Annotated[
+    bool, typer.Option("--every-annotator", help="Each annotator's own label instead of what holds.")
+]
 
 
 @app.command("import-labels", rich_help_panel="Rounds")
 def import_labels(
     file: Annotated[Path, typer.Argument(help="The file with the labels.")],
     project: ProjectOption = None,
-    format: Annotated[  # noqa: A002 - the option's natural name
-        str, typer.Option(autocompletion=complete_formats, help="The file's format; auto: see what it is.")
-    ] = "auto",
-    annotator: Annotated[str, typer.Option(help="Whose labels they are, where the file does not say.")] = "",
-    round_: Annotated[
-        int | None,
-        typer.Option("--round", max=LARGEST, show_default=False, help="Take only images of this round."),
-    ] = None,
-    add_classes: Annotated[
-        bool, typer.Option("--add-classes", help="Make unknown classes new ones.")
-    ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Take the good rows; write the others to FILE.rejected.csv.")
-    ] = False,
-    unknown_images: Annotated[
-        Literal["refuse", "leave"] | None,
-        typer.Option(
-            show_default=False,
-            help="What to do with labels of images that are not in the pool (default: refuse those of a CSV, leave others).",
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            show_default=False,
-            help="What the format cannot know, such as origin=1 for Pascal VOC; the project remembers it.",
-        ),
-    ] = None,
+    format: ReadFormatOption = "auto",  # noqa: A002 - the option's natural name
+    annotator: AnnotatorOption = "",
+    round_: OfRoundOption = None,
+    add_classes: AddClassesOption = False,
+    skip_bad: SkipBadOption = False,
+    unknown_images: UnknownImagesOption = None,
+    option: ReadOptionsOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -56,60 +90,52 @@ def import_labels(
       alctl import-labels project-3-at-2026-05-04.json --dry-run
       alctl import-labels ./voc --option origin=1
     """
-    from alctl.annotators.imports import import_labels as exchange
+    from alctl.annotators.imports import import_labels as imports
     from alctl.cli import screen
     from alctl.project import open_project
 
-    options = exchange.ImportOptions(
-        format,
-        annotator,
-        round_,
-        add_classes,
-        skip_bad,
-        dry_run,
-        unknown_images or "",
+    options = imports.ImportOptions(
+        format, annotator, round_, add_classes, skip_bad, dry_run, unknown_images or "",
         parameters(option or [], "--option"),
-    )
+    )  # fmt: skip
     with screen.bars() as progress:
-        result = exchange.import_labels(open_project(project), file, options, progress)
+        result = imports.import_labels(open_project(project), file, options, progress)
     if json:
         screen.as_json(result)
-        return
-    show_imported(result, dry_run=dry_run)
+    else:
+        show_imported(result, dry_run=dry_run)
+        next_after_import(result, dry_run=dry_run)
 
 
-def show_imported(result: Any, *, dry_run: bool) -> None:
-    """Print what an import did, and how to take it back."""
-    from alctl.annotators.imports.problems import place_of
+def show_imported(result: "Imported", *, dry_run: bool, file: str = "") -> None:
+    """Print what an import did, what it refused, and how to take it back: for every command that imports labels.
+
+    ``file`` is what to call the file, if not by its path.
+    """
     from alctl.cli import screen
     from alctl.cli.status import show_kept
 
+    file = file or result.file
     if result.earlier is not None:
-        screen.say(f"{result.file} was imported already, as import {result.earlier}; nothing changed")
-        screen.next_step("alctl status")
+        screen.say(f"{file} was imported already, as import {result.earlier}; nothing changed")
         return
     if result.recognised:
-        screen.say(f"{result.file} is {result.recognised} ({result.format})")
+        screen.say(f"{file} is {result.recognised} ({result.format})")
     if result.options:
         screen.say("  " + ", ".join(f"{name}={value}" for name, value in result.options.items()))
     counts = f"{result.added:,} added, {result.changed:,} changed, {result.unchanged:,} unchanged"
     counts += f", {result.confirmed:,} given again" if result.confirmed else ""
-    screen.say(f"{'would import' if dry_run else 'imported'} {result.file}: {counts}")
-    show_left(result)
+    screen.say(f"{'would import' if dry_run else 'imported'} {file}: {counts}")
+    _show_left(result)
     show_kept(result.kept)
     if result.new_classes:
         screen.say(f"  new classes: {', '.join(result.new_classes)}")
-    if result.rejected:
-        where = f", written to {result.rejected_file}" if result.rejected_file else ""
-        screen.warn(f"{len(result.rejected):,} rows rejected{where}:")
-        screen.listed(
-            [{"place": place_of(row), "problem": row.problem} for row in result.rejected],
-            lambda row: f"{row['place']}: {row['problem']}",
-        )
-    after_import(result, dry_run=dry_run)
+    _show_rejected(result)
+    if result.batch is not None:
+        screen.say(f"  to take it back: alctl undo-import {result.batch}")
 
 
-def show_left(result: Any) -> None:
+def _show_left(result: "Imported") -> None:
     """Print what of a file is not in force, and what was done to the rest."""
     from alctl.cli import screen
 
@@ -125,26 +151,34 @@ def show_left(result: Any) -> None:
         )
     if result.unknown:
         screen.warn(f"{result.unknown:,} images are not in the pool; their labels were left:")
-        screen.listed([{"path": path} for path in result.unknown_paths], lambda row: str(row["path"]))
+        screen.listed(result.unknown_paths, str)
 
 
-def after_import(result: Any, *, dry_run: bool) -> None:
-    """Say how to take an import back, and what comes next."""
+def _show_rejected(result: "Imported") -> None:
+    """Print the rows that were refused, each with what is wrong with it."""
+    from alctl.annotators.imports.problems import place_of
     from alctl.cli import screen
 
-    if result.batch is not None:
-        screen.say(f"  to take it back: alctl undo-import {result.batch}")
-    if not (result.added or result.changed or result.unchanged or result.confirmed):
+    if result.rejected:
+        where = f", written to {result.rejected_file}" if result.rejected_file else ""
+        screen.warn(f"{len(result.rejected):,} rows rejected{where}:")
+        screen.listed(result.rejected, lambda row: f"{place_of(row)}: {row.problem}")
+
+
+def next_after_import(result: "Imported", *, dry_run: bool) -> None:
+    """Name the command that comes after `import-labels`."""
+    from alctl.cli import screen
+
+    if result.earlier is not None:
+        screen.next_step("alctl status")
+    elif not (result.added or result.changed or result.unchanged or result.confirmed):
         screen.warn("no row of it has an answer that could be taken")
         screen.next_step("alctl status")
     elif not dry_run:
-        screen.next_step(
-            *(
-                ("alctl train", "or `alctl status` to see what is still out")
-                if result.trainable
-                else ("alctl status",)
-            )
-        )
+        if result.trainable:
+            screen.next_step("alctl train", "or `alctl status` to see what is still out")
+        else:
+            screen.next_step("alctl status")
 
 
 @app.command("undo-import", rich_help_panel="Rounds")
@@ -175,19 +209,10 @@ def undo_import(
 def export_labels(
     file: Annotated[Path, typer.Argument(help="The file or folder to write; it must not exist yet.")],
     project: ProjectOption = None,
-    format: Annotated[  # noqa: A002 - the option's natural name
-        str, typer.Option(autocompletion=complete_formats, help="The format to write.")
-    ] = "csv",
-    split: Annotated[
-        Literal["all", "pool", "validation", "test"], typer.Option(help="Whose labels.")
-    ] = "all",
-    every_annotator: Annotated[
-        bool, typer.Option("--every-annotator", help="Each annotator's own label instead of what holds.")
-    ] = False,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", show_default=False, help="An option of the format."),
-    ] = None,
+    format: WrittenFormatOption = "csv",  # noqa: A002 - the option's natural name
+    split: SplitOption = "all",
+    every_annotator: EveryAnnotatorOption = False,
+    option: WrittenOptionsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write the project's labels in any format, for another trainer, an archive or the next tool.

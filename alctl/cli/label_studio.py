@@ -1,30 +1,45 @@
 """`push`, `pull`, `doctor`: rounds to and from a running annotators' tool."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption, complete_formats
+from alctl.cli.options import (
+    AddClassesOption,
+    DryRunOption,
+    JsonOption,
+    ProjectOption,
+    RoundArgument,
+    ServerNameOption,
+    SkipBadOption,
+    TokenOption,
+    complete_formats,
+)
 
-RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")]
-TokenOption = Annotated[
+if TYPE_CHECKING:
+    from alctl.annotators.label_studio import Pulled, Pushed
+    from alctl.annotators.label_studio.doctor import Check
+
+PushedToOption = Annotated[
     str,
     typer.Option(
-        "--token-env",
-        metavar="NAME",
-        show_default=False,
-        help="Environment variable with the access token (default: LABEL_STUDIO_API_KEY, else the system's keyring).",
+        "--to", metavar="URL", show_default=False, help="The server, where the round was pushed to several."
     ),
 ]
-NameOption = Annotated[
+AskedServerOption = Annotated[
     str,
     typer.Option(
-        "--name",
-        metavar="TITLE",
-        show_default=False,
-        help='The project on the server (default: the one pushed to before, or "alctl" and this project\'s name).',
+        "--to", metavar="URL", show_default=False, help="A running server to ask, instead of this machine."
     ),
+]
+UploadOption = Annotated[
+    bool,
+    typer.Option("--upload", help="Send the images themselves, to a server that cannot read them from disk."),
+]
+ToolOption = Annotated[
+    str, typer.Option("--format", autocompletion=complete_formats, help="The tool's format.")
 ]
 
 
@@ -33,14 +48,9 @@ def push(
     number: RoundArgument,
     to: Annotated[str, typer.Option("--to", metavar="URL", show_default=False, help="The server.")],
     project: ProjectOption = None,
-    name: NameOption = "",
+    name: ServerNameOption = "",
     token_env: TokenOption = "",
-    upload: Annotated[
-        bool,
-        typer.Option(
-            "--upload", help="Send the images themselves, to a server that cannot read them from disk."
-        ),
-    ] = False,
+    upload: UploadOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -67,7 +77,7 @@ def push(
     show_pushed(result, dry_run=dry_run)
 
 
-def show_pushed(result: Any, *, dry_run: bool) -> None:
+def show_pushed(result: "Pushed", *, dry_run: bool) -> None:
     """Print what a push did, or would do."""
     from alctl.cli import screen
 
@@ -88,22 +98,10 @@ def show_pushed(result: Any, *, dry_run: bool) -> None:
 def pull(
     number: RoundArgument,
     project: ProjectOption = None,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            metavar="URL",
-            show_default=False,
-            help="The server, where the round was pushed to several.",
-        ),
-    ] = "",
+    to: PushedToOption = "",
     token_env: TokenOption = "",
-    add_classes: Annotated[
-        bool, typer.Option("--add-classes", help="Make unknown classes new ones.")
-    ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Take the good answers, and list the others.")
-    ] = False,
+    add_classes: AddClassesOption = False,
+    skip_bad: SkipBadOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -129,24 +127,16 @@ def pull(
     show_pulled(result, dry_run=dry_run)
 
 
-def show_pulled(result: Any, *, dry_run: bool) -> None:
+def show_pulled(result: "Pulled", *, dry_run: bool) -> None:
     """Print what a pull did, and how much of the round is still out."""
     from alctl.cli import screen
-    from alctl.cli.imports import show_left
-    from alctl.cli.status import show_kept
+    from alctl.cli.imports import show_imported
 
     screen.say(
         f"round {result.round}: {result.tasks:,} tasks of {result.place} have new or changed annotations"
     )
-    if (imported := result.imported) is not None:
-        counts = f"{imported.added:,} added, {imported.changed:,} changed, {imported.unchanged:,} unchanged"
-        screen.say(f"{'would import' if dry_run else 'imported'} {result.file or 'them'}: {counts}")
-        show_left(imported)
-        show_kept(imported.kept)
-        if imported.new_classes:
-            screen.say(f"  new classes: {', '.join(imported.new_classes)}")
-        if imported.batch is not None:
-            screen.say(f"  to take it back: alctl undo-import {imported.batch}")
+    if result.imported is not None:
+        show_imported(result.imported, dry_run=dry_run, file=result.file or "what was pulled")
     if result.deleted:
         screen.warn(f"{result.deleted:,} annotations are gone from the server; their labels stay here")
     screen.say(f"  {result.out:,} of the round's {result.images:,} images are still out")
@@ -157,19 +147,9 @@ def show_pulled(result: Any, *, dry_run: bool) -> None:
 @app.command(rich_help_panel="Label Studio")
 def doctor(
     project: ProjectOption = None,
-    format: Annotated[  # noqa: A002 - the option's natural name
-        str, typer.Option(autocompletion=complete_formats, help="The tool's format.")
-    ] = "label-studio",
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            metavar="URL",
-            show_default=False,
-            help="A running server to ask, instead of this machine.",
-        ),
-    ] = "",
-    name: NameOption = "",
+    format: ToolOption = "label-studio",  # noqa: A002 - the option's natural name
+    to: AskedServerOption = "",
+    name: ServerNameOption = "",
     token_env: TokenOption = "",
     json: JsonOption = False,
 ) -> None:
@@ -192,7 +172,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def show_checks(kind: str, found: Any) -> None:
+def show_checks(kind: str, found: "Sequence[Check]") -> None:
     """Print a checklist, each thing that is missing with what to do."""
     from alctl.cli import screen
 

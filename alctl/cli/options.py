@@ -47,6 +47,29 @@ DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:1, mps, or auto: the best there is.")
 ]
 
+AddClassesOption = Annotated[bool, typer.Option("--add-classes", help="Make unknown classes new ones.")]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad", help="Take the good rows; list the others, and write them to FILE.rejected.csv."
+    ),
+]
+RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")]
+ServerNameOption = Annotated[
+    str,
+    typer.Option(
+        "--name", metavar="TITLE", show_default=False,
+        help='The project on the server (default: the one pushed to before, or "alctl" and this project\'s name).',
+    ),
+]  # fmt: skip
+TokenOption = Annotated[
+    str,
+    typer.Option(
+        "--token-env", metavar="NAME", show_default=False,
+        help="Environment variable with the access token (default: LABEL_STUDIO_API_KEY, else the system's keyring).",
+    ),
+]  # fmt: skip
+
 
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give ``command`` an option for every training setting; its ``settings`` gets the ones that were given."""

@@ -3,17 +3,19 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from alctl.progress import Progress
+
+Row = TypeVar("Row")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -74,9 +76,7 @@ def number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def listed(
-    rows: Sequence[Mapping[str, Any]], sentence: Callable[[Mapping[str, Any]], str], shown: int = 5
-) -> None:
+def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) -> None:
     """Print the first few of many, and how many more there are."""
     for row in rows[:shown]:
         say(f"  {sentence(row)}")

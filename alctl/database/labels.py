@@ -1,6 +1,7 @@
 """Labels: which are in force, what their consensus is, a dataset's own ones, and taking an import back."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, insert
@@ -8,6 +9,42 @@ from sqlalchemy import Connection, insert
 from alctl.database.bulk import mappings, run, scalar
 from alctl.database.in_force import CONSENSUS, IN_FORCE, membership
 from alctl.database.tables import import_batch
+
+
+@dataclass(frozen=True)
+class ImportCounts:
+    """What became of the answers of an import; the first six are fates (`alctl.database.fates`)."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    outside: int = 0
+    outdated: int = 0
+    confirmed: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    """Images that are not in the pool and were left."""
+
+
+@dataclass(frozen=True)
+class ImportBatch:
+    """One import of labels."""
+
+    id: int
+    file: str
+    digest: str
+    """SHA-256 of the file and of how it was read, hexadecimal; empty for the labels of a dataset."""
+    format: str
+    counts: Mapping[str, int]
+    """As they were recorded; `counted` gives them their names."""
+    created_at: str
+    undone_at: str | None
+    """An undone import keeps its labels, but they are no longer in force."""
+
+    @property
+    def counted(self) -> ImportCounts:
+        """What became of its answers; an import of an earlier version may have counted less."""
+        return ImportCounts(**{known.name: self.counts.get(known.name, 0) for known in fields(ImportCounts)})
 
 
 def write_initial(connection: Connection, *, source: str, now: str) -> int:
@@ -43,16 +80,16 @@ def write_batch_row(connection: Connection, *, source: str, now: str, count: int
     return batch
 
 
-def earlier_import(connection: Connection, digest: str) -> Mapping[str, Any] | None:
+def earlier_import(connection: Connection, digest: str) -> ImportBatch | None:
     """Return the newest import in force of a file with these bytes."""
-    found = [row for row in imports(connection) if row["digest"] == digest and not row["undone_at"]]
+    found = [batch for batch in imports(connection) if batch.digest == digest and not batch.undone_at]
     return found[-1] if found else None
 
 
-def imports(connection: Connection) -> list[Mapping[str, Any]]:
+def imports(connection: Connection) -> list[ImportBatch]:
     """Return every import, oldest first."""
     rows = connection.execute(import_batch.select().order_by(import_batch.c.id)).mappings()
-    return [dict(row) for row in rows]
+    return [ImportBatch(**row) for row in rows]
 
 
 def undo(connection: Connection, batch: int, now: str) -> int:

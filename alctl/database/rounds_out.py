@@ -176,26 +176,3 @@ def asked_since(connection: Connection, batch: int) -> bool:
     """Tell whether a round after this import asks for answers again."""
     last = scalar(connection, "SELECT coalesce(max(id), 0) FROM label WHERE import_id <= :batch", batch=batch)
     return any(int(found.get(AFTER) or 0) >= int(last) > 0 for found in params(connection).values())
-
-
-def confirm(connection: Connection) -> None:
-    """Mark the unchanged ones of the staged answers that were asked for again: "confirmed", to be recorded once more.
-
-    Given after the round that asks again was made; where the file tells no times, by a file about that round alone.
-    """
-    of_round = {number: found for number, found in params(connection).items() if found.get(AFTER)}
-    for number in of_round:
-        run(
-            connection,
-            f"""UPDATE staged_label SET fate = 'confirmed' FROM {IN_FORCE} AS f
-                WHERE staged_label.fate = 'unchanged' AND f.item_id = staged_label.item_id
-                  AND f.annotator = staged_label.annotator AND f.id <= {int(of_round[number][AFTER])}
-                  AND staged_label.item_id IN
-                    (SELECT item_id FROM selection WHERE round_id = :number AND recalled_at IS NULL)
-                  AND CASE WHEN staged_label.made_at IS NOT NULL
-                    THEN staged_label.made_at > (SELECT created_at FROM round WHERE id = :number)
-                    ELSE NOT EXISTS (SELECT 1 FROM staged_label AS o WHERE o.item_id IS NOT NULL
-                      AND o.fate <> 'outside'
-                      AND o.item_id NOT IN (SELECT item_id FROM selection WHERE round_id = :number)) END""",
-            number=number,
-        )

@@ -1,14 +1,16 @@
 """The classes of a staged file: which of them answers that are taken have, and other numbers for those."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from sqlalchemy import Connection
 
 from alctl.database.bulk import run, scalar
 from alctl.database.categories import entries_of
+from alctl.database.fates import in_sql
+from alctl.database.staged_labels import Objects
+from alctl.labels import canonical_json
 
-_TAKEN = "(fate IS NULL OR fate = 'older')"
+_TAKEN = f"(fate IS NULL OR fate = {in_sql('older')})"
 
 
 def any_left(connection: Connection) -> bool:
@@ -38,9 +40,11 @@ def renumber(connection: Connection, ids: Mapping[int, int]) -> None:
         )
 
 
-def with_objects(connection: Connection) -> Iterator[Any]:
+def objects(connection: Connection) -> Iterator[tuple[int, Objects]]:
     """Yield position and objects of the staged answers that are taken and have any."""
-    yield from run(
+    rows = run(
         connection,
         f"SELECT position, annotations FROM staged_label WHERE {_TAKEN} AND annotations IS NOT NULL",
     )
+    for position, text in rows:
+        yield position, canonical_json.loads(text)

@@ -122,7 +122,7 @@ def _recorded(connection: Connection, project: Project) -> dict[str, Any]:
         "states": counted.states,
         "per_class": counted.classes,
         "runs": every,
-        "imports": len([row for row in labels.imports(connection) if not row["undone_at"]]),
+        "imports": len([batch for batch in labels.imports(connection) if not batch.undone_at]),
     }
 
 

@@ -18,6 +18,7 @@ from alctl.database import (
     rounds,
     rounds_out,
     staged_labels,
+    staged_matches,
     staged_problems,
     training_runs,
 )
@@ -355,13 +356,13 @@ def test_items_are_fetched_in_the_order_of_the_ids(connection):
 def test_other_statements_go_on_while_and_after_paths_are_streamed(connection):
     seen = [(id_, items.size(connection)) for id_, _ in items.paths(connection)]
     assert sorted(seen) == [(i, 100) for i in range(1, 101)]
-    assert staged_labels.ids_of_paths(connection, ["5.jpg", "nothing.jpg"]) == {"5.jpg": 5}
+    assert staged_matches.ids_of_paths(connection, ["5.jpg", "nothing.jpg"]) == {"5.jpg": 5}
 
 
 def test_paths_are_matched_to_items_and_to_duplicates_of_items(connection):
     run(connection, "INSERT INTO duplicate VALUES ('copy of 5.jpg', 5)")
     names = ["5.jpg", "copy of 5.jpg", "5.JPG", "", "100.jpg", "100.jpg"]
-    assert staged_labels.ids_of_paths(connection, names) == {"5.jpg": 5, "copy of 5.jpg": 5, "100.jpg": 100}
+    assert staged_matches.ids_of_paths(connection, names) == {"5.jpg": 5, "copy of 5.jpg": 5, "100.jpg": 100}
 
 
 def test_problems_name_the_other_line_even_when_every_row_has_one(connection):
@@ -371,13 +372,14 @@ def test_problems_name_the_other_line_even_when_every_row_has_one(connection):
         for k in range(n)
     ]  # fmt: skip
     staged_labels.stage(connection, rows)
-    staged_labels.match_exactly(connection)
-    staged_problems.find_problems(connection)
-    staged_problems.find_repeats(connection)
+    staged_matches.match_exactly(connection)
+    staged_matches.mark_unknown(connection)
+    staged_problems.mark_misfits(connection)
+    staged_problems.mark_repeats(connection)
     found = staged_problems.problems(connection)
     assert len(found) == n
-    assert {row["fate"] for row in found} == {"contradiction"}
-    assert all(abs(row["other_line"] - row["line"]) == 100 for row in found)
+    assert {row.fate for row in found} == {"contradiction"}
+    assert all(abs((row.other_line or 0) - row.line) == 100 for row in found)
 
 
 def test_unsent_reserved_items_are_those_nobody_has_seen(connection):

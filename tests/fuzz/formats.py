@@ -16,7 +16,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["alctl"]):
-    from alctl.annotators.imports.check import Intake
+    from alctl.annotators.imports.check import CheckedAnswers
     from alctl.annotators.imports.class_list import ClassList
     from alctl.errors import AlctlError
     from alctl.labels.annotation import LabeledImage
@@ -80,9 +80,9 @@ def one_input(name: str, data: bytes) -> None:
         reader = FORMATS.load(name)(**OPTIONS.get(name, {}))
         reader.recognise(path)
         for task in ("classification", "detection", "pose", "segmentation"):
-            intake = Intake(task, ClassList({"cat": 1}, {}, 1, add=True), "")
+            checked = CheckedAnswers(task, ClassList({"cat": 1}, {}, 1, add=True), "")
             try:
-                for row in intake.rows(record for record in reader.read(path) if known(record)):
+                for row in checked.rows(record for record in reader.read(path) if known(record)):
                     assert isinstance(row, tuple)
             except AlctlError:
                 return

@@ -11,7 +11,7 @@ import pytest
 
 from alctl.annotators import classes, handout
 from alctl.annotators.imports import undo
-from alctl.annotators.imports.import_labels import UNTOUCHED
+from alctl.annotators.imports.recognise import UNTOUCHED
 from alctl.annotators.ledger import overview
 from alctl.database import categories, pre_annotations, rounds, training_runs
 from alctl.errors import AlctlError

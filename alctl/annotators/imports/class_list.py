@@ -1,8 +1,13 @@
-"""The class list while a file is read: known names, former names, and new ones."""
+"""The classes of the project and of a file that is imported: known names, former names, and new ones."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from sqlalchemy import Connection
+
+from alctl.database import categories, staged_classes, staged_labels
+from alctl.database.staged_labels import Objects
 from alctl.labels.annotation import Annotation, Category
 from alctl.labels.text import as_text, is_text
 
@@ -75,3 +80,41 @@ class ClassList:
         hint = next((c for c in self.ids if near and c.lower() == near[0]), None)
         meant = f"did you mean {hint!r}? " if hint else ""
         return f"class {name!r} is not in the class list; {meant}(--add-classes makes it one)"
+
+
+def class_list(connection: Connection, *, add: bool) -> ClassList:
+    """Return the project's classes as a file's names are compared with them; ``add``: unknown names become classes."""
+    ids, keypoints = categories.resolver(connection), categories.keypoints_of_classes(connection)
+    return ClassList(ids, keypoints, len(categories.categories(connection)), add)
+
+
+def settle(connection: Connection, classes: ClassList, *, ordered: bool) -> list[str]:
+    """Add the new classes to the project; return their names.
+
+    Classes and keypoints that only refused answers have are forgotten: a typo is no class. ``ordered``: the order of
+    an image's objects says something.
+    """
+    if classes.add and staged_classes.any_left(connection):
+        _forget_unused(connection, classes, ordered=ordered)
+    new = categories.add_classes(connection, classes.new)
+    categories.learn_keypoints(connection, classes.keypoints)
+    return new
+
+
+def _forget_unused(connection: Connection, classes: ClassList, *, ordered: bool) -> None:
+    """Leave out the new classes that no answer without a problem has; the others move up to their ids."""
+    used = staged_classes.used(connection)
+    first = classes.size + 1
+    kept = [id_ for id_ in range(first, first + len(classes.new)) if id_ in used]
+    ids = {before: after for after, before in enumerate(kept, first) if before != after}
+    classes.keypoints = {ids.get(id_, id_): names for id_, names in classes.keypoints.items() if id_ in used}
+    classes.new = [classes.new[id_ - first] for id_ in kept]
+    if ids:
+        staged_classes.renumber(connection, ids)
+        renumbered = _renumbered(staged_classes.objects(connection), ids)
+        staged_labels.replace_objects(connection, renumbered, ordered=ordered)
+
+
+def _renumbered(rows: Iterable[tuple[int, Objects]], ids: Mapping[int, int]) -> Iterator[tuple[int, Objects]]:
+    for position, objects in rows:
+        yield position, [(annotation, ids.get(id_, id_)) for annotation, id_ in objects]

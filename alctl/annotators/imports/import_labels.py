@@ -1,38 +1,20 @@
-"""Label files in: every problem of the whole file is found first; then it is taken whole, or not at all."""
+"""An import of labels from its first step to its last: a file is taken whole, or not at all."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal
 
-from sqlalchemy import Connection
-
-from alctl.annotators.imports import fit_shapes, match_items
-from alctl.annotators.imports.check import Intake
-from alctl.annotators.imports.class_list import ClassList
-from alctl.annotators.imports.problems import BadRowsError, Problem, explain, write_rejected
-from alctl.annotators.imports.recognise import digest_of, reader_for, recognised, stamp_of, unchanged
-from alctl.annotators.untouched_files import untouched
-from alctl.database import (
-    categories,
-    labels,
-    pre_annotations,
-    rounds,
-    rounds_out,
-    staged_labels,
-    staged_problems,
-)
+from alctl.annotators.imports import check, class_list, fit_shapes, match_items, problems, recognise, store
+from alctl.annotators.imports.check import CheckedAnswers
+from alctl.annotators.imports.problems import LeftOut, Problem
+from alctl.annotators.imports.recognise import AUTO, LabelFile
+from alctl.annotators.imports.store import Stored
 from alctl.database.bulk import discard
-from alctl.errors import AlctlError
-from alctl.labels.annotation import LabeledImage, Note, Record
-from alctl.labels.text import as_text
+from alctl.database.labels import ImportBatch
 from alctl.plugins import Plugins
 from alctl.progress import Progress, silent
-from alctl.project import Project, now, required_state
-
-T = TypeVar("T")
-AUTO = "auto"
-UNTOUCHED = "files are as they were handed out and were left: nobody has worked in them yet"
+from alctl.project import Project, required_state
 
 
 @dataclass(frozen=True)
@@ -47,13 +29,13 @@ class ImportOptions:
     add_classes: bool = False
     skip_bad: bool = False
     dry_run: bool = False
-    unknown_images: str = ""
-    """"refuse" or "leave" answers about images that are not in the pool; empty: refuse for a CSV, else leave."""
+    unknown_images: Literal["", "refuse", "leave"] = ""
+    """What to do with answers about images that are not in the pool; empty: refuse those of a CSV, leave others."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What the format cannot know; remembered by the project."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Imported:
     """What an import did."""
 
@@ -61,7 +43,7 @@ class Imported:
     format: str = ""
     recognised: str = ""
     """What the file was taken for; empty if its format was given."""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
     """The format's options, given now or remembered."""
     batch: int | None = None
     """The number that `undo-import` takes; None if nothing changed."""
@@ -95,136 +77,64 @@ class Imported:
 def import_labels(
     project: Project, file: Path, options: ImportOptions, progress: Progress = silent
 ) -> Imported:
-    """Take the labels of a file, all or nothing; BadRowsError lists every problem unless ``skip_bad``."""
-    result = Imported(as_text(str(file)), options.format)
-    if file.exists() and not (file.is_file() or file.is_dir()):
-        raise AlctlError(f"{file} is neither a file nor a folder; save what it gives to a file first")
-    with project.reading() as connection:
-        left = untouched(connection, file)
-    if options.format == AUTO:
-        result.format, result.recognised = recognised(file, options.options)
+    """Take the labels of a file in one transaction; BadRowsError lists every problem unless ``skip_bad``."""
+    source = recognise.label_file(project, file, options.format, options.options, options.annotator)
     with project.writing("import-labels") as connection:
-        reader, result.options = reader_for(connection, result.format, options.options)
-        stamp = stamp_of(file)
-        digest = digest_of(file, {"annotator": options.annotator, "format": result.format, **result.options})
-        if (earlier := labels.earlier_import(connection, digest)) and _holds(connection, earlier):
-            result.earlier = earlier["id"]
-            result.unchanged = sum(earlier["counts"].values())
-            return result
-        records = unchanged(_worked_on(reader.read(file), left), file, stamp)
-        problems = _take(connection, project, file, records, options, result, progress)
-        counts = staged_labels.decide_fates(connection)
-        taken = {
-            fate: counts.get(fate, 0) for fate in ("added", "changed", "unchanged", "outside", "outdated")
-        }
-        result.added, result.changed, result.unchanged, result.outside, result.outdated = taken.values()
-        result.confirmed = counts.get("confirmed", 0)
-        result.unusable = staged_labels.of_unusable(connection)
-        if result.added or result.changed or result.confirmed:
-            recorded = {
-                **taken,
-                "confirmed": result.confirmed,
-                "rejected": len(problems),
-                "unknown": result.unknown,
-            }
-            before = pre_annotations.kept(connection)
-            result.batch = staged_labels.write_batch(
-                connection, file=result.file, digest=digest, kind=result.format, counts=recorded, now=now()
-            )
-            result.kept = [row for row in pre_annotations.kept(connection) if row not in before]
+        if not options.dry_run:
+            recognise.remember_options(connection, source)
+        if (earlier := recognise.imported_before(connection, source)) is not None:
+            return _nothing_new(source, earlier)
+        task = required_state(connection, project.folder)["task"]
+        checked = check.check(
+            connection, source, task, options.annotator, progress, add_classes=options.add_classes
+        )
+        leave = (options.unknown_images or ("refuse" if source.format == "csv" else "leave")) == "leave"
+        ambiguous = match_items.match(connection, options.round, leave_unknown=leave)
+        fit_shapes.fit(connection, checked)
+        left_out = problems.left_out(connection, file, checked.refused, ambiguous, skip_bad=options.skip_bad)
+        new_classes = class_list.settle(connection, checked.classes, ordered=checked.ordered)
+        stored = store.store(connection, source, left_out, dry_run=options.dry_run)
         if options.dry_run:
             discard(connection)
-            result.batch = None
-        elif problems:
-            result.rejected_file = as_text(str(write_rejected(file, result.format, problems)))
-    return result
+    return _imported(source, checked, left_out, new_classes, stored)
 
 
-def _take(
-    connection: Connection,
-    project: Project,
-    file: Path,
-    records: Iterable[Record],
-    options: ImportOptions,
-    result: Imported,
-    progress: Progress,
-) -> list[Problem]:
-    """Stage the file, match it, find its problems, fit its shapes; return the problems if they are to be skipped."""
-    classes = class_list(connection, add=options.add_classes)
-    task = required_state(connection, project.folder)["task"]
-    result.trainable = task in Plugins("alctl.model.tasks", object).names()
-    intake = Intake(task, classes, options.annotator)
-    staged_labels.stage(connection, _counted(intake.rows(records), progress))
-    if not intake.answers and not intake.refused:
-        held = intake.nothing()
-        raise AlctlError(f"{file} holds no label that could be imported{f' ({held})' if held else ''}")
-    ambiguous = match_items.match(connection)
-    if options.round is not None:
-        _keep_to_round(connection, options.round)
-    leave = (options.unknown_images or ("refuse" if result.format == "csv" else "leave")) == "leave"
-    staged_problems.find_problems(connection, ambiguous, leave_unknown=leave)
-    fit_shapes.fit(connection, intake)
-    staged_problems.find_repeats(connection)
-    problems = [*intake.refused, *explain(connection, ambiguous)]
-    problems.sort(key=lambda problem: (problem.where, problem.line))
-    if problems and not options.skip_bad:
-        raise BadRowsError(file, problems)
-    result.unknown_paths = staged_problems.left_paths(connection)
-    result.unknown = len(result.unknown_paths)
-    if result.unknown and not staged_problems.matched(connection):
-        raise AlctlError(_all_unknown(file, result.unknown_paths))
-    fit_shapes.settle_classes(connection, intake)
-    result.new_classes = categories.add_classes(connection, classes.new)
-    categories.learn_keypoints(connection, classes.keypoints)
-    result.rejected, result.notes = problems, dict(intake.notes)
-    return problems
-
-
-def _worked_on(records: Iterable[Record], alone: Collection[str]) -> Iterator[Record]:
-    """Leave out the answers in files that are still as annotators got them: what the model said is no answer."""
-    left = 0
-    for record in records:
-        if isinstance(record, LabeledImage) and record.where in alone:
-            left += 1
-        else:
-            yield record
-    if left:
-        yield Note(UNTOUCHED, left)
-
-
-def _counted(rows: Iterable[T], progress: Progress) -> Iterator[T]:
-    for n, row in enumerate(rows, start=1):
-        if n % 1_000 == 0:
-            progress("reading labels", n, 0)
-        yield row
-
-
-def class_list(connection: Connection, *, add: bool) -> ClassList:
-    """Return the project's classes as a file's names are compared with them."""
-    ids, keypoints = categories.resolver(connection), categories.keypoints_of_classes(connection)
-    return ClassList(ids, keypoints, len(categories.categories(connection)), add)
-
-
-def _all_unknown(file: Path, paths: Sequence[str]) -> str:
-    first = ", ".join(map(repr, paths[:3]))
-    return (
-        f"none of the {len(paths):,} images of {file} is in the pool (the first are {first}): "
-        "is it the file of another project, or does `alctl add` have to come first?"
+def _nothing_new(source: LabelFile, earlier: ImportBatch) -> Imported:
+    """Return the result for a file of which an earlier import took everything."""
+    return Imported(
+        source.name,
+        source.format,
+        source.recognised,
+        source.options,
+        unchanged=sum(earlier.counts.values()),
+        earlier=earlier.id,
     )
 
 
-def _holds(connection: Connection, earlier: Mapping[str, Any]) -> bool:
-    """Tell whether an earlier import of the same bytes left nothing over, and leaned on no import that was undone."""
-    counts = earlier["counts"]
-    if any(counts.get(left) for left in ("rejected", "outside", "unknown")):
-        return False
-    if rounds_out.asked_since(connection, earlier["id"]):
-        return False  # the same answers may be the answers to a later round
-    leans = counts.get("unchanged") or counts.get("outdated")
-    return not (leans and any(row["undone_at"] for row in labels.imports(connection)))
-
-
-def _keep_to_round(connection: Connection, number: int) -> None:
-    if rounds.round_row(connection, number) is None:
-        raise AlctlError(f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}")
-    staged_labels.keep_to_round(connection, number)
+def _imported(
+    source: LabelFile, checked: CheckedAnswers, left_out: LeftOut, new_classes: list[str], stored: Stored
+) -> Imported:
+    """Put together what the steps found and did."""
+    counts = stored.counts
+    return Imported(
+        source.name,
+        source.format,
+        source.recognised,
+        source.options,
+        stored.batch,
+        counts.added,
+        counts.changed,
+        counts.unchanged,
+        counts.confirmed,
+        counts.outdated,
+        stored.unusable,
+        counts.outside,
+        counts.unknown,
+        left_out.unknown_paths,
+        dict(checked.notes),
+        new_classes,
+        left_out.refused,
+        stored.rejected_file,
+        stored.kept,
+        trainable=checked.task in Plugins("alctl.model.tasks", object).names(),
+    )

@@ -1,4 +1,6 @@
-"""Which item a file means: by id, digest, exact path, end of the path, exported name, and last a unique name.
+"""The third step of an import: which item each answer is about.
+
+By id, digest, exact path, end of the path, exported name, and last a unique name.
 
 A name that several items have is never resolved by a guess; the caller gets all of them.
 """
@@ -10,7 +12,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from sqlalchemy import Connection
 
-from alctl.database import items, staged_labels
+from alctl.database import items, rounds, staged_matches
+from alctl.errors import AlctlError
 from alctl.labels.annotation import IMAGE_SUFFIXES
 
 _EXPORTED = re.compile(r"(\d{7,9})_(.+)")
@@ -19,21 +22,37 @@ Hit = tuple[int, str]
 """An item and its path."""
 
 
-def match(connection: Connection) -> dict[str, list[str]]:
+def match(connection: Connection, round_: int | None = None, *, leave_unknown: bool) -> dict[str, list[str]]:
+    """Find the item of every staged answer; return the paths that may be several items, with those items' paths.
+
+    Answers about items that did not go out with ``round_`` are set aside, and so are, with ``leave_unknown``, those
+    about images that are not in the pool; AlctlError if there is no such round.
+    """
+    ambiguous = _match(connection)
+    if round_ is not None:
+        if rounds.round_row(connection, round_) is None:
+            last = rounds.next_round(connection) - 1
+            raise AlctlError(f"there is no round {round_}; the last one is {last}")
+        staged_matches.keep_to_round(connection, round_)
+    staged_matches.mark_unknown(connection, ambiguous, leave_unknown=leave_unknown)
+    return ambiguous
+
+
+def _match(connection: Connection) -> dict[str, list[str]]:
     """Find the item of every staged answer; return the paths that may be several items, with those items' paths."""
-    staged_labels.match_exactly(connection)
-    unmatched = staged_labels.unmatched_paths(connection)
+    staged_matches.match_exactly(connection)
+    unmatched = staged_matches.unmatched_paths(connection)
     if not unmatched:
         return {}
     ends = {path: list(_ends(path)) for path in unmatched}
-    known = staged_labels.ids_of_paths(connection, {end for some in ends.values() for end in some})
+    known = staged_matches.ids_of_paths(connection, {end for some in ends.values() for end in some})
     found = {path: next((known[end] for end in some if end in known), None) for path, some in ends.items()}
-    staged_labels.match_paths(connection, {path: id_ for path, id_ in found.items() if id_ is not None})
+    staged_matches.match_paths(connection, {path: id_ for path, id_ in found.items() if id_ is not None})
     rest = [path for path, id_ in found.items() if id_ is None]
     exported = _by_exported_name(connection, rest)
-    staged_labels.match_paths(connection, exported)
+    staged_matches.match_paths(connection, exported)
     named = _by_name(connection, [path for path in rest if path not in exported])
-    staged_labels.match_paths(
+    staged_matches.match_paths(
         connection, {path: hits[0][0] for path, hits in named.items() if len(hits) == 1}
     )
     return {path: [hit for _, hit in hits] for path, hits in named.items() if len(hits) > 1}

@@ -1,19 +1,28 @@
-"""What is wrong with a file of labels, as sentences and as a table of the refused rows."""
+"""What is wrong with a file of labels, as a sentence for each answer that is refused."""
 
-import csv
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from alctl.database import (
-    staged_problems,
-)
+from alctl.database import staged_matches, staged_problems
+from alctl.database.fates import ProblemFate
+from alctl.database.staged_problems import StagedProblem
 from alctl.errors import AlctlError
-from alctl.labels.spreadsheet_cells import safe_cell
 
+SENTENCES: Final[dict[ProblemFate, str]] = {
+    "unknown item": "{which} is not in the pool",
+    "other path": "item {item} is {item_path!r}, not {path!r}: is the file of another project?",
+    "other image": "item {item}, {item_path!r}, has other bytes than the file says: another project?",
+    "trouble": "{trouble}",
+    "other size": "{name!r} is {size} pixels, and its labels are for {declared}{why}",
+    "no size": "{name!r} cannot be read, so its labels, which are fractions of its size, mean nothing",
+    "over the edge": "an object of {name!r} reaches over its edge: {reach} in {size} pixels (left, top, right, bottom)",
+    "contradiction": "{name!r} by {annotator} has another label in {other}",
+    "repeated": "{name!r} by {annotator} stands in {other} already",
+}
+"""Why an answer is refused; `_sentence` fills in the names."""
 SHOWN = 20
 """Problems in an error message; --json and the rejected file hold all of them."""
 
@@ -24,6 +33,14 @@ class Problem(NamedTuple):
     line: int
     problem: str
     where: str = ""
+
+
+class LeftOut(NamedTuple):
+    """What of a file is not taken, though it is about this project."""
+
+    refused: list[Problem]
+    unknown_paths: list[str]
+    """Images that are not in the pool and were left."""
 
 
 class BadRowsError(AlctlError):
@@ -58,79 +75,59 @@ def _places(problems: Sequence[Problem]) -> str:
     return f"lines {', '.join(str(problem.line) for problem in problems[:3])}{rest}"
 
 
-def explain(connection: Connection, ambiguous: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
-    """Turn each staged problem into a sentence."""
-    for row in staged_problems.problems(connection):
-        if row["fate"] == "unknown item" and row["item"] is None and row["path"] in ambiguous:
-            first, second, *_ = ambiguous[row["path"]]
-            several = f"{row['path']!r} may be {first!r} or {second!r}; give the folder too, or the item id"
-            yield Problem(row["line"], several, row["place"])
-        else:
-            yield Problem(row["line"], _sentence(row), row["place"])
+def left_out(
+    connection: Connection,
+    file: Path,
+    unreadable: Sequence[Problem],
+    ambiguous: Mapping[str, Sequence[str]],
+    *,
+    skip_bad: bool,
+) -> LeftOut:
+    """Return what is not taken; BadRowsError if something is refused, unless ``skip_bad``.
 
-
-def _sentence(row: Mapping[str, Any]) -> str:
-    name = row["path"] or row["item_path"]
-    other = place_of(Problem(row["other_line"] or 0, "", row["other_place"] or ""))
-    size, declared = f"{row['item_width']} × {row['item_height']}", f"{row['width']} × {row['height']}"
-    turned = (row["width"], row["height"]) == (row["item_height"], row["item_width"])
-    why = "; the tool did not turn it as its EXIF data say" if turned else ""
-    reach = ", ".join(f"{row[f'reach_{side}'] or 0:.6g}" for side in ("left", "top", "right", "bottom"))
-    return {
-        "unknown item": f"item {row['item']} is not in the pool"
-        if row["item"]
-        else f"{name!r} is not in the pool",
-        "other path": f"item {row['item']} is {row['item_path']!r}, not {row['path']!r}: is the file of another project?",
-        "other image": f"item {row['item']}, {row['item_path']!r}, has other bytes than the file says: another project?",
-        "trouble": row["trouble"] or "",
-        "other size": f"{name!r} is {size} pixels, and its labels are for {declared}{why}",
-        "no size": f"{name!r} cannot be read, so its labels, which are fractions of its size, mean nothing",
-        "over the edge": f"an object of {name!r} reaches over its edge: {reach} in {size} pixels (left, top, right, bottom)",
-        "contradiction": f"{name!r} by {row['annotator']} has another label in {other}",
-        "repeated": f"{name!r} by {row['annotator']} stands in {other} already",
-    }[row["fate"]]
-
-
-def write_rejected(file: Path, kind: str, problems: Sequence[Problem]) -> Path:
-    """Write the rejected rows of a CSV, each with its problem, ready to be mended and imported; else a list of them.
-
-    An import whose rejected rows nobody could find again does not happen.
+    ``unreadable`` are the problems of what never became an answer; ``ambiguous`` holds for each path that may be
+    several images the paths of those. AlctlError if no answer is about an image of the pool.
     """
-    target = _free_name(file.resolve() if file.name in ("", "..") else file)
-    try:
-        _write_rows(file, target, kind, problems)
-    except OSError as error:
+    refused = [*unreadable, *_explained(connection, ambiguous)]
+    refused.sort(key=lambda problem: (problem.where, problem.line))
+    if refused and not skip_bad:
+        raise BadRowsError(file, refused)
+    unknown = staged_problems.left_paths(connection)
+    if unknown and not staged_matches.matched(connection):
+        first = ", ".join(map(repr, unknown[:3]))
         raise AlctlError(
-            f"cannot write the rejected rows to {target}: {error.strerror}; nothing was imported: move {file} to a "
-            "folder where you may write, and give it a shorter name if that is what it takes"
-        ) from error
-    return target
+            f"none of the {len(unknown):,} images of {file} is in the pool (the first are {first}): "
+            "is it the file of another project, or does `alctl add` have to come first?"
+        )
+    return LeftOut(refused, unknown)
 
 
-def _write_rows(file: Path, target: Path, kind: str, problems: Sequence[Problem]) -> None:
-    if kind != "csv":
-        with target.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(("where", "problem"))
-            writer.writerows((safe_cell(place_of(p)), safe_cell(p.problem)) for p in problems)
-        return
-    wanted = {problem.line for problem in problems}
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        first = stream.readline()
-        stream.seek(0)
-        reader = csv.reader(stream, delimiter=max(",;\t", key=first.count))
-        header = next(reader, [])
-        numbered = ((reader.line_num, cells) for cells in reader)
-        rows = {line: cells for line, cells in numbered if line in wanted}
-    with target.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([*header, "line", "problem"])
-        for line, problem, _ in problems:
-            cells = rows.get(line, [])
-            writer.writerow([*cells, *[""] * (len(header) - len(cells)), line, safe_cell(problem)])
+def _explained(connection: Connection, ambiguous: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """Yield a sentence for each staged answer that is refused."""
+    for row in staged_problems.problems(connection):
+        if row.fate == "unknown item" and row.item is None and row.path in ambiguous:
+            first, second, *_ = ambiguous[row.path]
+            several = f"{row.path!r} may be {first!r} or {second!r}; give the folder too, or the item id"
+            yield Problem(row.line, several, row.place)
+        else:
+            yield Problem(row.line, _sentence(row), row.place)
 
 
-def _free_name(file: Path) -> Path:
-    """Return where the rejected rows go: never over a file that somebody may be mending."""
-    names = [f"{file.name}.rejected.csv", *(f"{file.name}.rejected.{n}.csv" for n in range(2, 1_000))]
-    return next(path for path in map(file.with_name, names) if not os.path.lexists(path))
+def _sentence(row: StagedProblem) -> str:
+    name = row.path or row.item_path
+    turned = (row.width, row.height) == (row.item_height, row.item_width)
+    reach = (row.reach_left, row.reach_top, row.reach_right, row.reach_bottom)
+    return SENTENCES[row.fate].format(
+        which=f"item {row.item}" if row.item else repr(name),
+        item=row.item,
+        item_path=row.item_path,
+        path=row.path,
+        name=name,
+        trouble=row.trouble or "",
+        size=f"{row.item_width} × {row.item_height}",
+        declared=f"{row.width} × {row.height}",
+        why="; the tool did not turn it as its EXIF data say" if turned else "",
+        reach=", ".join(f"{side or 0:.6g}" for side in reach),
+        annotator=row.annotator,
+        other=place_of(Problem(row.other_line or 0, "", row.other_place or "")),
+    )

@@ -1,21 +1,120 @@
-"""What a file of labels is: its format, the options it is read with, and the digest that tells it from others."""
+"""The first step of an import: which format a file has, how it is read, and whether it was imported before."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
-from alctl.annotators.untouched_files import PHOTOGRAPHS
-from alctl.database import settings
+from alctl.annotators.untouched_files import PHOTOGRAPHS, untouched
+from alctl.database import labels, rounds_out, settings
+from alctl.database.labels import ImportBatch
 from alctl.errors import AlctlError
 from alctl.files import readable, sha256_of
-from alctl.labels.annotation import Record
+from alctl.labels.annotation import LabeledImage, Note, Record
 from alctl.labels.format import FORMATS, LabelFormat
+from alctl.labels.text import as_text
 from alctl.plugins import configured
+from alctl.project import Project
+
+AUTO = "auto"
+"""The format of a file whose format is to be recognised."""
+UNTOUCHED = "files are as they were handed out and were left: nobody has worked in them yet"
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A file or folder of labels, and how it is read."""
+
+    path: Path
+    format: str
+    recognised: str
+    """What the format says that the file is; empty if the format was given."""
+    reader: LabelFormat
+    options: Mapping[str, str]
+    """Those of the format: given now, or remembered by the project."""
+    given: bool
+    """Whether options were given now."""
+    digest: str
+    """SHA-256 of the file and of how it is read, hexadecimal: the same answers of two people are two imports."""
+    stamp: tuple[int, int]
+    """Size and time of the last change, when the digest was made."""
+    untouched: frozenset[str]
+    """Files of a folder or zip that are as annotators got them: what a model said in them is no answer."""
+
+    @property
+    def name(self) -> str:
+        """The path as it may be written down: a file's name may hold bytes that are no text."""
+        return as_text(str(self.path))
+
+    def records(self) -> Iterator[Record]:
+        """Yield what the file says; AlctlError at the end if it was written to meanwhile."""
+        left = 0
+        for record in self.reader.read(self.path):
+            if isinstance(record, LabeledImage) and record.where in self.untouched:
+                left += 1
+            else:
+                yield record
+        if stamp_of(self.path) != self.stamp:
+            raise AlctlError(f"{self.path} changed while it was read; nothing was imported, import it again")
+        if left:
+            yield Note(UNTOUCHED, left)
+
+
+def label_file(
+    project: Project, file: Path, kind: str, given: Mapping[str, str], annotator: str
+) -> LabelFile:
+    """Find out what a file is; ``kind`` is its format or AUTO, ``given`` are options of the format.
+
+    AlctlError if it is no file or folder, if nobody has worked in it, or if none or several formats take it for
+    theirs.
+    """
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise AlctlError(f"{file} is neither a file nor a folder; save what it gives to a file first")
+    with project.reading() as connection:
+        left = untouched(connection, file)
+    said = ""
+    if kind == AUTO:
+        kind, said = recognised(file, given)
+    with project.reading() as connection:
+        remembered: Mapping[str, str] = settings.read(connection, _setting(kind)) or {}
+    options = {**remembered, **{name: _absolute(value) for name, value in given.items()}}
+    reader = _reader_of(kind, options)
+    stamp = stamp_of(file)
+    digest = digest_of(file, {"annotator": annotator, "format": kind, **options})
+    return LabelFile(file, kind, said, reader, options, bool(given), digest, stamp, frozenset(left))
+
+
+def remember_options(connection: Connection, source: LabelFile) -> None:
+    """Make the options that were given now those of the project for this format."""
+    if source.given:
+        settings.write(connection, _setting(source.format), source.options)
+
+
+def _setting(kind: str) -> str:
+    """Return the name under which the project remembers the options of a format."""
+    return f"format.{kind}"
+
+
+def imported_before(connection: Connection, source: LabelFile) -> ImportBatch | None:
+    """Return the import in force that took everything of a file with the same bytes; None if there is none.
+
+    None, too, if it left something over, leaned on an import that was undone since, or if a later round asks again:
+    the same answers may be the answers to that.
+    """
+    earlier = labels.earlier_import(connection, source.digest)
+    if earlier is None:
+        return None
+    counts = earlier.counted
+    if counts.rejected or counts.outside or counts.unknown or rounds_out.asked_since(connection, earlier.id):
+        return None
+    leans = counts.unchanged or counts.outdated
+    if leans and any(batch.undone_at for batch in labels.imports(connection)):
+        return None
+    return earlier
 
 
 def recognised(file: Path, options: Mapping[str, str] | None = None) -> tuple[str, str]:
@@ -50,25 +149,13 @@ def _reader_of(name: str, options: Mapping[str, Any]) -> LabelFormat:
     return configured(FORMATS.load(name), options, f"format {name!r}")
 
 
-def reader_for(
-    connection: Connection, name: str, given: Mapping[str, str]
-) -> tuple[LabelFormat, dict[str, Any]]:
-    """Return the format with the options given now, or else those that the project remembers."""
-    remembered = settings.read(connection, f"format.{name}") or {}
-    options = {**remembered, **{option: _absolute(value) for option, value in given.items()}}
-    reader = _reader_of(name, options)
-    if given:
-        settings.write(connection, f"format.{name}", options)
-    return reader, options
-
-
 def _absolute(value: str) -> str:
     """Return the absolute path of what is a file, since it is remembered for imports from other folders."""
     return str(Path(value).absolute()) if "." in value and Path(value).is_file() else value
 
 
-def digest_of(file: Path, reading: Mapping[str, Any]) -> str:
-    """Return the digest of a file and of how it is read: the same answers of two people are two imports.
+def digest_of(file: Path, reading: Mapping[str, str]) -> str:
+    """Return the digest of a file and of how it is read.
 
     Of a folder, of the names of all its files, the sizes of photographs, and the bytes of the others.
     """
@@ -88,13 +175,6 @@ def stamp_of(file: Path) -> tuple[int, int]:
     with readable(file):
         found = file.stat()
     return (0, 0) if file.is_dir() else (found.st_size, found.st_mtime_ns)
-
-
-def unchanged(records: Iterable[Record], file: Path, stamp: tuple[int, int]) -> Iterator[Record]:
-    """Yield a file's records; AlctlError at their end if the file is not as it was."""
-    yield from records
-    if stamp_of(file) != stamp:
-        raise AlctlError(f"{file} changed while it was read; nothing was imported, import it again")
 
 
 def _digest_of_folder(folder: Path) -> Any:

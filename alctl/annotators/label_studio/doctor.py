@@ -1,4 +1,4 @@
-"""What has to be set up before an annotators' tool can show the images: a list of checks, each with what to do."""
+"""`alctl doctor`: what has to be set up before an annotators' tool can show the images, each with what to do."""
 
 import os
 from collections.abc import Iterator
@@ -105,4 +105,5 @@ def _is_true(value: str) -> bool:
 
 
 def _check(name: str, is_so: object, advice: str) -> Check:
+    """Return a check with its advice, which is dropped where all is well."""
     return Check(name, ok=bool(is_so), advice="" if is_so else advice)

@@ -1,4 +1,4 @@
-"""The project on a Label Studio that belongs to this one, and whether the images can be seen there.
+"""Where a round goes on a Label Studio server: its address, its token, its project, and whether it shows the images.
 
 A server shows files of its own disk, by hard link or not, if they lie below its document root and a "storage
 connection" of the project covers their folder. It says neither by itself; it does say why it refuses a folder.
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from alctl.annotators.label_studio.server import Found, Server
+from alctl.annotators.label_studio.server import Server, ServerProject
 from alctl.database import handouts
 from alctl.errors import AlctlError
 from alctl.project import DEFAULT_FOLDER, Project
@@ -62,6 +62,7 @@ def find_token(address: str, variable: str = "") -> str:
 
 
 def _kept_token(address: str) -> str:
+    """Return the token that the system's keyring holds for a server; empty if there is none, or no keyring."""
     try:
         import keyring
         import keyring.errors
@@ -80,7 +81,7 @@ def default_title(project: Project) -> str:
     return title[:TITLE]
 
 
-def find(project: Project, server: Server, title: str = "") -> Found | None:
+def find(project: Project, server: Server, title: str = "") -> ServerProject | None:
     """Return the server's project with this title; without one, that of the last push, or the one named by default."""
     if len(title) > TITLE:
         raise AlctlError(f"Label Studio takes no title of more than {TITLE} characters: {title!r}")
@@ -103,7 +104,7 @@ def address_of(server: Server, number: int) -> str:
     return f"{server.address}/projects/{number}"
 
 
-def split(place: str) -> tuple[str, int]:
+def split_address(place: str) -> tuple[str, int]:
     """Return the server and the number of the project of an `address_of`."""
     base, _, number = place.rpartition("/projects/")
     return base, int(number)
@@ -113,7 +114,9 @@ def _pushed_to(project: Project, server: Server) -> Iterator[int]:
     """Yield the server's projects that rounds were pushed to, newest first."""
     with project.reading() as connection:
         known = handouts.find(connection, tool=TOOL)
-    places = dict.fromkeys(split(row.place) for row in reversed(known) if handouts.is_address(row.place))
+    places = dict.fromkeys(
+        split_address(row.place) for row in reversed(known) if handouts.is_address(row.place)
+    )
     return (number for base, number in places if base == server.address)
 
 

@@ -1,4 +1,4 @@
-"""What annotators have done in a round, from a running Label Studio.
+"""`alctl pull`: labels from a running Label Studio.
 
 A list of the tasks without their contents is read each time; the contents of those only whose annotations are not yet
 in the files of earlier pulls. Those files, in ``pulled/`` in the project, are exports of Label Studio as it would
@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from alctl.annotators.imports.import_labels import Imported, ImportOptions, import_labels
 from alctl.annotators.label_studio import place
 from alctl.annotators.label_studio.push import LOCK
-from alctl.annotators.label_studio.server import Server, Stub
+from alctl.annotators.label_studio.server import Json, Server, Task, TaskSummary
 from alctl.database import counts, handouts
 from alctl.database.handouts import Handout
 from alctl.errors import AlctlError
@@ -68,36 +67,36 @@ def pull(project: Project, number: int, options: PullOptions, progress: Progress
     """Import what annotators have done in a round since the last pull, as one import that can be undone."""
     handout = _handout(project, number, options.address)
     with (
-        place.connect(place.split(handout.place)[0], options.token_variable) as server,
+        place.connect(place.split_address(handout.place)[0], options.token_variable) as server,
         project.held("pull", LOCK),
     ):
         server.version()
         result = _pull(project, server, handout, options, progress)
-    result.images, result.out = _left(project, number)
+    result.images, result.out = _still_out(project, number)
     return result
 
 
 def _pull(
     project: Project, server: Server, handout: Handout, options: PullOptions, progress: Progress
 ) -> Pulled:
-    number, (_, home) = handout.round_id, place.split(handout.place)
+    number, (_, project_id) = handout.round_id, place.split_address(handout.place)
     result = Pulled(number, handout.place)
-    found = server.project(home)
+    found = server.project(project_id)
     if found is None:
         raise AlctlError(
             f"{handout.place} is gone from the server; what was pulled from it is in {project.folder / 'pulled'}"
         )
     # Before the list: what changes while the list is read is then newer than the cursor, and comes next time.
-    newest = _time(server.newest(home, number))
-    stubs = list(server.stubs(home, number))
+    newest = _time(server.newest(project_id, number))
+    summaries = list(server.summaries(project_id, number))
     known = _known(project, handout)
-    result.deleted = len(set(known) - {made for stub in stubs for made in stub.annotations})
-    changed = [stub.id for stub in stubs if _has_news(stub, handout.cursor or "", known)]
+    result.deleted = len(set(known) - {made for summary in summaries for made in summary.annotations})
+    changed = [summary.id for summary in summaries if _has_news(summary, handout.cursor or "", known)]
     result.tasks = len(changed)
     if changed:
-        with _file(project, handout, newest, keep=not options.dry_run) as file:
+        with _pulled_file(project, handout, newest, keep=not options.dry_run) as file:
             file.with_suffix(".xml").write_text(found.label_config, encoding="utf-8")
-            _fetch(server, home, changed, file, progress)
+            _download(server, project_id, changed, file, progress)
             result.imported = import_labels(project, file, _import_options(options, number), progress)
         result.file = None if options.dry_run else str(file)
     if newest and not options.dry_run:
@@ -122,7 +121,9 @@ def _handout(project: Project, number: int, address: str) -> Handout:
         found = handouts.find(connection, round_id=number, tool=place.TOOL)
     base = place.checked_address(address) if address else ""
     pushed = [
-        row for row in found if handouts.is_address(row.place) and base in ("", place.split(row.place)[0])
+        row
+        for row in found
+        if handouts.is_address(row.place) and base in ("", place.split_address(row.place)[0])
     ]
     if not pushed:
         raise AlctlError(
@@ -145,20 +146,22 @@ def _time(text: str) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _has_news(stub: Stub, cursor: str, known: Mapping[int, str]) -> bool:
+def _has_news(summary: TaskSummary, cursor: str, known: Mapping[int, str]) -> bool:
     """Tell whether a task holds an annotation that was not pulled as it is now.
 
     Equal times are looked at again: two changes may fall into the same instant.
     """
-    fresh = any(known.get(number) != _time(when) for number, when in stub.annotations.items())
-    return fresh and _time(stub.updated_at) >= cursor
+    fresh = any(known.get(number) != _time(when) for number, when in summary.annotations.items())
+    return fresh and _time(summary.updated_at) >= cursor
 
 
 def _folder(project: Project, handout: Handout) -> Path:
+    """Return where the files of a round's pulls are."""
     return project.folder / "pulled" / f"{handout.round_id:04}"
 
 
 def _prefix(handout: Handout) -> str:
+    """Return with what the names of the files start that were pulled from one project of a server."""
     return f"{place.TOOL}-{handout.id}-"
 
 
@@ -182,8 +185,8 @@ def _in_name(time: str) -> str:
 
 
 @contextmanager
-def _file(project: Project, handout: Handout, newest: str, *, keep: bool) -> Iterator[Path]:
-    """Give the name of a file to write and import."""
+def _pulled_file(project: Project, handout: Handout, newest: str, *, keep: bool) -> Iterator[Path]:
+    """Give the name of a file to write and import; unless ``keep``, it is gone afterwards."""
     if not keep:
         with tempfile.TemporaryDirectory(prefix="alctl-") as temporary:
             yield Path(temporary, f"{place.TOOL}.json")
@@ -196,36 +199,39 @@ def _file(project: Project, handout: Handout, newest: str, *, keep: bool) -> Ite
     yield folder / f"{name}{f'-{count + 1}' if count else ''}.json"
 
 
-def _fetch(server: Server, home: int, numbers: Sequence[int], file: Path, progress: Progress) -> None:
-    """Write the tasks with all their annotations, whole or not at all."""
+def _download(
+    server: Server, project_id: int, numbers: Sequence[int], file: Path, progress: Progress
+) -> None:
+    """Write the tasks ``numbers`` of the server with all their annotations to a file, whole or not at all."""
     emails = server.emails()
     with whole_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
         begin = "["
         for start in range(0, len(numbers), CHUNK):
             progress("pulling tasks", start, len(numbers))
-            for task in server.tasks(home, numbers[start : start + CHUNK], FIELDS):
+            for task in server.tasks(project_id, numbers[start : start + CHUNK], FIELDS):
                 stream.write(f"{begin}\n{json.dumps(_kept(task, emails), ensure_ascii=False)}")
                 begin = ","
         stream.write("\n]\n" if begin == "," else "[]\n")
     progress("pulling tasks", len(numbers), len(numbers))
 
 
-def _kept(task: Mapping[str, Any], emails: Mapping[int, str]) -> dict[str, Any]:
+def _kept(task: Task, emails: Mapping[int, str]) -> Json:
     """Return a task as it is recorded: the same annotations always give the same text.
 
     Annotators get their e-mail addresses, because their numbers mean other people on another server.
     """
     annotations = []
-    for made in sorted(task.get("annotations") or [], key=lambda made: int(made["id"])):
+    for made in sorted(task.annotations, key=lambda made: int(made["id"])):
         kept = {key: made[key] for key in FIELDS if key in made}
         who = kept.get("completed_by")
         if isinstance(who, int) and who in emails:
             kept["completed_by"] = {"id": who, "email": emails[who]}
         annotations.append(kept)
-    return {**{key: task[key] for key in FIELDS if key in task}, "annotations": annotations}
+    content = {key: task.content[key] for key in FIELDS if key in task.content}
+    return {**content, "annotations": annotations}
 
 
-def _left(project: Project, number: int) -> tuple[int, int]:
+def _still_out(project: Project, number: int) -> tuple[int, int]:
     """Return how many images a round has, and how many of them nobody has answered."""
     with project.reading() as connection:
         row = next(row for row in counts.per_round(connection) if row["id"] == number)

@@ -1,4 +1,4 @@
-"""A round to a running Label Studio: a task for each of its images.
+"""`alctl push`: a round to a running Label Studio, a task for each of its images.
 
 What is there already is looked up first, so a push that was killed is finished by the next one, and nothing is there
 twice.
@@ -7,16 +7,16 @@ twice.
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from alctl.annotators import handout, handout_files
 from alctl.annotators.label_studio import place
-from alctl.annotators.label_studio.server import Found, Server, Stub
+from alctl.annotators.label_studio.server import Json, Server, ServerProject, TaskSummary
 from alctl.database import categories, handouts, rounds
 from alctl.errors import AlctlError
 from alctl.labels.parsing.json_stream import elements
@@ -66,10 +66,14 @@ class Pushed:
     """Tasks that an interrupted push had left a second time."""
 
 
-class _Task(NamedTuple):
+class _ReadyTask(NamedTuple):
+    """A task as it is exported, to be sent."""
+
     digest: str
+    """Of the image, SHA-256 in hexadecimal."""
     image: Path
-    body: Mapping[str, Any]
+    body: Json
+    """What the server gets, but for the address of the image."""
 
 
 def push(project: Project, number: int, options: PushOptions, progress: Progress) -> Pushed:
@@ -85,9 +89,9 @@ def _push(project: Project, server: Server, number: int, options: PushOptions, p
     found = place.find(project, server, options.title)
     if found is not None:
         _check_config(found, config, tasks)
-    stubs = list(server.stubs(found.id, number)) if found is not None else []
-    _refuse_strangers(stubs, tasks, found)
-    there = {stub.digest for stub in stubs}
+    summaries = list(server.summaries(found.id, number)) if found is not None else []
+    _refuse_strangers(summaries, tasks, found)
+    there = {summary.digest for summary in summaries}
     missing = [task for task in tasks if task.digest not in there]
     title = found.title if found else options.title or place.default_title(project)
     result = Pushed(number, server.address, title, len(tasks), created=found is None)
@@ -95,21 +99,21 @@ def _push(project: Project, server: Server, number: int, options: PushOptions, p
     if options.dry_run:
         result.sent = len(missing)
         return result
-    with _at_home(found, server, title, config) as home:
-        root = "" if options.upload else _shown(project, server, home, missing)
-    result.place = place.address_of(server, home)
+    with _server_project(found, server, title, config) as project_id:
+        root = "" if options.upload else _shown(project, server, project_id, missing)
+    result.place = place.address_of(server, project_id)
     with project.writing("push") as connection:
         handouts.add(connection, round_id=number, tool=place.TOOL, place=result.place, now=now())
     for batch in _batches(missing, upload=options.upload):
         progress("sending tasks", result.sent, len(missing))
-        server.send(home, _addressed(server, home, batch, root))
+        server.send(project_id, _addressed(server, project_id, batch, root))
         result.sent += len(batch)
     progress("sending tasks", result.sent, len(missing))
-    result.removed = _tidy(server, home, number, {task.digest for task in tasks})
+    result.removed = _tidy(server, project_id, number, {task.digest for task in tasks})
     return result
 
 
-def _handed_out(project: Project, number: int, progress: Progress) -> tuple[list[_Task], str]:
+def _handed_out(project: Project, number: int, progress: Progress) -> tuple[list[_ReadyTask], str]:
     """Return the tasks of a round and the labeling configuration, from its export, which is made if need be."""
     folder = handout.folder_of(project, number)
     with project.reading() as connection:
@@ -126,7 +130,7 @@ def _handed_out(project: Project, number: int, progress: Progress) -> tuple[list
     if gone := [name for name in names if name not in by_name]:
         raise AlctlError(f"{file} lacks {gone[0]!r}; remove it and push again, which writes it anew")
     tasks = [
-        _Task(str(by_name[name]["data"]["alctl_sha256"]), folder / "images" / name, by_name[name])
+        _ReadyTask(str(by_name[name]["data"]["alctl_sha256"]), folder / "images" / name, by_name[name])
         for name in names
     ]
     return tasks, config.read_text(encoding="utf-8")
@@ -141,12 +145,12 @@ def _is_current(folder: Path, names: Sequence[str], classes: Sequence[str]) -> b
     return set(classes) <= told and all((folder / "images" / name).is_file() for name in names)
 
 
-def _name(task: Mapping[str, Any]) -> str:
+def _name(task: Json) -> str:
     """Return the name of a task's image in the export."""
     return unquote(str(task["data"][label_config.OBJECT])).rpartition("/")[2]
 
 
-def _check_config(found: Found, config: str, tasks: Sequence[_Task]) -> None:
+def _check_config(found: ServerProject, config: str, tasks: Sequence[_ReadyTask]) -> None:
     """Raise AlctlError if annotators could not give our classes in a project of the server, or not see the images."""
     theirs, ours = _meaning(found.label_config), _meaning(config)
     where = f"the project {found.title!r} of the server"
@@ -167,22 +171,26 @@ def _check_config(found: Found, config: str, tasks: Sequence[_Task]) -> None:
         )
 
 
-def _predicted(task: _Task) -> Iterator[Mapping[str, Any]]:
+def _predicted(task: _ReadyTask) -> Iterator[Json]:
+    """Yield what a model said of a task's image, a result at a time."""
     for prediction in task.body.get("predictions") or []:
         yield from prediction["result"]
 
 
 def _meaning(config: str) -> label_config.LabelConfig:
+    """Return what a labeling interface, as XML, lets annotators say."""
     with tempfile.TemporaryDirectory(prefix="alctl-") as folder:
         file = Path(folder, "config.xml")
         file.write_text(config, encoding="utf-8")
         return label_config.read_config(file)
 
 
-def _refuse_strangers(stubs: Sequence[Stub], tasks: Sequence[_Task], found: Found | None) -> None:
+def _refuse_strangers(
+    summaries: Sequence[TaskSummary], tasks: Sequence[_ReadyTask], found: ServerProject | None
+) -> None:
     """Stop if the tasks of this round there are not of this project: two projects may have the same title."""
     ours = {task.digest for task in tasks}
-    if found and stubs and not any(stub.digest in ours for stub in stubs):
+    if found and summaries and not any(summary.digest in ours for summary in summaries):
         raise AlctlError(
             f"the project {found.title!r} of the server holds a round {tasks[0].body['data']['alctl_round']} of other "
             "images: of another alctl project? Push to one of its own with --name"
@@ -190,7 +198,7 @@ def _refuse_strangers(stubs: Sequence[Stub], tasks: Sequence[_Task], found: Foun
 
 
 @contextmanager
-def _at_home(found: Found | None, server: Server, title: str, config: str) -> Iterator[int]:
+def _server_project(found: ServerProject | None, server: Server, title: str, config: str) -> Iterator[int]:
     """Give the number of the server's project; one that is made now is deleted again if it turns out useless."""
     if found is not None:
         yield found.id
@@ -204,28 +212,28 @@ def _at_home(found: Found | None, server: Server, title: str, config: str) -> It
         raise
 
 
-def _shown(project: Project, server: Server, home: int, missing: Sequence[_Task]) -> str:
+def _shown(project: Project, server: Server, project_id: int, missing: Sequence[_ReadyTask]) -> str:
     """Make sure that the server shows the images; return its document root."""
     if not missing:
         return ""
-    if not place.connected(project, server, home):
-        if problem := server.storage_problem(home, str(project.rounds)):
+    if not place.connected(project, server, project_id):
+        if problem := server.storage_problem(project_id, str(project.rounds)):
             raise AlctlError(
                 f"{server.address} cannot show the images: {place.storage_advice(project, problem)}"
             )
-        server.add_storage(home, str(project.rounds))
-    if unseen := place.unseen(project, server, home, missing[0].image):
+        server.add_storage(project_id, str(project.rounds))
+    if unseen := place.unseen(project, server, project_id, missing[0].image):
         raise AlctlError(f"{server.address} does not show the images: {unseen}")
-    return place.document_root(server, home)
+    return place.document_root(server, project_id)
 
 
-def _addressed(server: Server, home: int, batch: Sequence[_Task], root: str) -> list[dict[str, Any]]:
+def _addressed(server: Server, project_id: int, batch: Sequence[_ReadyTask], root: str) -> list[Json]:
     """Return the tasks with the addresses of their images; without a document root the images are sent first."""
     if root:
         addresses = {task.digest: place.image_address(root, task.image) for task in batch}
     else:
         names = {f"{n:07}{task.image.suffix}": task for n, task in enumerate(batch)}
-        kept = server.upload(home, {name: task.image for name, task in names.items()})
+        kept = server.upload(project_id, {name: task.image for name, task in names.items()})
         addresses = {task.digest: kept[name] for name, task in names.items()}
     return [
         {**task.body, "data": {**task.body["data"], label_config.OBJECT: addresses[task.digest]}}
@@ -233,9 +241,9 @@ def _addressed(server: Server, home: int, batch: Sequence[_Task], root: str) -> 
     ]
 
 
-def _batches(tasks: Sequence[_Task], *, upload: bool) -> Iterator[Sequence[_Task]]:
+def _batches(tasks: Sequence[_ReadyTask], *, upload: bool) -> Iterator[Sequence[_ReadyTask]]:
     """Yield the tasks in parts that a server takes at once."""
-    batch: list[_Task] = []
+    batch: list[_ReadyTask] = []
     size = 0
     for task in tasks:
         own = len(json.dumps(task.body)) + (task.image.stat().st_size if upload else 0)
@@ -248,25 +256,25 @@ def _batches(tasks: Sequence[_Task], *, upload: bool) -> Iterator[Sequence[_Task
         yield batch
 
 
-def _tidy(server: Server, home: int, number: int, wanted: set[str]) -> int:
+def _tidy(server: Server, project_id: int, number: int, wanted: set[str]) -> int:
     """Wait until all tasks are there; delete those that are there twice and that nobody has touched.
 
     A push that is killed while the server is busy with its last request may leave some.
     """
     end = time.monotonic() + PATIENCE
-    stubs = list(server.stubs(home, number))
-    while lacking := wanted - {stub.digest for stub in stubs}:
+    summaries = list(server.summaries(project_id, number))
+    while lacking := wanted - {summary.digest for summary in summaries}:
         if time.monotonic() > end:
             raise AlctlError(
                 f"{server.address} took all tasks, but shows {len(lacking):,} of them not yet; push again later"
             )
         time.sleep(1)
-        stubs = list(server.stubs(home, number))
+        summaries = list(server.summaries(project_id, number))
     kept: set[str] = set()
     removed = 0
-    for stub in sorted(stubs, key=lambda stub: (not stub.touched, stub.id)):
-        if stub.digest in kept and stub.digest in wanted and not stub.touched:
-            server.delete_task(stub.id)
+    for summary in sorted(summaries, key=lambda summary: (not summary.touched, summary.id)):
+        if summary.digest in kept and summary.digest in wanted and not summary.touched:
+            server.delete_task(summary.id)
             removed += 1
-        kept.add(stub.digest)
+        kept.add(summary.digest)
     return removed

@@ -20,8 +20,12 @@ _ROOT = re.compile(r'DOCUMENT_ROOT="([^"]*)"')
 _HIDDEN = "(token)"
 
 
-class Stub(NamedTuple):
-    """What says whether a task has changed, without its contents."""
+Json = Mapping[str, Any]
+"""An object of JSON as a server or a file has it, whatever it holds."""
+
+
+class TaskSummary(NamedTuple):
+    """What tells whether a task of the server has changed, without its contents."""
 
     id: int
     digest: str
@@ -33,12 +37,21 @@ class Stub(NamedTuple):
     """Whether somebody has begun to work on it."""
 
 
-class Found(NamedTuple):
-    """A project of the server."""
+class Task(NamedTuple):
+    """A task of the server, with what annotators did in it."""
+
+    content: Json
+    """What was asked for of it, all but its annotations."""
+    annotations: Sequence[Json]
+
+
+class ServerProject(NamedTuple):
+    """A project of the server, which holds tasks."""
 
     id: int
     title: str
     label_config: str
+    """XML of the labeling interface: the classes and tools that annotators have."""
 
 
 class Server:
@@ -96,13 +109,13 @@ class Server:
                     return {}
                 raise
 
-    def projects(self, title: str) -> list[Found]:
+    def projects(self, title: str) -> list[ServerProject]:
         """Return the projects with exactly this title."""
         with self._asked("list projects"):
             page = self._client.projects.list(title=title, include="id,title,label_config", page_size=100)
             return [_found(row) for row in page.items or [] if row.title == title]
 
-    def project(self, number: int) -> Found | None:
+    def project(self, number: int) -> ServerProject | None:
         """Return a project; None if there is none with this number."""
         with self._asked(f"show project {number}"):
             try:
@@ -112,7 +125,7 @@ class Server:
                     return None
                 raise
 
-    def create_project(self, title: str, label_config: str) -> Found:
+    def create_project(self, title: str, label_config: str) -> ServerProject:
         """Make a project; the server checks its labeling configuration."""
         with self._asked("make a project"):
             return _found(self._client.projects.create(title=title, label_config=label_config, **_ONCE))
@@ -122,13 +135,15 @@ class Server:
         with self._asked("delete a project"):
             self._client.projects.delete(number)
 
-    def stubs(self, project: int, round_: int) -> Iterator[Stub]:
+    def summaries(self, project: int, round_: int) -> Iterator[TaskSummary]:
         """Yield the tasks of a round, without what annotators did in them, by number."""
         fields = "id,data,updated_at,annotations,drafts"
         for task in self._listed(project, {"filters": _of_round(round_)}, fields):
             made = {a["id"]: str(a.get("updated_at") or "") for a in task.get("annotations") or []}
             digest = str(task["data"].get("alctl_sha256", ""))
-            yield Stub(task["id"], digest, str(task["updated_at"]), made, bool(made or task.get("drafts")))
+            yield TaskSummary(
+                task["id"], digest, str(task["updated_at"]), made, bool(made or task.get("drafts"))
+            )
 
     def newest(self, project: int, round_: int) -> str:
         """Return when the task of a round that changed last did so; empty if the round has no tasks."""
@@ -139,12 +154,13 @@ class Server:
             )
             return next((str(task["updated_at"]) for task in map(_plain, page.items or [])), "")
 
-    def tasks(self, project: int, numbers: Sequence[int], fields: Sequence[str]) -> list[dict[str, Any]]:
+    def tasks(self, project: int, numbers: Sequence[int], fields: Sequence[str]) -> list[Task]:
         """Return these tasks with their annotations, as far as ``fields`` go, by number."""
         chosen = {"selectedItems": {"all": False, "included": list(numbers)}}
-        return list(self._listed(project, chosen, ",".join(fields)))
+        listed = self._listed(project, chosen, ",".join(fields))
+        return [Task(task, task.pop("annotations", None) or []) for task in listed]
 
-    def _listed(self, project: int, query: Mapping[str, Any], include: str) -> Iterator[dict[str, Any]]:
+    def _listed(self, project: int, query: Json, include: str) -> Iterator[dict[str, Any]]:
         """Yield tasks page by page. Not the SDK's own iterator: it takes a missing project for one without tasks."""
         text = json.dumps({**query, "ordering": ["tasks:id"]})
         page = 1
@@ -164,7 +180,7 @@ class Server:
                 return
             page += 1
 
-    def send(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
+    def send(self, project: int, tasks: Sequence[Json]) -> None:
         """Import tasks in one request, which the server takes whole or not at all; never sent twice."""
         with self._asked("take tasks"):
             self._client.projects.import_tasks(project, request=list(tasks), **_ONCE)
@@ -296,7 +312,8 @@ _ONCE: dict[str, Any] = {"request_options": {"max_retries": 0}}
 """For what must not happen twice: the SDK would send it again when an answer gets lost."""
 
 
-def _of_round(number: int) -> dict[str, Any]:
+def _of_round(number: int) -> Json:
+    """Return the server's filter for the tasks of a round."""
     item = {"filter": "filter:tasks:data.alctl_round", "operator": "equal", "type": "Number", "value": number}
     return {"conjunction": "and", "items": [item]}
 
@@ -307,8 +324,8 @@ def _plain(row: Any) -> dict[str, Any]:
     return plain
 
 
-def _found(row: Any) -> Found:
-    return Found(int(row.id), str(row.title), str(row.label_config or ""))
+def _found(row: Any) -> ServerProject:
+    return ServerProject(int(row.id), str(row.title), str(row.label_config or ""))
 
 
 def _detail(body: Any) -> str:

@@ -158,7 +158,7 @@ def test_the_same_file_again_a_round_and_an_undo(make, tmp_path):
     assert (first.added, first.outside) == (2, 4)
     assert (take(project, file).added, take(project, file).earlier) == (4, 2)
     with project.reading() as connection:
-        assert [row["id"] for row in labels.imports(connection)] == [1, 2]
+        assert [batch.id for batch in labels.imports(connection)] == [1, 2]
     assert undo_import(project, 1) == 2
     assert len(boxes_of(project)) == 4
     out = export_labels.export_labels(project, tmp_path / "out.csv", "csv", every_annotator=True)

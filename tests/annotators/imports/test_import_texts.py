@@ -60,7 +60,7 @@ def test_a_file_whose_own_name_is_not_utf_8_is_imported(project, tmp_path):
     done = run_alctl("import-labels", file, "-p", project.folder, "--skip-bad")
     assert (done.returncode, "1 added" in done.stdout) == (0, True), done.stderr
     with project.reading() as connection:
-        assert labels.imports(connection)[0]["file"].endswith("/�.csv")
+        assert labels.imports(connection)[0].file.endswith("/�.csv")
 
 
 def test_an_import_whose_rejected_rows_cannot_be_written_does_not_happen(project, tmp_path):

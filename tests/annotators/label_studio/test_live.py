@@ -558,6 +558,24 @@ class TestPull:
         studio.ann.annotate(tasks[1]["id"], [box("cat")])
         assert pulled(project, add_classes=True).imported.added == 2
 
+    def test_skip_bad_takes_the_good_answers_and_shows_the_others(self, studio, home):
+        project = detection(home, 4, 2)
+        where = sent(project, studio).place
+        number, tasks = where.rpartition("/")[2], studio.tasks(where)
+        config = studio.ann.ask("GET", f"/api/projects/{number}")["label_config"]
+        wider = config.replace('<Label value="cat"', '<Label value="owl"/><Label value="cat"')
+        studio.ann.ask("PATCH", f"/api/projects/{number}", json={"label_config": wider})
+        studio.ann.annotate(tasks[0]["id"], [box("owl")])
+        studio.ann.annotate(tasks[1]["id"], [box("cat")])
+        token = {"LABEL_STUDIO_API_KEY": TOKEN}
+        done = run_alctl("pull", 1, "--skip-bad", "-p", project.folder, env=token)
+        assert done.returncode == 0, done.stderr
+        assert "1 added" in done.stdout
+        assert "1 rows rejected, written to" in done.stderr
+        assert f"task {tasks[0]['id']}" in done.stdout
+        assert "class 'owl' is not in the class list" in done.stdout
+        assert len(list((project.folder / "pulled").rglob("*.rejected.csv"))) == 1
+
     def test_what_was_pulled_can_be_imported_again_after_it_was_taken_back(self, studio, home):
         project = detection(home, 4, 2)
         tasks = studio.tasks(sent(project, studio).place)
