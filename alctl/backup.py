@@ -162,7 +162,7 @@ def _pack(project: Project, snapshot: Path, partial: Path, progress: Progress, *
             done_bytes += size
             files[name] = Packed(digest.hexdigest(), size)
         manifest = Manifest(
-            version("alctl"), revision, project.folder.name, state["root"], now(), totals["items"],
+            version("alctl"), revision, project.folder.name, state.root, now(), totals["items"],
             totals["labels"], files,
         )  # fmt: skip
         archive.writestr(_entry(MANIFEST), json.dumps(asdict(manifest), indent=1))
@@ -326,7 +326,7 @@ def _opened(folder: Path, manifest: Manifest, file: Path) -> Restored:
     for copy in folder.glob("alctl.before-*.db"):  # the backup itself is the copy
         copy.unlink()
     gone = [run["id"] for run in runs if not (folder / run["file"]).is_file()]
-    return Restored("", totals["items"], totals["labels"], state["root"], Path(state["root"]).is_dir(), gone)
+    return Restored("", totals["items"], totals["labels"], state.root, Path(state.root).is_dir(), gone)
 
 
 def _sync(path: Path) -> None:

@@ -23,8 +23,8 @@ def status(project: Project) -> dict[str, Any]:
         pushed = {found.round_id for found in handouts.find(connection) if is_address(found.place)}
         result = {
             "project": str(project.folder),
-            "root": state["root"],
-            "task": state["task"],
+            "root": state.root,
+            "task": state.task,
             "items": items.size(connection),
             "states": counted.states,
             "classes": counted.classes,

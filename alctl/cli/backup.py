@@ -110,7 +110,7 @@ def history(
 
     opened = open_project(project)
     with opened.reading() as connection:
-        root = required_state(connection, opened.folder)["root"]
+        root = required_state(connection, opened.folder).root
         found = item_history.of_item(connection, item_history.find(connection, item, root))
     if json:
         screen.as_json(found)

@@ -99,7 +99,7 @@ def add(
     from alctl.project import open_project
 
     opened = open_project(project)
-    seed = opened.state()["seed"]
+    seed = opened.state().seed
     options = index.Options(validation=validation, test=test, seed=seed, verify=verify, dry_run=dry_run)
     with screen.bars() as progress:
         report = index.add(opened, find_dataset(dataset, labels, progress), options, progress)

@@ -233,7 +233,7 @@ def _fill(project: Project, dataset: Dataset, options: Options, progress: Progre
 def add(project: Project, dataset: Dataset, options: Options, progress: Progress) -> Ingested:
     """Extend the pool with what is new in a dataset; what is known already stays as it is."""
     with project.writing("add") as connection:
-        root = Path(required_state(connection, project.folder)["root"])
+        root = Path(required_state(connection, project.folder).root)
         if not root.is_dir():
             raise AlctlError(
                 f"the images are no longer in {root}; say where they are: `alctl relink NEW_FOLDER`"
@@ -324,7 +324,7 @@ def relink(
     """Find the pool's images again below ``root`` by their bytes; return how many, and which are not there."""
     dataset = folder_dataset(root, class_folders=False)
     with project.writing("relink") as connection:
-        old = required_state(connection, project.folder)["root"]
+        old = required_state(connection, project.folder).root
         total = sum(1 for _ in dataset.entries())
         staged_images.stage(connection, _staged(dataset, total, verify=False, progress=progress))
 

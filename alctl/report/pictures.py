@@ -52,7 +52,7 @@ def thumbnails(project: Project, ids: Iterable[int], progress: Progress) -> dict
 
 def project_root(project: Project) -> str:
     """Return the folder that the paths of items are relative to."""
-    return str(project.state()["root"])
+    return str(project.state().root)
 
 
 def _thumbnail(source: Source) -> Thumbnail | None:

@@ -54,7 +54,7 @@ def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
     """Draw the first images of a round with score, rank and label; a random control image says so."""
     with project.reading() as connection:
         row, picks = _round(connection, number)
-        root = required_state(connection, project.folder)["root"]
+        root = required_state(connection, project.folder).root
         answers = {a["item_id"]: said_of(a) for a in history.answers_of_round(connection, number)}
     shown = picks[: sheet.SHEET]
     sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in shown]
@@ -104,7 +104,7 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
     )
     ids = np.concatenate([parts[kind] for kind in KINDS])
     kinds = np.repeat(np.arange(len(KINDS)), [len(parts[kind]) for kind in KINDS])
-    kept, vectors = _embed(project, model, ids, state["root"], progress)
+    kept, vectors = _embed(project, model, ids, state.root, progress)
     if len(vectors) < 5:
         raise AlctlError(f"{len(vectors)} images are too few for a picture of their embeddings")
     progress("arranging", 0, 1)

@@ -64,9 +64,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                     continue
                 selected.params = {**shared, rounds_out.AFTER: rounds_out.newest_label(connection)}
                 seed = (
-                    required_state(connection, project.folder)["seed"]
-                    if options.seed is None
-                    else options.seed
+                    required_state(connection, project.folder).seed if options.seed is None else options.seed
                 )
                 if selected.picks:
                     record(connection, selected, seed, due)
@@ -159,7 +157,7 @@ def excess(true: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
 def _look(project: Project, selected: Selected, progress: Progress) -> None:
     """See that every image decodes, before anybody is asked to look at it."""
     with project.reading() as connection:
-        root = required_state(connection, project.folder)["root"]
+        root = required_state(connection, project.folder).root
         ids = np.array([pick["item"] for pick in selected.picks], dtype=np.int64)
         sources = [source_of(root, item) for item in items.fetch(connection, ids)]
     for _ in thumbs(sources, progress, keep=0):

@@ -163,7 +163,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
     with project.reading() as connection:
         state = required_state(connection, project.folder)
         number = rounds.next_round(connection)
-        seed = state["seed"] if options.seed is None else options.seed
+        seed = state.seed if options.seed is None else options.seed
         wanted = max(size, options.k) if size else 0
         subset = rounds.subset(connection, wanted, seed, number, resend=options.resend)
         left = rounds.unlabeled(connection, resend=options.resend)
@@ -178,7 +178,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
 
         def sources(ids: Ids | list[int]) -> list[Source]:
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
-            return [source_of(state["root"], item) for item in found]
+            return [source_of(state.root, item) for item in found]
 
         return _Situation(
             number,

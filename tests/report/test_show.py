@@ -47,7 +47,7 @@ def test_the_sheet_says_what_annotators_said_since_and_which_images_are_random(p
     with project.reading() as connection:
         picks = rounds.picks(connection, 2)
     thumbnails = list(thumbs(
-        [Source(p["item_id"], f"{project.state()['root']}/{p['path']}", p["digest"]) for p in picks], no_progress
+        [Source(p["item_id"], f"{project.state().root}/{p['path']}", p["digest"]) for p in picks], no_progress
     ))  # fmt: skip
     said = {p["item_id"]: "no answer yet" for p in picks}
     said[picks[0]["item_id"]] = "cat"

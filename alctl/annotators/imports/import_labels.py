@@ -151,7 +151,7 @@ def _take(
 ) -> list[Problem]:
     """Stage the file, match it, find its problems, fit its shapes; return the problems if they are to be skipped."""
     classes = class_list(connection, add=options.add_classes)
-    task = required_state(connection, project.folder)["task"]
+    task = required_state(connection, project.folder).task
     result.trainable = task in Plugins("alctl.model.tasks", object).names()
     intake = Intake(task, classes, options.annotator)
     staged_labels.stage(connection, _counted(intake.rows(records), progress))

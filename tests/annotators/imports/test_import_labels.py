@@ -468,7 +468,7 @@ def test_a_round_comes_back_in_parts(project, tmp_path):
 
 def test_labels_of_items_that_were_never_sent_are_welcome(project, tmp_path):
     assert take(project, write_csv(tmp_path / "l.csv", [(6, "dog")])).added == 1
-    assert open_project(project.folder).state()["task"] == "classification"
+    assert open_project(project.folder).state().task == "classification"
 
 
 def test_a_row_with_fewer_cells_than_columns_is_a_problem_and_not_an_unanswered_one(project, tmp_path):
