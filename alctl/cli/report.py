@@ -1,4 +1,4 @@
-"""`report` and `show`: for people who would rather look than read."""
+"""`report` and `show`: the project as one page, and the images of a round as one picture."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,7 +43,7 @@ def report(
     if target is None:
         typer.echo(text, nl=False)
         return
-    screen.say(facts["advice"]["verdict"])
+    screen.say(facts.advice.verdict)
     screen.say(f"the report is in {target}")
     screen.next_step("alctl select --k 100")
 

@@ -22,7 +22,7 @@ from alctl.images.pixels import BrokenImages, Source
 from alctl.model.score import Scorer
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.report.facts import RESERVED, said_of
+from alctl.report.facts import RESERVED
 from alctl.rounds import trained_model, training_set
 
 MOST = 2_000
@@ -55,15 +55,10 @@ def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
     with project.reading() as connection:
         row, picks = _round(connection, number)
         root = required_state(connection, project.folder).root
-        answers = {a["item_id"]: said_of(a) for a in history.answers_of_round(connection, number)}
+        answers = {answer.item_id: answer.words for answer in history.answers_of_round(connection, number)}
     shown = picks[: sheet.SHEET]
     sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in shown]
-    thumbnails: list[Image.Image | None] = []
-    try:
-        for thumbnail in sheet.thumbs(sources, progress):
-            thumbnails.append(thumbnail)
-    except BrokenImages:
-        pass  # they are blank
+    thumbnails = sheet.thumbnails(sources, progress).images  # a broken one is blank
     said = {
         pick["item_id"]: ("(random) " if pick["why"] == rounds.CONTROL else "")
         + (answers.get(pick["item_id"]) or "no answer yet")

@@ -105,11 +105,11 @@ def splits(project: Project) -> dict[str, str]:
 
 def unusable(project: Project) -> dict[str, str]:
     with project.reading() as connection:
-        return {row["path"]: row["reason"] for row in items.unusable_items(connection)}
+        return {row.path: row.reason for row in items.unusable_items(connection)}
 
 
-def by_path(rows: Iterable[dict[str, Any]], column: str) -> dict[str, Any]:
-    return {row["path"]: row[column] for row in rows}
+def by_path(rows: Iterable[Any], column: str) -> dict[str, Any]:
+    return {row.path: getattr(row, column) for row in rows}
 
 
 def manifest(file: Path, text: str, encoding: str = "utf-8") -> Dataset:
@@ -675,7 +675,7 @@ def test_the_empty_images_of_a_real_dataset_are_quarantined_and_its_portraits_ar
     for pack in ("openmmlab_samples.tar.xz", "exif_portrait.zip"):
         shutil.copytree(real_data(pack), tmp_path / "data" / pack.partition(".")[0])
     report = create(tmp_path / "project", plain(tmp_path / "data"), Options(verify=True), quiet)
-    assert [row["problem"] for row in report.broken] == ["empty file"] * 4
+    assert [row.problem for row in report.broken] == ["empty file"] * 4
     project = open_project(tmp_path / "project")
     with project.reading() as connection:
         portraits = [row for row in rows_of(connection, "item") if "Portrait_" in row[1]]

@@ -84,7 +84,7 @@ class Imported:
     new_classes: list[str] = field(default_factory=list)
     rejected: list[Problem] = field(default_factory=list)
     rejected_file: str | None = None
-    kept: list[dict[str, int]] = field(default_factory=list)
+    kept: list[pre_annotations.Kept] = field(default_factory=list)
     """For each round whose predictions it answers: how many are answered by now, and how many were left as they were."""
     trainable: bool = True
     """Whether there is a model for the project's task."""

@@ -229,5 +229,5 @@ def _kept(task: Mapping[str, Any], emails: Mapping[int, str]) -> dict[str, Any]:
 def _left(project: Project, number: int) -> tuple[int, int]:
     """Return how many images a round has, and how many of them nobody has answered."""
     with project.reading() as connection:
-        row = next(row for row in counts.per_round(connection) if row["id"] == number)
-    return row["items"], row["out"]
+        row = next(row for row in counts.per_round(connection) if row.id == number)
+    return row.items, row.out
