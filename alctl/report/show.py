@@ -1,4 +1,4 @@
-"""Pictures of a round: its contact sheet with what annotators said since, and where it lies among all embeddings."""
+"""Drawing a round: its contact sheet with what annotators said since, or where it lies among all embeddings."""
 
 import io
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,32 @@ KINDS = ("rest", "labeled", "picked")
 _COLOURS = {"rest": "#b8bec7", "labeled": "#1f77b4", "picked": "#d62728"}
 
 
+Kind = Literal["contact sheet", "embedding"]
+"""A contact sheet: its images; an embedding: where they lie among all images."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a picture shows."""
 
     round: int
     image: Image.Image
-    about: dict[str, Any]
+    about: Mapping[str, Any]
     """How it was made, as JSON knows it; it goes into the file too."""
+    kind: Kind = "contact sheet"
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called unless somebody says otherwise."""
+        return f"round-{self.round:04}{'-embedding' if self.kind == 'embedding' else ''}.png"
+
+
+def draw(project: Project, number: int | None, kind: Kind, device: str, progress: Progress) -> Shown:
+    """Draw a picture of a round, by default of the newest one."""
+    wanted = last_round(project) if number is None else number
+    if kind == "embedding":
+        return embedding(project, wanted, device, progress)
+    return contact_sheet(project, wanted, progress)
 
 
 def last_round(project: Project) -> int:
@@ -108,7 +126,7 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
         "round": number, "strategy": row["strategy"], "run": model.run["id"], "arranged_by": "t-SNE",
         **parameters, "images": {kind: int((kinds[kept] == i).sum()) for i, kind in enumerate(KINDS)},
     }  # fmt: skip
-    return Shown(number, _draw(places, kinds[kept], about), about)
+    return Shown(number, _draw(places, kinds[kept], about), about, "embedding")
 
 
 def _some(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
