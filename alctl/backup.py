@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 import re
-import shutil
 import sqlite3
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +20,7 @@ from alctl.config import read_config
 from alctl.database import counts, training_runs
 from alctl.database.connection import copy_to, engine_of, reading, revision_of, revisions, upgrade
 from alctl.errors import AlctlError
+from alctl.files import whole_file, whole_folder
 from alctl.labels.parsing.untrusted import Members, members
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, now, required_state
@@ -99,19 +97,15 @@ def backup(project: Project, target: Path | None, progress: Progress, *, models:
     target = _target(project, target)
     with project.held("backup", "backup.lock"):
         snapshot = project.folder / "backup.db"  # a killed backup leaves it, and the next one replaces it
-        partial = target.with_name(f".{project.folder.name}.backup.partial")
-        partial.unlink(missing_ok=True)
         try:
             copy_to(project.engine, snapshot)
-            done = _pack(project, snapshot, partial, progress, models=models)
-            with members(partial) as archive:
-                _read(archive, _manifest(archive, partial), None, "MB read back", progress)
-            _refuse_existing(target)
-            partial.rename(target)
-            _sync(target.parent)
+            with whole_file(target) as partial:
+                done = _pack(project, snapshot, partial, progress, models=models)
+                with members(partial) as archive:
+                    _read(archive, _manifest(archive, partial), None, "MB read back", progress)
+                _refuse_existing(target)
         finally:
             snapshot.unlink(missing_ok=True)
-            partial.unlink(missing_ok=True)
     done.file, done.bytes = str(target), target.stat().st_size
     return done
 
@@ -132,7 +126,7 @@ def _refuse_existing(target: Path) -> None:
 
 
 def _pack(project: Project, snapshot: Path, partial: Path, progress: Progress, *, models: bool) -> Backup:
-    """Write everything to ``partial``, safe on the disk."""
+    """Write everything to ``partial``."""
     with _looking(snapshot) as connection:
         state, totals = required_state(connection, project.folder), counts.totals(connection)
         revision, runs = revision_of(connection) or "", training_runs.every_run(connection)
@@ -166,7 +160,6 @@ def _pack(project: Project, snapshot: Path, partial: Path, progress: Progress, *
             totals.labels, files,
         )  # fmt: skip
         archive.writestr(_entry(MANIFEST), json.dumps(asdict(manifest), indent=1))
-    _sync(partial)
     return done
 
 
@@ -219,17 +212,11 @@ def restore(file: Path, folder: Path, progress: Progress) -> Restored:
             )
         _read(archive, manifest, None, "MB checked", progress)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            partial.chmod(0o755)
+        with whole_folder(folder) as partial:
             _read(archive, manifest, partial, "MB unpacked", progress)
             _own_database(partial)
             restored = _opened(partial, manifest, file)
             _refuse_occupied(folder)
-            partial.rename(folder)
-            _sync(folder.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     restored.folder = str(folder)
     return restored
 
@@ -281,8 +268,6 @@ def _read(archive: Members, manifest: Manifest, folder: Path | None, stage: str,
                 progress(stage, done >> 20, total >> 20)
         if digest.hexdigest() != packed.sha256:
             raise AlctlError(f"{archive.path} is damaged: {name} is not what was packed")
-    for place in {(folder / name).parent for name in manifest.files} if folder else ():
-        _sync(place)
 
 
 @contextmanager
@@ -293,8 +278,6 @@ def _written(file: Path | None) -> Iterator[IO[bytes] | None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("xb") as stream:
         yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _own_database(folder: Path) -> None:
@@ -327,12 +310,3 @@ def _opened(folder: Path, manifest: Manifest, file: Path) -> Restored:
         copy.unlink()
     gone = [run["id"] for run in runs if not (folder / run["file"]).is_file()]
     return Restored("", totals.items, totals.labels, state.root, Path(state.root).is_dir(), gone)
-
-
-def _sync(path: Path) -> None:
-    """Return once what was written to the file, or the names in the folder, would survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

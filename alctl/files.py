@@ -1,6 +1,14 @@
-"""Write a file whole or not at all, and tell files apart by their content."""
+"""Write a file or a folder whole or not at all, and tell files apart by their content.
 
+What is written has a temporary name beside its place until it is finished and forced onto the disk. A process that is
+killed leaves what stood there before, or the new one, and at most hidden names that the next writer clears away.
+"""
+
+import glob
 import hashlib
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,30 +16,122 @@ from typing import Any
 
 from alctl.errors import AlctlError
 
+PARTIAL = ".partial"
+"""How the hidden name of an unfinished folder ends."""
+_REPLACED = ".replaced"
+"""How the hidden name of a folder ends that another one takes the place of."""
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """Give a path beside ``file`` to write to, with its suffix, which takes the place of ``file`` at the end.
+
+    After an error nothing of it is left. OSError where the disk or the folder refuses.
+    """
+    partial = file.with_name(f".{file.stem}.partial{file.suffix}")
+    try:
+        yield partial
+        sync(partial)
+        partial.replace(file)
+        sync(file.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
 
 def write_whole(file: Path, text: str) -> None:
-    """Write a text file so that nobody ever sees half of it."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    partial.replace(file)
+    """Write a text file, UTF-8 with its line ends as they are, so that nobody ever sees half of it."""
+    with whole_file(file) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give an empty folder beside ``folder`` to build in, which takes its name at the end.
+
+    ``folder`` must be empty or missing then (else OSError), unless it may be replaced. One process at a time.
+    """
+    _clear_after_kill(folder)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
+    try:
+        partial.chmod(0o755)
+        yield partial
+        _sync_tree(partial)
+        if replace:
+            replace_folder(partial, folder)
+        else:
+            partial.rename(folder)
+            sync(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(made: Path, folder: Path) -> None:
+    """Let the finished folder ``made`` take the place of ``folder``, which lies beside it and may be missing.
+
+    The old one is renamed aside, the new one takes its name, and the old one is deleted last: at every moment one of
+    them is there whole. The next `whole_folder` finishes what a kill in between has left.
+    """
+    aside = _aside(folder)
+    if folder.exists():
+        folder.rename(aside)
+    try:
+        made.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        raise
+    sync(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}{_REPLACED}")
+
+
+def _clear_after_kill(folder: Path) -> None:
+    """Take away what killed processes left beside ``folder``; bring it back if only its old form is there."""
+    aside = _aside(folder)
+    if aside.exists() and not folder.exists():
+        aside.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*{PARTIAL}"):
+        shutil.rmtree(stale)
+
+
+def sync(path: Path) -> None:
+    """Return once the content of a file, or the names in a folder, would survive a power cut."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders, and writes their names at once
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Force all that was written below a folder onto the disk; hard and symbolic links were there before."""
+    for path in folder.rglob("*"):
+        if path.is_dir() or (not path.is_symlink() and path.stat().st_nlink == 1):
+            sync(path)
+    sync(folder)
 
 
 def file_digest(file: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
+    return str(sha256_of(file).hexdigest())
+
+
+def sha256_of(file: Path) -> Any:
+    """Return the SHA-256 of a file as an object of `hashlib`, which can be fed more."""
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, "sha256")
 
 
 @contextmanager
 def readable(file: Path) -> Iterator[None]:
-    """Turn the system's errors about a file into a sentence."""
+    """Turn the system's errors about reading a file into an AlctlError."""
     try:
         yield
     except OSError as error:
         raise AlctlError(f"cannot read {file}: {error.strerror}") from error
-
-
-def digest_of_file(file: Path) -> Any:
-    """Return the SHA-256 of a file, to be gone on with."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256")

@@ -3,8 +3,6 @@
 It follows from the database and the image files alone, so it can be made again, byte for byte.
 """
 
-import glob
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -31,6 +29,7 @@ from alctl.database import (
 )
 from alctl.database.rounds import CONTROL
 from alctl.errors import AlctlError
+from alctl.files import whole_folder
 from alctl.images.contact_sheet import SHEET, contact_sheet
 from alctl.images.pixels import Source
 from alctl.labels import canonical_json
@@ -40,8 +39,6 @@ from alctl.plugins import configured
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 
-PARTIAL = ".partial"
-"""How the hidden folder ends in which an export is made."""
 _NEEDED = {
     "classification": {"category"},
     "detection": {"bbox", "polygons", "mask"},
@@ -80,22 +77,13 @@ def export(
         tools = {file_of(name, tool) for name, tool in out.tools.items()}
         refuse_to_lose(folder, out.tables, tools, out.names, untouched)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*{PARTIAL}"):
-            shutil.rmtree(stale)  # of an export that was killed
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
-        try:
-            partial.chmod(0o755)
+        with whole_folder(folder, replace=True) as partial:
             _write(partial, out, images, progress)
             refuse_to_lose_answers(folder, partial, untouched)
             with project.writing("export") as connection:
                 handouts.add_files(connection, set(marks_of_export(partial).values()))
                 for name in ("csv", *out.tools):
                     handouts.add(connection, round_id=number, tool=name, place=place, now=now())
-            if folder.exists():
-                shutil.rmtree(folder)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from alctl.database import handouts
 from alctl.errors import AlctlError
-from alctl.files import digest_of_file, readable
+from alctl.files import file_digest, readable
 from alctl.labels.parsing.untrusted import is_archive, members
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -30,7 +30,7 @@ def marks(path: Path) -> dict[str, str]:
         if not path.exists():
             return {}
         if not (path.is_dir() or is_archive(path)):
-            return {"": str(digest_of_file(path).hexdigest())}
+            return {"": file_digest(path)}
     found = {}
     with members(path) as files:
         for name in files.names:

@@ -1,6 +1,5 @@
 """Open a database, bring it up to date, back it up, check it. SQLite by default, PostgreSQL by URL."""
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from alctl.errors import AlctlError
+from alctl.files import whole_file
 
 BUSY_SECONDS = 5
 """How long a second writer waits before it is told who holds the database."""
@@ -174,11 +174,10 @@ def _driver(connection: Connection) -> Any:
 
 def copy_to(engine: Engine, target: Path) -> Path:
     """Copy a live SQLite database to ``target``, consistent even while others write."""
-    partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with reading(engine) as connection:
-        _driver(connection).execute("VACUUM INTO ?", (str(partial),))
-    shutil.move(partial, target)
+    with whole_file(target) as partial:
+        partial.unlink(missing_ok=True)
+        with reading(engine) as connection:
+            _driver(connection).execute("VACUUM INTO ?", (str(partial),))
     return target
 
 

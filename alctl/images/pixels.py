@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from alctl.errors import AlctlError
+from alctl.files import whole_file
 from alctl.progress import Progress
 
 warnings.filterwarnings(
@@ -276,9 +277,8 @@ class _Store:
         if self.fresh:
             os.fsync(self.file.fileno())
             self.slots[list(self.fresh)] = list(self.fresh.values())
-            partial = self.cache.folder / "slots.partial.npy"
-            np.save(partial, self.slots)
-            partial.replace(self.cache.folder / "slots.npy")
+            with whole_file(self.cache.folder / "slots.npy") as partial:
+                np.save(partial, self.slots)
         self.file.close()
         self.lock.release()  # nothing, where another process has it
 

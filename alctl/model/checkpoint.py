@@ -1,9 +1,7 @@
 """Weights on disk: one safetensors file with JSON beside the tensors, there whole or not at all, never a pickle."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +13,8 @@ from torch import Tensor
 
 from alctl.config import TrainConfig, check_config
 from alctl.errors import AlctlError
+from alctl.files import whole_file
+from alctl.model.device import LAYOUT
 from alctl.model.loss_prediction import Trained, new_module
 from alctl.model.task import Task
 
@@ -26,26 +26,12 @@ def write(path: Path, named: Mapping[str, Tensor], info: Mapping[str, Any]) -> N
     """Write tensors and JSON to ``path``; what stood there before stays until the new file is safe on the disk."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     content = save(plain, metadata={KEY: json.dumps(info)})
-    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        with whole_file(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise AlctlError(f"{path} cannot be written: {error}") from error
-
-
-def _sync(path: Path) -> None:
-    """Return once what was written to the file, or the names in the folder, would survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -86,7 +72,7 @@ def load_model(path: Path, task: Callable[[dict[str, Any]], Task]) -> tuple[Trai
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise AlctlError(f"{path} is damaged or was not written by alctl: {error}") from error
     trained.model.weights = origin
-    trained.to(memory_format=torch.channels_last)
+    trained.to(memory_format=LAYOUT)
     return trained.eval(), info
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
+from alctl.model.device import LAYOUT, sound
 
 
 class Output(NamedTuple):
@@ -56,7 +57,8 @@ class TargetModel(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """Run the network over (B, 3, H, W) normalised images."""
         try:
-            raw = self.network(images)
+            with sound(images.device):
+                raw = self.network(images)
             seen = dict(self._seen)
         finally:
             self._seen.clear()  # after a failure too: what is kept here would outlive it in memory
@@ -183,7 +185,7 @@ class Trained(nn.Module):
         bf16 = self.config.precision == "bf16"
         normal = (images.float() - self.mean[:, None, None]) / self.std[:, None, None]
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bf16):
-            output = self.model(normal.contiguous(memory_format=torch.channels_last))
+            output = self.model(normal.contiguous(memory_format=LAYOUT))
             features = [feature.detach() for feature in output.features] if detach else output.features
             predicted = None if self.module is None else self.module(features)
         return Output(output.raw.float(), features, output.embedding.float()), predicted

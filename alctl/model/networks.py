@@ -1,6 +1,5 @@
 """The networks that can be trained: the paper's ResNet-18 for small images, and torchvision's by name."""
 
-import hashlib
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from alctl.errors import AlctlError
+from alctl.files import file_digest
 
 RESNET_CIFAR = "resnet18-cifar"
 NETWORK_WAIT = 10.0
@@ -212,9 +212,7 @@ def _load(network: nn.Module, head: str, path: Path) -> str:
             "missing there or of another shape"
         )
     network.load_state_dict(fits, strict=False)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"file {path.name} sha256:{digest}"
+    return f"file {path.name} sha256:{file_digest(path)}"
 
 
 def _read(path: Path) -> dict[str, Any]:

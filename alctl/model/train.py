@@ -21,6 +21,7 @@ from alctl.chance import stream
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.model.checkpoint import State, restore, resume, save_state, snapshot
+from alctl.model.device import LAYOUT
 from alctl.model.loss_prediction import Trained, new_module, pairs, rank_loss
 from alctl.model.score import evaluate
 from alctl.model.task import Task
@@ -83,7 +84,7 @@ def new_model(task: Task, images: Images, config: TrainConfig, *, seed: int) -> 
         torch.default_generator.manual_seed(stream(seed, "loss prediction module"))
         module = new_module(model.channels, config)
     trained = Trained(model, module, *channel_statistics(images), config)
-    return trained.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return trained.to(config.device, memory_format=LAYOUT)  # type: ignore[call-overload,no-any-return]
 
 
 def channel_statistics(images: Images) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from alctl.chance import stream
 from alctl.database import history, items, rounds, training_runs
 from alctl.errors import AlctlError
+from alctl.files import whole_file
 from alctl.images import contact_sheet as sheet
 from alctl.images.pixels import BrokenImages, Source
 from alctl.model.score import Scorer
@@ -200,13 +201,10 @@ def save(shown: Shown, file: Path) -> None:
     """Write the picture whole, or not at all; a PNG carries how it was made."""
     info = PngInfo()
     info.add_itxt("alctl", json.dumps(shown.about))
-    partial_file = file.with_name(f".{file.stem}.partial{file.suffix}")
     try:
-        shown.image.save(partial_file, pnginfo=info)
-        partial_file.replace(file)
+        with whole_file(file) as partial_file:
+            shown.image.save(partial_file, pnginfo=info)
     except ValueError as error:
         raise AlctlError(f"{file} is no picture file; name one that ends in .png") from error
     except OSError as error:
         raise AlctlError(f"cannot write {file}: {error.strerror or error}") from error
-    finally:
-        partial_file.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alctl.errors import AlctlError
+from alctl.files import write_whole
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.report import markdown, page
@@ -49,9 +50,7 @@ def as_plain(value: object) -> Any:  # what JSON holds
 
 def _write(file: Path, text: str) -> None:
     """Write a file whole or not at all; a file name that is no text shows a replacement character."""
-    partial = file.with_name(f".{file.name}.partial")
     try:
-        partial.write_bytes(text.encode("utf-8", errors="replace"))
-        partial.replace(file)
+        write_whole(file, text.encode(errors="replace").decode())
     except OSError as error:
         raise AlctlError(f"cannot write {file}: {error.strerror}") from error

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from alctl.database import items
+from alctl.files import whole_file
 from alctl.images.pixels import BrokenImages
 from alctl.labels.spreadsheet_cells import safe_cell
 from alctl.model.score import Scorer
@@ -51,11 +52,9 @@ def _class_and_loss(prediction: Prediction) -> Tensor:
 def _write_predictions(
     out: Path, model: Model, found: list[tuple[int, str]], answer: list[list[float]]
 ) -> None:
-    partial_file = out.with_name(out.name + ".partial")
-    with partial_file.open("w", encoding="utf-8", newline="") as stream:
+    with whole_file(out) as partial_file, partial_file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("item", "path", "predicted", "probability", "predicted_loss"))
         for (item_id, path), (category, probability, loss) in zip(found, answer, strict=True):
             name = safe_cell(model.task.categories[int(category)])
             writer.writerow((item_id, safe_cell(path), name, f"{probability:.6f}", f"{loss:.6g}"))
-    partial_file.replace(out)

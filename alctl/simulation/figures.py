@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from alctl.files import whole_file
 from alctl.simulation.statistics import Curves, Floats, mean_and_deviation
 
 
@@ -78,7 +79,5 @@ def _figure() -> tuple[Any, Any]:
 
 
 def _save(figure: Any, file: Path) -> None:
-    """Write a picture whole, so that nobody ever sees half of it."""
-    partial = file.with_name(f".{file.name}.partial.png")
-    figure.savefig(partial, dpi=150)
-    partial.replace(file)
+    with whole_file(file) as partial:
+        figure.savefig(partial, dpi=150)

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from alctl.database import categories, labels, rounds, training_runs
 from alctl.errors import AlctlError
-from alctl.files import write_whole
+from alctl.files import whole_file, write_whole
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project
 from alctl.rounds import trained_model
@@ -221,10 +221,9 @@ def losses(
             file = folder / f"test-losses-{model.run['id']:04}.npz"
             if not file.exists():
                 said, _ = trained_model.predictions(project, model, "test", progress)
-                partial = file.with_name(f"{file.stem}.partial.npz")
-                np.savez(
-                    partial, predicted=np.asarray(said.predicted_loss), true=np.asarray(said.target_loss)
-                )
-                partial.replace(file)
+                with whole_file(file) as partial:
+                    np.savez(
+                        partial, predicted=np.asarray(said.predicted_loss), true=np.asarray(said.target_loss)
+                    )
         with np.load(file) as kept:
             return int(model.run["labeled"]), kept["predicted"].astype(float), kept["true"].astype(float)

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from alctl import files
 from alctl.annotators.handout import round_file
 from alctl.annotators.imports.import_labels import ImportOptions, import_labels
 from alctl.chance import stream
@@ -28,6 +27,7 @@ from alctl.database import rounds as recorded
 from alctl.database.connection import copy_to, engine_of, writing
 from alctl.dataset import index
 from alctl.errors import AlctlError
+from alctl.files import whole_file, write_whole
 from alctl.labels.annotation import Annotation, LabeledImage
 from alctl.labels.format import FORMATS
 from alctl.model.task import TASKS
@@ -122,12 +122,12 @@ def prepare(
         file = folder / RECORD
         if not file.exists():
             facts = _make_base(folder, simulation, find(), progress)
-            files.write_whole(file, json.dumps(wanted | facts, indent=1))
+            write_whole(file, json.dumps(wanted | facts, indent=1))
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         _refuse_other(folder, record, wanted)
         if set(wanted["strategies"]) - set(record["strategies"]):
             record["strategies"] |= wanted["strategies"]
-            files.write_whole(file, json.dumps(record, indent=1))
+            write_whole(file, json.dumps(record, indent=1))
     if simulation.k * simulation.rounds > record["pool"]:
         raise AlctlError(
             f"{simulation.rounds} rounds of {simulation.k:,} are more than the {record['pool']:,} images of the pool; "
@@ -250,7 +250,7 @@ def _start(folder: Path, arm: Arm) -> None:
     with writing(engine) as connection:
         project_row.set_seed(connection, arm.seed)
     engine.dispose()
-    files.write_whole(arm.folder / CONFIG, config_text(cache="../../cache"))
+    write_whole(arm.folder / CONFIG, config_text(cache="../../cache"))
 
 
 def _rounds(arm: Arm, simulation: Simulation, truth: Mapping[str, str], progress: Progress) -> Iterator[Done]:
@@ -297,9 +297,8 @@ def _answer(project: Project, number: int, truth: Mapping[str, str]) -> Path:
     ]
     file = project.folder / round_file(number)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    FORMATS.load("csv")().write(answers, partial, [])
-    partial.replace(file)
+    with whole_file(file) as partial:
+        FORMATS.load("csv")().write(answers, partial, [])
     return file
 
 

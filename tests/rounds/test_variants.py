@@ -422,7 +422,7 @@ from pathlib import Path
 import torch
 from alctl.checkpoint import load_model
 from alctl.errors import AlctlError
-from alctl.tasks.classification import Classification
+from alctl.model.tasks.classification import Classification
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + 2 * 1024 ** 3
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from alctl.annotators.untouched_files import PHOTOGRAPHS
 from alctl.database import settings
 from alctl.errors import AlctlError
-from alctl.files import digest_of_file, readable
+from alctl.files import readable, sha256_of
 from alctl.labels.annotation import Record
 from alctl.labels.format import FORMATS, LabelFormat
 from alctl.plugins import configured
@@ -73,13 +73,13 @@ def digest_of(file: Path, reading: Mapping[str, Any]) -> str:
     Of a folder, of the names of all its files, the sizes of photographs, and the bytes of the others.
     """
     with readable(file):
-        digest = _digest_of_folder(file) if file.is_dir() else digest_of_file(file)
+        digest = _digest_of_folder(file) if file.is_dir() else sha256_of(file)
         told = {name: value for name, value in reading.items() if value}
         if told:
             digest.update(json.dumps(told, sort_keys=True).encode())
         for value in map(str, told.values()):
             if "." in value and Path(value).is_file():
-                digest.update(digest_of_file(Path(value)).digest())
+                digest.update(sha256_of(Path(value)).digest())
         return str(digest.hexdigest())
 
 
@@ -104,5 +104,5 @@ def _digest_of_folder(folder: Path) -> Any:
             named = f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0"
             digest.update(named.encode(errors="surrogateescape"))
             if path.suffix.lower() not in PHOTOGRAPHS:
-                digest.update(digest_of_file(path).digest())
+                digest.update(sha256_of(path).digest())
     return digest

@@ -21,6 +21,7 @@ from alctl.annotators.label_studio.server import Server, Stub
 from alctl.database import counts, handouts
 from alctl.database.handouts import Handout
 from alctl.errors import AlctlError
+from alctl.files import whole_file
 from alctl.labels.parsing.json_stream import elements
 from alctl.progress import Progress
 from alctl.project import Project
@@ -197,9 +198,8 @@ def _file(project: Project, handout: Handout, newest: str, *, keep: bool) -> Ite
 
 def _fetch(server: Server, home: int, numbers: Sequence[int], file: Path, progress: Progress) -> None:
     """Write the tasks with all their annotations, whole or not at all."""
-    partial = file.with_suffix(".partial")
     emails = server.emails()
-    with partial.open("w", encoding="utf-8") as stream:
+    with whole_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
         begin = "["
         for start in range(0, len(numbers), CHUNK):
             progress("pulling tasks", start, len(numbers))
@@ -207,7 +207,6 @@ def _fetch(server: Server, home: int, numbers: Sequence[int], file: Path, progre
                 stream.write(f"{begin}\n{json.dumps(_kept(task, emails), ensure_ascii=False)}")
                 begin = ","
         stream.write("\n]\n" if begin == "," else "[]\n")
-    partial.replace(file)
     progress("pulling tasks", len(numbers), len(numbers))
 
 
