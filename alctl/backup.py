@@ -131,7 +131,7 @@ def _pack(project: Project, snapshot: Path, partial: Path, progress: Progress, *
         state, totals = required_state(connection, project.folder), counts.totals(connection)
         revision, runs = revision_of(connection) or "", training_runs.every_run(connection)
     weights = [run["file"] for run in runs if models and (project.folder / run["file"]).is_file()]
-    done = Backup("", 0, totals["items"], totals["labels"], len(weights))
+    done = Backup("", 0, totals.items, totals.labels, len(weights))
     if models:
         done.left_out = [f"{run['file']}: it is gone" for run in runs if run["file"] not in weights]
     found = {DATABASE: snapshot, CONFIG: project.folder / CONFIG}
@@ -156,8 +156,8 @@ def _pack(project: Project, snapshot: Path, partial: Path, progress: Progress, *
             done_bytes += size
             files[name] = Packed(digest.hexdigest(), size)
         manifest = Manifest(
-            version("alctl"), revision, project.folder.name, state["root"], now(), totals["items"],
-            totals["labels"], files,
+            version("alctl"), revision, project.folder.name, state.root, now(), totals.items,
+            totals.labels, files,
         )  # fmt: skip
         archive.writestr(_entry(MANIFEST), json.dumps(asdict(manifest), indent=1))
     return done
@@ -304,9 +304,9 @@ def _opened(folder: Path, manifest: Manifest, file: Path) -> Restored:
         raise AlctlError(f"{file} is damaged: its database cannot be read: {error.orig}") from error
     finally:
         engine.dispose()
-    if (totals["items"], totals["labels"]) != (manifest.items, manifest.labels):
+    if tuple(totals) != (manifest.items, manifest.labels):
         raise AlctlError(f"{file} is damaged: its database and its manifest count differently")
     for copy in folder.glob("alctl.before-*.db"):  # the backup itself is the copy
         copy.unlink()
     gone = [run["id"] for run in runs if not (folder / run["file"]).is_file()]
-    return Restored("", totals["items"], totals["labels"], state["root"], Path(state["root"]).is_dir(), gone)
+    return Restored("", totals.items, totals.labels, state.root, Path(state.root).is_dir(), gone)

@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine
 from alctl.config import Config, read_config
 from alctl.database import project_row
 from alctl.database.connection import BUSY_SECONDS, engine_of, reading, upgrade, writing
+from alctl.database.project_row import ProjectRow
 from alctl.errors import AlctlError
 
 CONFIG = "alctl.toml"
@@ -84,18 +85,18 @@ class Project:
             holder.unlink(missing_ok=True)
             lock.release()
 
-    def state(self) -> dict[str, Any]:
-        """Return the project's row: root, task, seed, created_at."""
+    def state(self) -> ProjectRow:
+        """Return the project's own row: root, task, seed, created_at."""
         with self.reading() as connection:
             return required_state(connection, self.folder)
 
 
-def required_state(connection: Connection, folder: Path) -> dict[str, Any]:
-    """Return the project's row, or say that its `init` never finished."""
+def required_state(connection: Connection, folder: Path) -> ProjectRow:
+    """Return the project's own row, or say that its `init` never finished."""
     row = project_row.project_row(connection)
     if row is None:
         raise AlctlError(f"`alctl init` did not finish in {folder}; run it again")
-    return dict(row)
+    return row
 
 
 def _describe(holder: Path) -> str:

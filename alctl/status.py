@@ -1,12 +1,18 @@
-"""What a project has come to and what to do next, as plain data."""
+"""How a project stands: its counts, its last model, what is wrong with it, and which command comes next."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alctl.annotators.handout import round_file
 from alctl.database import counts, handouts, items, labels, pre_annotations, training_runs
 from alctl.database.connection import integrity_problems
+from alctl.database.counts import RoundCounts, State
 from alctl.database.handouts import is_address
+from alctl.database.items import Unusable
+from alctl.database.pre_annotations import Kept
+from alctl.labels.annotation import Split
 from alctl.plugins import Plugins
 from alctl.project import Project, now, required_state
 
@@ -14,70 +20,139 @@ SHOWN = 1_000
 """Unusable items that are listed one by one."""
 
 
-def status(project: Project) -> dict[str, Any]:
+@dataclass(frozen=True)
+class NextStep:
+    """The command that brings a project forward."""
+
+    command: str
+    why: str
+
+
+@dataclass(frozen=True)
+class RoundStatus(RoundCounts):
+    """A round's counts, and how its answers come back."""
+
+    pushed: bool
+    """It is on a server, from which `alctl pull` fetches answers."""
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The newest training run."""
+
+    id: int
+    labeled: int
+    """Images that it learned from."""
+    metrics: Mapping[str, Any]
+    """By split."""
+    config: Mapping[str, Any]
+    seconds: float
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a project stands."""
+
+    project: str
+    """Its folder."""
+    root: str
+    """The folder of its images."""
+    task: str
+    items: int
+    states: Mapping[Split, Mapping[State, int]]
+    classes: Mapping[str, Mapping[Split, int]]
+    """Labeled images per class."""
+    rounds: Sequence[RoundStatus]
+    predictions: Sequence[Kept]
+    imports: Sequence[labels.ImportBatch]
+    unusable: Sequence[Unusable]
+    run: LastRun | None
+    next: str
+    """The command that comes next."""
+    why: str
+
+
+def status(project: Project) -> Status:
     """Return items per split and state, per class and per round, the last training run, and the next step."""
     with project.reading() as connection:
         state = required_state(connection, project.folder)
-        run = training_runs.last_run(connection)
+        run = _last_run(training_runs.last_run(connection))
         counted = counts.count(connection, now())
         pushed = {found.round_id for found in handouts.find(connection) if is_address(found.place)}
-        result = {
-            "project": str(project.folder),
-            "root": state["root"],
-            "task": state["task"],
-            "items": items.size(connection),
-            "states": counted.states,
-            "classes": counted.classes,
-            "rounds": [{**row, "pushed": row["id"] in pushed} for row in counts.per_round(connection, now())],
-            "predictions": pre_annotations.kept(connection),
-            "imports": [vars(batch) for batch in labels.imports(connection)],
-            "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
-            "run": run
-            and {key: run[key] for key in ("id", "labeled", "metrics", "config", "seconds", "created_at")},
-        }
-    result["next"], result["why"] = _next_step(result)
-    return result
+        per_round = counts.per_round(connection, now())
+        rounds = [RoundStatus(**vars(row), pushed=row.id in pushed) for row in per_round]
+        step = _next_step(project.folder, state.task, counted.states["pool"], rounds, run)
+        return Status(
+            project=str(project.folder),
+            root=state.root,
+            task=state.task,
+            items=items.size(connection),
+            states=counted.states,
+            classes=counted.classes,
+            rounds=rounds,
+            predictions=pre_annotations.kept(connection),
+            imports=labels.imports(connection),
+            unusable=items.unusable_items(connection, SHOWN),
+            run=run,
+            next=step.command,
+            why=step.why,
+        )
 
 
-def _next_step(result: dict[str, Any]) -> tuple[str, str]:
-    """Return the command that brings the project forward, and the reason."""
-    pool, run = result["states"]["pool"], result["run"]
-    out = [row for row in result["rounds"] if row["out"] or row["overdue"]]
-    late = [row for row in out if row["overdue"]]
-    last: dict[str, Any] = out[-1] if out else {"id": 0, "answered": 0, "annotators": [], "pushed": False}
-    file = round_file(last["id"], last["annotators"])
-    not_exported = bool(out) and not (Path(result["project"]) / file).is_file()
-    take = f"alctl import-labels {file if result['task'] == 'classification' else 'FILE'}"
-    if last["pushed"]:
-        take = f"alctl pull {last['id']}"
-    trainable = result["task"] in Plugins("alctl.model.tasks", object).names()
-    untrained = trainable and pool["labeled"] >= 2 and (run is None or run["labeled"] != pool["labeled"])
-    steps = [
-        (not_exported, f"alctl export {last['id']}", f"round {last['id']}'s files are not in the project"),
-        (
-            out and not last["answered"],
-            take,
-            f"round {last['id']} was due {last['due_at']}; `alctl recall {last['id']}` takes it back"
-            if out and last["overdue"]
-            else f"round {last['id']} is out with annotators",
-        ),
-        (untrained, "alctl train", f"{pool['labeled']:,} images are labeled"),
-        (
-            pool["unlabeled"],
-            f"alctl select --k {min(100, pool['unlabeled'])}",
-            f"{pool['unlabeled']:,} images are unlabeled",
-        ),
-        (
-            late,
-            "alctl recall --overdue",
-            f"{sum(row['overdue'] for row in late):,} images were due, and may be selected again once recalled",
-        ),
-        (out, take, f"{pool['out']:,} images are out with annotators"),
-    ]
+def _last_run(run: Mapping[str, Any] | None) -> LastRun | None:
+    if run is None:
+        return None
+    keys = ("id", "labeled", "metrics", "config", "seconds", "created_at")
+    return LastRun(**{key: run[key] for key in keys})
+
+
+def next_step(project: Project) -> NextStep:
+    """Return the command that brings the project forward now: the one answer to "what next"."""
+    found = status(project)
+    return NextStep(found.next, found.why)
+
+
+def _next_step(
+    folder: Path, task: str, pool: Mapping[State, int], rounds: Sequence[RoundStatus], run: LastRun | None
+) -> NextStep:
+    """Return the first step that is due: what is out with annotators, then training, then the next round."""
+    out = [row for row in rounds if row.out or row.overdue]
+    trainable = task in Plugins("alctl.model.tasks", object).names()
+    untrained = trainable and pool["labeled"] >= 2 and (run is None or run.labeled != pool["labeled"])
+    if out and (step := _of_round(folder, task, out[-1])):
+        return step
+    if untrained:
+        return NextStep("alctl train", f"{pool['labeled']:,} images are labeled")
+    if free := pool["unlabeled"]:
+        return NextStep(f"alctl select --k {min(100, free)}", f"{free:,} images are unlabeled")
+    if late := sum(row.overdue for row in out):
+        why = f"{late:,} images were due, and may be selected again once recalled"
+        return NextStep("alctl recall --overdue", why)
+    if out:
+        return NextStep(_take(task, out[-1]), f"{pool['out']:,} images are out with annotators")
     at_the_end = "alctl evaluate" if trainable else "alctl export-labels labels.json --format coco"
-    return next(
-        ((command, why) for due, command, why in steps if due), (at_the_end, "every image is answered")
-    )
+    return NextStep(at_the_end, "every image is answered")
+
+
+def _of_round(folder: Path, task: str, last: RoundStatus) -> NextStep | None:
+    """Return what the newest round that is out waits for; None where answers to it come in."""
+    if not (folder / round_file(last.id, last.annotators)).is_file():
+        return NextStep(f"alctl export {last.id}", f"round {last.id}'s files are not in the project")
+    if last.answered:
+        return None
+    if last.overdue:
+        why = f"round {last.id} was due {last.due_at}; `alctl recall {last.id}` takes it back"
+    else:
+        why = f"round {last.id} is out with annotators"
+    return NextStep(_take(task, last), why)
+
+
+def _take(task: str, row: RoundStatus) -> str:
+    """Return the command that takes in a round's answers."""
+    if row.pushed:
+        return f"alctl pull {row.id}"
+    return f"alctl import-labels {round_file(row.id, row.annotators) if task == 'classification' else 'FILE'}"
 
 
 def check(project: Project) -> list[str]:

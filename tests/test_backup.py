@@ -105,7 +105,7 @@ def test_what_is_restored_is_what_was_backed_up(project):
     assert rows(again) == before
     assert check(again) == []
     for key in ("states", "classes", "rounds", "imports", "items"):
-        assert status(again)[key] == found[key]
+        assert getattr(status(again), key) == getattr(found, key)
     for name in (
         "rounds/0001/items.csv",
         "rounds/0001/manifest.json",
@@ -203,7 +203,7 @@ def test_a_backup_of_an_older_alctl_is_brought_up_to_date(project, tmp_path, mon
     again = restored(repacked(back_up(project), lambda members: told(members, **about)))
     with again.reading() as connection:
         assert revision_of(connection) == revisions()[-1]
-    assert status(again)["items"] == 1
+    assert status(again).items == 1
     assert check(again) == []
     assert [file.name for file in again.folder.glob("*.db")] == ["alctl.db"]
 
@@ -217,7 +217,7 @@ def test_settings_that_name_a_database_elsewhere_do_not_lead_back_to_the_origina
     assert original.engine.url.database == str(elsewhere)
     again = restored(back_up(original))
     assert again.engine.url.database == str(again.folder / "alctl.db")
-    assert status(again)["items"] == 12
+    assert status(again).items == 12
 
 
 # --- what a backup refuses --------------------------------------------------------------------------------------------

@@ -88,10 +88,10 @@ def test_a_killed_init_leaves_a_whole_project_or_none(tmp_path):
 
     for killed in kill_at_many_moments(tmp_path, lambda folder: None, command):
         if killed.done or killed.folder.exists():
-            assert status(killed.project())["items"] == 400
+            assert status(killed.project()).items == 400
         else:
             repeat(command(killed.folder))
-            assert status(killed.project())["items"] == 400
+            assert status(killed.project()).items == 400
         assert not killed.folder.with_name(killed.folder.name + ".partial").exists() or not killed.done
 
 
@@ -100,8 +100,8 @@ def test_a_killed_select_leaves_a_whole_round_or_none_and_a_recorded_one_can_be_
         return ["select", "--k", 10, "--strategy", "random", "--project", folder]
 
     for killed in kill_at_many_moments(tmp_path, lambda folder: shutil.copytree(base, folder), command):
-        rounds = status(killed.project())["rounds"]
-        assert [row["items"] for row in rounds] in (
+        rounds = status(killed.project()).rounds
+        assert [row.items for row in rounds] in (
             [],
             [12],
         )  # the reserved ones that are not labeled go along
@@ -109,11 +109,11 @@ def test_a_killed_select_leaves_a_whole_round_or_none_and_a_recorded_one_can_be_
             assert rounds
             assert (killed.folder / "rounds" / "0001" / "items.csv").is_file()
         if rounds:
-            advice = status(killed.project())["next"]
+            advice = status(killed.project()).next
             assert advice.startswith("alctl export 1") or (killed.folder / "rounds" / "0001").is_dir()
             repeat(["export", 1, "--project", killed.folder])
         repeat(command(killed.folder))
-        picked = [row["items"] for row in status(killed.project())["rounds"]]
+        picked = [row.items for row in status(killed.project()).rounds]
         assert picked == ([12, 10] if rounds else [12])
 
 
@@ -144,10 +144,11 @@ def test_a_killed_training_run_goes_on_and_ends_at_the_same_weights(base, tmp_pa
 
     for killed in kill_at_many_moments(tmp_path, lambda folder: shutil.copytree(base, folder), command):
         whole = file_digest(tmp_path / "whole" / "models" / "run-0001.safetensors")
-        run = status(killed.project())["run"]
+        run = status(killed.project()).run
         assert run is not None or not killed.done
         repeat(command(killed.folder))
         project = killed.project()
-        assert status(project)["run"]["id"] == 1
+        assert (last := status(project).run) is not None
+        assert last.id == 1
         assert [file.name for file in project.models.iterdir()] == ["run-0001.safetensors"]
         assert file_digest(project.models / "run-0001.safetensors") == whole

@@ -115,7 +115,7 @@ def test_a_second_process_is_told_who_holds_the_project(tmp_path, monkeypatch):
             pytest.fail("two writers at once")
         with project.reading() as connection:
             assert items.size(connection) == 6
-        assert project.state()["seed"] == 0
+        assert project.state().seed == 0
         other.communicate("\n")
     with project.writing("select"):
         who = json.loads((project.folder / "alctl.lock.holder").read_text())

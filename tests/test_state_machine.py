@@ -207,7 +207,7 @@ class Pool(RuleBasedStateMachine):
 
     @invariant()
     def the_states_partition_the_pool(self) -> None:
-        states = status(self.project)["states"]
+        states = status(self.project).states
         counted = Counter(dict.fromkeys(states["pool"], 0))
         for row in states.values():
             counted.update(row)
@@ -223,13 +223,13 @@ class Pool(RuleBasedStateMachine):
     @invariant()
     def the_ledger_adds_up(self) -> None:
         rows = ledger.overview(self.project)
-        assert [row["id"] for row in rows] == [one.number for one in self.rounds]
+        assert [row.id for row in rows] == [one.number for one in self.rounds]
         for row, one in zip(rows, self.rounds, strict=True):
-            came = row["labeled"] + row["skipped"] + row["unusable"]
-            assert came == row["answered"]
-            assert came + row["out"] + row["overdue"] + row["recalled"] == row["items"] == len(one.items)
+            came = row.labeled + row.skipped + row.unusable
+            assert came == row.answered
+            assert came + row.out + row.overdue + row.recalled == row.items == len(one.items)
             unanswered = len(one.live - self.answered_since(one))
-            assert (row["out"], row["overdue"]) == ((0, unanswered) if one.late else (unanswered, 0))
+            assert (row.out, row.overdue) == ((0, unanswered) if one.late else (unanswered, 0))
 
     @invariant()
     def nothing_was_sent_twice(self) -> None:

@@ -31,46 +31,44 @@ def test_every_item_is_in_exactly_one_state(tmp_path):
     label(project, "m.csv", [(9, "skip"), (10, "unusable")], ("item", "status"))
     send(project, 3)
     result = status(project)
-    assert result["items"] == sum(sum(row.values()) for row in result["states"].values()) == 20
-    assert sum(result["states"]["validation"].values()) == 2
-    assert sum(result["states"]["test"].values()) == 3
-    totals = {
-        state: sum(row[state] for row in result["states"].values()) for state in result["states"]["pool"]
-    }
+    assert result.items == sum(sum(row.values()) for row in result.states.values()) == 20
+    assert sum(result.states["validation"].values()) == 2
+    assert sum(result.states["test"].values()) == 3
+    totals = {state: sum(row[state] for row in result.states.values()) for state in result.states["pool"]}
     assert (totals["labeled"], totals["skipped"], totals["unusable"]) == (8, 1, 1)
-    assert sum(sum(row.values()) for row in result["classes"].values()) == 8
+    assert sum(sum(row.values()) for row in result.classes.values()) == 8
 
 
 def test_an_undone_import_brings_the_item_back_to_where_it_was(tmp_path):
     from alctl.annotators.imports.undo import undo_import
 
     project = small_project(tmp_path)
-    before = status(project)["states"]
+    before = status(project).states
     label(project, "l.csv", [(1, "cat")])
     undo_import(project, 1)
-    assert status(project)["states"] == before
+    assert status(project).states == before
 
 
 def test_the_next_step_is_always_the_one_that_brings_the_project_forward(tmp_path):
     project = small_project(tmp_path, 8)
-    assert status(project)["next"].startswith("alctl select")
+    assert status(project).next.startswith("alctl select")
     chosen = select(project, SelectOptions(4, "random"), no_progress)
-    assert status(project)["next"] == "alctl export 1"  # recorded, but killed before its files were written
+    assert status(project).next == "alctl export 1"  # recorded, but killed before its files were written
     handout.export(project, 1, no_progress)
-    assert status(project)["next"].startswith("alctl import-labels")
+    assert status(project).next.startswith("alctl import-labels")
     items = [pick["item"] for pick in chosen.picks]
     label(project, "l.csv", [(item, "cat" if i % 2 else "dog") for i, item in enumerate(items)])
-    assert status(project)["next"] == "alctl train"
+    assert status(project).next == "alctl train"
     plan = train_run.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
-    assert status(project)["next"].startswith("alctl select")
+    assert status(project).next.startswith("alctl select")
     last = send(project, 4)
-    assert status(project)["next"].startswith("alctl import-labels")
+    assert status(project).next.startswith("alctl import-labels")
     label(project, "m.csv", [(item, "dog") for item in last])
-    assert status(project)["next"] == "alctl train"
+    assert status(project).next == "alctl train"
     plan = train_run.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
-    assert status(project)["next"] == "alctl evaluate"
+    assert status(project).next == "alctl evaluate"
 
 
 def test_a_sound_project_has_no_problems(tmp_path):
@@ -136,11 +134,11 @@ def test_a_round_on_a_server_is_pulled(tmp_path):
         handouts.add(
             connection, round_id=1, tool="label-studio", place="http://localhost/projects/1", now=now()
         )
-    assert status(project)["next"] == "alctl pull 1"
+    assert status(project).next == "alctl pull 1"
 
 
 def test_a_round_of_boxes_waits_for_the_file_of_a_tool(tmp_path):
     project = small_project(tmp_path, task="detection")
     select(project, SelectOptions(2), no_progress)
     handout.export(project, 1, no_progress, formats=["coco"])
-    assert status(project)["next"] == "alctl import-labels FILE"
+    assert status(project).next == "alctl import-labels FILE"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -179,23 +179,37 @@ class Row(NamedTuple):
     one_says: int
     other_says: int
     answers: int
+    """How many annotators gave the item a class: what Krippendorff's alpha weighs an item by."""
     n: int
 
 
-def fleiss(rows: Iterable[Mapping[str, Any]]) -> float | None:
+@dataclass(frozen=True)
+class PairKappa:
+    """How far two annotators agree about classes."""
+
+    annotators: list[str]
+    items: int
+    """Those that both of them labeled."""
+    agreement: float
+    """The share of these to which both gave the same class."""
+    kappa: float | None
+    """Cohen's; None where both used one and the same class only."""
+
+
+def fleiss(rows: Iterable[Row]) -> float | None:
     """Return Fleiss' kappa (1971); None where only one class was ever given.
 
     Items may have different numbers of answers: each item's agreement is the share of its pairs that agree, and the
     chance of a class its share of all answers.
     """
     agreed = items = 0.0
-    given: Counter[int] = Counter()
+    given: dict[int, float] = defaultdict(float)
     for row in rows:
-        part = 2 * row["n"] / (row["answers"] * (row["answers"] - 1))  # the pairs of an item add up to 1
+        part = 2 * row.n / (row.answers * (row.answers - 1))  # the pairs of an item add up to 1
         items += part
-        agreed += part * (row["one_says"] == row["other_says"])
-        for said in (row["one_says"], row["other_says"]):
-            given[said] += row["n"] / (row["answers"] - 1)  # an answer is in so many pairs
+        agreed += part * (row.one_says == row.other_says)
+        for said in (row.one_says, row.other_says):
+            given[said] += row.n / (row.answers - 1)  # an answer is in so many pairs
     total = sum(given.values())
     if not items:
         return None
@@ -203,39 +217,34 @@ def fleiss(rows: Iterable[Mapping[str, Any]]) -> float | None:
     return None if 1 - by_chance < 1e-12 else float((agreed / items - by_chance) / (1 - by_chance))
 
 
-def kappas(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return shared items, raw agreement and Cohen's kappa of each pair of annotators, most shared items first.
-
-    ``rows`` have the fields of `Row`. Kappa is None where both used one and the same class only.
-    """
+def kappas(rows: Sequence[Row]) -> list[PairKappa]:
+    """Return how far each two annotators agree, most shared items first."""
     from sklearn.metrics import cohen_kappa_score
 
     found = []
-    for one, other in sorted({(row["one"], row["other"]) for row in rows}):
-        own = [row for row in rows if (row["one"], row["other"]) == (one, other)]
-        says = [row["one_says"] for row in own], [row["other_says"] for row in own]
-        counts = [row["n"] for row in own]
-        same = sum(row["n"] for row in own if row["one_says"] == row["other_says"])
+    for one, other in sorted({(row.one, row.other) for row in rows}):
+        own = [row for row in rows if (row.one, row.other) == (one, other)]
+        says = [row.one_says for row in own], [row.other_says for row in own]
+        counts = [row.n for row in own]
+        same = sum(row.n for row in own if row.one_says == row.other_says)
         varied = len({*says[0], *says[1]}) > 1
         kappa = float(cohen_kappa_score(*says, sample_weight=counts)) if varied else None
-        found.append({
-            "annotators": [one, other], "items": sum(counts), "agreement": same / sum(counts), "kappa": kappa,
-        })  # fmt: skip
-    return sorted(found, key=lambda pair: -pair["items"])
+        found.append(PairKappa([one, other], sum(counts), same / sum(counts), kappa))
+    return sorted(found, key=lambda pair: -pair.items)
 
 
-def krippendorff(rows: Iterable[Mapping[str, Any]]) -> float | None:
+def krippendorff(rows: Iterable[Row]) -> float | None:
     """Return Krippendorff's alpha for classes over all annotators; None where only one class was ever given.
 
     From coincidences: an item with m answers adds 1/(m-1) for each ordered pair of them (Krippendorff, Content
-    Analysis, chapter 12). ``rows`` have the fields of `Row`.
+    Analysis, chapter 12).
     """
-    together: Counter[tuple[int, int]] = Counter()
+    together: dict[tuple[int, int], float] = defaultdict(float)
     for row in rows:
-        weight = row["n"] / (row["answers"] - 1)
-        together[row["one_says"], row["other_says"]] += weight
-        together[row["other_says"], row["one_says"]] += weight
-    totals: Counter[int] = Counter()
+        weight = row.n / (row.answers - 1)
+        together[row.one_says, row.other_says] += weight
+        together[row.other_says, row.one_says] += weight
+    totals: dict[int, float] = defaultdict(float)
     for (said, _), weight in together.items():
         totals[said] += weight
     n = sum(totals.values())

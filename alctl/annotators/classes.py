@@ -1,10 +1,10 @@
-"""The class list under change: add, rename, merge. Ids are frozen and no label is rewritten; every change is recorded."""
+"""Adding, renaming and merging classes. No label is rewritten, ids stay what they are, and every change is recorded."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -25,7 +25,7 @@ _BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 class Change:
     """What a change of the class list did, or would do."""
 
-    action: str
+    action: Literal["add", "rename", "merge"]
     classes: list[str]
     """The classes that are there afterwards because of it: the new ones, the renamed one, the one merged into."""
     before: str | None = None
@@ -40,8 +40,22 @@ class Change:
     dry_run: bool = False
 
 
-def listed(project: Project) -> list[dict[str, Any]]:
-    """Return every class with its labels in force; those of a merged class count for its new class as well."""
+@dataclass(frozen=True)
+class ListedClass:
+    """A class as `alctl classes list` shows it."""
+
+    id: int
+    name: str
+    labels: int
+    """Those in force; the labels of a merged class count for its new class as well."""
+    merged_into: str | None
+    keypoints: list[str]
+    skeleton: list[tuple[int, int]]
+    """Pairs of keypoints that are joined when drawn, from 1."""
+
+
+def listed(project: Project) -> list[ListedClass]:
+    """Return every class with how many labels it has."""
     with project.reading() as connection:
         required_state(connection, project.folder)
         known = categories.class_list(connection)
@@ -51,14 +65,14 @@ def listed(project: Project) -> list[dict[str, Any]]:
         for id_ in {found.id, found.effective}:
             total[id_] += own.get(found.id, 0)
     return [
-        {
-            "id": found.id,
-            "name": found.name,
-            "labels": total[found.id],
-            "merged_into": known[found.merged_into - 1].name if found.merged_into else None,
-            "keypoints": list(found.keypoints),
-            "skeleton": [[first + 1, second + 1] for first, second in found.skeleton],
-        }
+        ListedClass(
+            id=found.id,
+            name=found.name,
+            labels=total[found.id],
+            merged_into=known[found.merged_into - 1].name if found.merged_into else None,
+            keypoints=list(found.keypoints),
+            skeleton=[(first + 1, second + 1) for first, second in found.skeleton],
+        )
         for found in known
     ]
 
@@ -96,7 +110,7 @@ def add(
 def _give_keypoints(
     connection: Connection,
     found: Class,
-    known: Any,
+    known: Iterable[Class],
     keypoints: Sequence[str],
     skeleton: Sequence[tuple[int, int]],
 ) -> None:
@@ -220,7 +234,7 @@ def _labels(project: Project, name: str) -> int:
 
 def _out(project: Project) -> list[int]:
     with project.reading() as connection:
-        return [row["id"] for row in counts.per_round(connection, now()) if row["out"] or row["overdue"]]
+        return [row.id for row in counts.per_round(connection, now()) if row.out or row.overdue]
 
 
 def _former(connection: Connection, name: str, own: int | None = None) -> str:

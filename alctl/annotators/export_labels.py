@@ -59,8 +59,8 @@ def export_labels(
     with project.reading() as connection:
         state = required_state(connection, project.folder)
         carries = FORMATS.load(kind).carries
-        _insist(kind, carries, state["task"], every_annotator=every_annotator)
-        known: dict[str, Any] = {"root": state["root"]} if kind == "folders" else {}
+        _insist(kind, carries, state.task, every_annotator=every_annotator)
+        known: dict[str, Any] = {"root": state.root} if kind == "folders" else {}
         writer = configured(FORMATS.load(kind), {**known, **(options or {})}, f"format {kind!r}")
         images = list(_labeled(connection, split, every_annotator=every_annotator))
         if not images:

@@ -130,8 +130,8 @@ def _look(connection: Connection, project: Path, number: int, place: str, format
         tables(listed, rounds_out.shares_of(connection, number)),
         {name: _tool(connection, name) for name in sorted({*formats, *earlier} - {"csv"})},
         [_assignment(pick, number, said.get(pick["item_id"]), names) for pick in listed],
-        state["root"],
-        state["task"],
+        state.root,
+        state.task,
         categories.as_categories(connection, living=True),
         categories.categories(connection),
     )
@@ -159,7 +159,7 @@ def formats_of(project: Project, given: str, options: Mapping[str, str]) -> list
     names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
     kinds = {name: FORMATS.load(name) for name in names}
     with project.reading() as connection:
-        task = required_state(connection, project.folder)["task"]
+        task = required_state(connection, project.folder).task
         classes = categories.as_categories(connection, living=True)
         tools = {name: _tool(connection, name, options) for name in names}
     if options and len(names) != 1:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from alctl.database import rounds_out
 from alctl.errors import AlctlError
-from alctl.images.contact_sheet import thumbs
-from alctl.images.pixels import BrokenImages, Source
+from alctl.images.contact_sheet import thumbnails
+from alctl.images.pixels import Source
 from alctl.labels.spreadsheet_cells import safe_cell
 from alctl.progress import Progress
 
@@ -30,16 +30,16 @@ _LONGEST = 240
 
 def decoded(sources: Sequence[Source], number: int, progress: Progress) -> list[Image.Image | None]:
     """Return the thumbnails of a round; one that cannot be made is an error, because the round is recorded."""
-    try:
-        return list(thumbs(sources, progress))
-    except BrokenImages as broken:
-        item, reason = next(iter(sorted(broken.reasons.items())))
+    made = thumbnails(sources, progress)
+    if made.broken:
+        item, reason = min(made.broken.items())
         path = next(source.path for source in sources if source.id == item)
-        count = f"{len(broken.reasons):,} images of round {number}"
+        count = f"{len(made.broken):,} images of round {number}"
         raise AlctlError(
             f"{count} cannot be shown any more; put the files back as they were indexed, or take the images out of the "
             f"round with `alctl recall {number} --item {item}`. The first is item {item}, {path}: {reason}"
-        ) from broken
+        )
+    return made.images
 
 
 def blinded(picks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 
 from alctl.database import counts, handouts, pre_annotations, rounds, rounds_out
 from alctl.database.bulk import discard
+from alctl.database.counts import RoundCounts
+from alctl.database.pre_annotations import Kept
 from alctl.errors import AlctlError
 from alctl.project import Project, now, required_state
 
@@ -106,7 +108,7 @@ def recall(
 
 
 def _overdue(connection: Connection) -> list[int]:
-    return [int(row["id"]) for row in counts.per_round(connection, now()) if row["overdue"]]
+    return [row.id for row in counts.per_round(connection, now()) if row.overdue]
 
 
 def _recall(connection: Connection, number: int, items: Sequence[int], *, overdue: bool) -> Recalled:
@@ -131,48 +133,81 @@ def _recall(connection: Connection, number: int, items: Sequence[int], *, overdu
     )
 
 
-def overview(project: Project) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Whereabouts:
+    """A place that a round's images went to."""
+
+    tool: str
+    """The format of the files, or the server they were pushed to."""
+    place: str
+    """Folder or address."""
+    since: str
+
+
+@dataclass(frozen=True)
+class AnnotatorShare:
+    """What a round wants of an annotator, and what has come."""
+
+    annotator: str
+    wanted: int | None
+    """Answers that are wanted of them; None of somebody whom the round does not name."""
+    got: int
+
+
+@dataclass(frozen=True)
+class RoundOverview(RoundCounts):
+    """A round: where it went, how its items came back, and who has answered how many."""
+
+    labeled: int
+    skipped: int
+    unusable: int
+    out_since: str | None
+    tools: Sequence[Whereabouts]
+    people: Sequence[AnnotatorShare]
+    predictions: Kept | None
+    """How many of the predictions annotators kept; None where the round had none."""
+
+
+def overview(project: Project) -> list[RoundOverview]:
     """Return every round: when and where it went out, how its items came back, and who has answered how many."""
     with project.reading() as connection:
         required_state(connection, project.folder)
         of_round = rounds_out.params(connection)
         outcomes = rounds_out.outcomes(connection, of_round)
         answers = rounds_out.answers(connection, of_round)
-        kept = {row["round_id"]: row for row in pre_annotations.kept(connection)}
-        return [
-            {
-                **row,
-                **outcomes[row["id"]],
-                "out_since": min((h.created_at for h in _hands(connection, row)), default=None),
-                "tools": [
-                    {"tool": h.tool, "place": h.place, "since": h.created_at} for h in _hands(connection, row)
-                ],
-                "people": _people(connection, row, of_round, answers),
-                "predictions": kept.get(row["id"]),
-            }
-            for row in counts.per_round(connection, now())
-        ]
-
-
-def _hands(connection: Connection, row: Mapping[str, Any]) -> Sequence[handouts.Handout]:
-    return handouts.find(connection, round_id=row["id"])
+        kept = {row.round_id: row for row in pre_annotations.kept(connection)}
+        found = []
+        for row in counts.per_round(connection, now()):
+            hands = handouts.find(connection, round_id=row.id)
+            found.append(
+                RoundOverview(
+                    **vars(row),
+                    labeled=outcomes[row.id]["labeled"],
+                    skipped=outcomes[row.id]["skipped"],
+                    unusable=outcomes[row.id]["unusable"],
+                    out_since=min((hand.created_at for hand in hands), default=None),
+                    tools=[Whereabouts(hand.tool, hand.place, hand.created_at) for hand in hands],
+                    people=_people(connection, row.id, of_round, answers),
+                    predictions=kept.get(row.id),
+                )
+            )
+        return found
 
 
 def _people(
     connection: Connection,
-    row: Mapping[str, Any],
+    number: int,
     of_round: Mapping[int, Mapping[str, Any]],
     answers: Sequence[tuple[int, str, int]],
-) -> list[dict[str, Any]]:
+) -> list[AnnotatorShare]:
     """Return for each annotator how many answers are wanted of them, and how many there are.
 
     Of an annotator that the round does not name nothing is wanted; what was recalled unanswered is not wanted either.
     """
-    number = row["id"]
     given = {name: n for round_id, name, n in answers if round_id == number}
     shares = rounds_out.shares_of(connection, number)
     if not shares:
-        return [{"annotator": name, "wanted": None, "got": n} for name, n in given.items()]
+        return [AnnotatorShare(name, None, n) for name, n in given.items()]
     back = {
         int(entry["item_id"])
         for entry in rounds_out.items_of(connection, number)
@@ -180,14 +215,7 @@ def _people(
     }
     said = rounds_out.answers_of(connection, number, of_round)
     people = [
-        {
-            "annotator": name,
-            "wanted": len(set(own) - back),
-            "got": sum((item, name) in said for item in own),
-        }
+        AnnotatorShare(name, len(set(own) - back), sum((item, name) in said for item in own))
         for name, own in shares.items()
     ]
-    others = [
-        {"annotator": name, "wanted": None, "got": n} for name, n in given.items() if name not in shares
-    ]
-    return people + others
+    return people + [AnnotatorShare(name, None, n) for name, n in given.items() if name not in shares]

@@ -1,11 +1,17 @@
-"""`recall`, `agreement`: who has what, taking it back, and how well annotators agree."""
+"""`recall` and `agreement`: taking images back from annotators, and how far annotators agree."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from alctl.annotators.ledger import Recalled
+    from alctl.annotators.weights import Agreement, Disputed, Weight
+    from alctl.project import Project
 
 
 @app.command(rich_help_panel="Rounds")
@@ -38,16 +44,16 @@ def recall(
     from alctl.cli import screen
     from alctl.project import open_project
 
-    found = ledger.recall(open_project(project), number, items=item or [], overdue=overdue, dry_run=dry_run)
+    opened = open_project(project)
+    found = ledger.recall(opened, number, items=item or [], overdue=overdue, dry_run=dry_run)
     if json:
-        from dataclasses import asdict
-
-        screen.as_json({"rounds": [asdict(row) for row in found], "dry_run": dry_run})
+        screen.as_json({"rounds": found, "dry_run": dry_run})
         return
     show_recalled(found, dry_run=dry_run)
+    screen.next_step_of(opened)
 
 
-def show_recalled(found: list[Any], *, dry_run: bool) -> None:
+def show_recalled(found: Sequence["Recalled"], *, dry_run: bool) -> None:
     """Print what came back into the pool, round by round."""
     from alctl.cli import screen
 
@@ -58,7 +64,6 @@ def show_recalled(found: list[Any], *, dry_run: bool) -> None:
         screen.say(f"round {row.round}: {len(row.items):,} images {verb} back in the pool{rest}")
     if not found:
         screen.say("nothing is overdue")
-    screen.next_step("alctl status --rounds")
 
 
 @app.command(rich_help_panel="Looking")
@@ -84,35 +89,43 @@ def agreement(
       alctl agreement --round 3 --json
       alctl agreement --weights
     """
-    from alctl.annotators import weights as annotators
+    from alctl.annotators.weights import measure
     from alctl.cli import screen
-    from alctl.errors import AlctlError
     from alctl.project import open_project
 
     opened = open_project(project)
-    if weights and reset:
-        raise AlctlError("--weights and --reset are opposites")
     if weights or reset:
-        given = annotators.weigh(opened) if weights else {}
-        taken = annotators.reset(opened) if reset else []
-        if json:
-            screen.as_json({"weights": given, "reset": taken})
-        else:
-            show_weights(given, taken)
+        change_weights(opened, weigh=weights, reset=reset, json=json)
         return
-    found = annotators.measure(opened, round_)
+    found = measure(opened, round_)
     if json:
-        screen.as_json(found)
+        screen.as_json(found.plain())
     else:
-        show_agreement(found)
+        show_agreement(found, opened)
 
 
-def show_weights(given: dict[str, Any], taken: list[str]) -> None:
-    """Print the weights that annotators have got, or lost."""
+def change_weights(project: "Project", *, weigh: bool, reset: bool, json: bool) -> None:
+    """Give annotators weights, or take them away, and print who has or had one."""
+    from alctl.annotators import weights
+    from alctl.cli import screen
+    from alctl.errors import AlctlError
+
+    if weigh and reset:
+        raise AlctlError("--weights and --reset are opposites")
+    given = weights.weigh(project) if weigh else {}
+    taken = weights.reset(project) if reset else []
+    if json:
+        screen.as_json({"weights": given, "reset": taken})
+    else:
+        show_weights(given, taken)
+
+
+def show_weights(given: Mapping[str, "Weight"], taken: Sequence[str]) -> None:
+    """Print the weights that annotators have got, or how many have lost theirs."""
     from alctl.cli import screen
 
     if given:
-        rows = [[name, row["quality"], row["weight"]] for name, row in sorted(given.items())]
+        rows = [[name, row.quality, row.weight] for name, row in sorted(given.items())]
         screen.table("", ["annotator", "quality", "weight"], rows)
         screen.say("votes count by these weights now; `alctl agreement --reset` takes them away")
     else:
@@ -120,37 +133,38 @@ def show_weights(given: dict[str, Any], taken: list[str]) -> None:
     screen.next_step("alctl train", "the labels that hold may have changed")
 
 
-def show_agreement(found: dict[str, Any]) -> None:
+def show_agreement(found: "Agreement", project: "Project") -> None:
     """Print how far annotators agree."""
     from alctl.cli import screen
 
-    if not found["items"]:
+    if not found.items:
         screen.say("no image was labeled by two annotators yet")
         screen.next_step("alctl select --k 300 --annotators ann,bob --overlap 0.1")
         return
-    screen.say(
-        f"{found['items']:,} images were labeled by several annotators, with {found['answers']:,} answers"
-    )
-    screen.table(
-        "over all", ["", ""], [[name.replace("_", " "), value] for name, value in found["measures"].items()]
-    )
+    screen.say(f"{found.items:,} images were labeled by several annotators, with {found.answers:,} answers")
+    screen.table("over all", ["", ""], [[_spaced(name), value] for name, value in found.measures.items()])
     names = ("answers", "items", "with_consensus", "with_others", "median_seconds", "weight")
-    people = [[row["annotator"], *(row[name] for name in names)] for row in found["annotators"]]
-    screen.table("annotators", ["", *(name.replace("_", " ") for name in names)], people)
-    keys = [key for key in found["pairs"][0] if key != "annotators"]
-    pairs = [[" and ".join(pair["annotators"]), *(pair[key] for key in keys)] for pair in found["pairs"][:20]]
-    screen.table("pairs", ["", *(key.replace("_", " ") for key in keys)], pairs)
-    if found["confused"]:
-        rows = [[" or ".join(pair["classes"]), pair["n"]] for pair in found["confused"][:5]]
+    people = [[row.annotator, *(getattr(row, name) for name in names)] for row in found.annotators]
+    screen.table("annotators", ["", *map(_spaced, names)], people)
+    pairs = [(pair, found.pair_measures(pair)) for pair in found.pairs[:20]]
+    rows = [[" and ".join(pair.annotators), pair.items, *values.values()] for pair, values in pairs]
+    screen.table("pairs", ["", "items", *map(_spaced, pairs[0][1])], rows)
+    if found.confused:
+        rows = [[" or ".join(pair.classes), pair.n] for pair in found.confused[:5]]
         screen.table("classes that are confused", ["", "times"], rows)
-    if found["worst"]:
+    if found.worst:
         screen.say("images that annotators disagree about most:")
-        screen.listed(found["worst"], _disputed)
+        screen.listed(found.worst, _disputed)
         screen.next_step("alctl select --relabel --k 50", "for a second look at the worst")
     else:
-        screen.next_step("alctl status")
+        screen.next_step_of(project)
 
 
-def _disputed(row: Any) -> str:
-    answers = ", ".join(f"{name}: {said}" for name, said in row["answers"].items())
-    return f"item {row['item']} {row['path']}: agreement {row['agreement']:.2f} ({answers})"
+def _spaced(name: str) -> str:
+    """Return the name of a measure as words."""
+    return name.replace("_", " ")
+
+
+def _disputed(row: "Disputed") -> str:
+    answers = ", ".join(f"{name}: {said}" for name, said in row.answers.items())
+    return f"item {row.item} {row.path}: agreement {row.agreement:.2f} ({answers})"

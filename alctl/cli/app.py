@@ -21,7 +21,7 @@ class Commands(TyperGroup):
         """Return the commands in the order in which they were declared."""
         return list(self.commands)
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         """Run a command; under --json an error is JSON on standard output too."""
         try:
             return super().invoke(ctx)
@@ -34,7 +34,7 @@ class Commands(TyperGroup):
             _fail(f"{named}{error.strerror}", [])
 
 
-def _fail(message: str, problems: list[dict[str, Any]]) -> NoReturn:
+def _fail(message: str, problems: list[dict[str, object]]) -> NoReturn:
     from alctl.cli.screen import show_error
 
     if "--json" in sys.argv:

@@ -1,12 +1,16 @@
-"""`backup`, `restore`, `history`: nothing that people said is lost, and all of it can be looked up."""
+"""`backup`, `restore` and `history`: a project as one zip and back, and all that is recorded of one image."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from alctl.backup import Backup, Restored
+    from alctl.database.item_history import ItemHistory, Said, Sent
 
 
 @app.command(rich_help_panel="State")
@@ -40,7 +44,14 @@ def backup(
         done = keep.backup(open_project(project), file, progress, models=models)
     if json:
         screen.as_json(done)
-        return
+    else:
+        show_backup(done)
+
+
+def show_backup(done: "Backup") -> None:
+    """Print what is in a backup."""
+    from alctl.cli import screen
+
     held = f"{done.items:,} items, {done.labels:,} labels and {done.models:,} models"
     screen.say(f"{held} are in {done.file}; it was read back and is whole")
     for left in done.left_out:
@@ -76,14 +87,22 @@ def restore(
         done = keep.restore(file, project or Path(DEFAULT_FOLDER), progress)
     if json:
         screen.as_json(done)
-        return
+    else:
+        show_restored(done)
+
+
+def show_restored(done: "Restored") -> None:
+    """Print what was restored, and what is missing."""
+    from alctl.cli import screen
+    from alctl.project import open_project
+
     screen.say(f"project {done.folder}: {done.items:,} items and {done.labels:,} labels")
     if done.untrained:
         screen.say(
             f"  without the weights of {len(done.untrained)} training runs; `alctl train` makes them again"
         )
     if done.images_there:
-        screen.next_step("alctl status")
+        screen.next_step_of(open_project(Path(done.folder)))
     else:
         screen.warn(f"the images are not in {done.root}, where they were")
         screen.next_step("alctl relink FOLDER", "with the folder in which they are now")
@@ -110,7 +129,7 @@ def history(
 
     opened = open_project(project)
     with opened.reading() as connection:
-        root = required_state(connection, opened.folder)["root"]
+        root = required_state(connection, opened.folder).root
         found = item_history.of_item(connection, item_history.find(connection, item, root))
     if json:
         screen.as_json(found)
@@ -118,41 +137,35 @@ def history(
     show_history(found)
 
 
-def show_history(found: dict[str, Any]) -> None:
+def show_history(found: "ItemHistory") -> None:
     """Print what is recorded of an item."""
     from alctl.cli import screen
 
-    size = f", {found['width']} × {found['height']}" if found["width"] else ""
-    screen.say(f"item {found['item']}: {found['path']}{size}, {found['split']}")
-    for path in found["duplicates"]:
+    size = f", {found.width} × {found.height}" if found.width else ""
+    screen.say(f"item {found.item}: {found.path}{size}, {found.split}")
+    for path in found.duplicates:
         screen.say(f"  the same file: {path}")
-    if found["unusable"]:
-        screen.say(f"  cannot be used: {found['unusable']}")
-    sent = [
-        (row["created_at"], f"round {row['round']} by {row['strategy']}{_selected(row)}")
-        for row in found["rounds"]
-    ]
-    said = [
-        (row["imported_at"], f"{row['annotator']}: {row['said']}{_label_facts(row)}")
-        for row in found["labels"]
-    ]
+    if found.unusable:
+        screen.say(f"  cannot be used: {found.unusable}")
+    sent = [(row.created_at, f"round {row.round} by {row.strategy}{_selected(row)}") for row in found.rounds]
+    said = [(row.imported_at, f"{row.annotator}: {row.said}{_label_facts(row)}") for row in found.labels]
     for when, what in sorted([*sent, *said], key=lambda line: line[0]):
         screen.say(f"  {when}  {what}")
-    if found["runs"]:
-        screen.say(f"  learned from by training runs {', '.join(map(str, found['runs']))}")
-    screen.say(f"now: {found['now']}")
+    if found.runs:
+        screen.say(f"  learned from by training runs {', '.join(map(str, found.runs))}")
+    screen.say(f"now: {found.now}")
 
 
-def _selected(row: dict[str, Any]) -> str:
-    score = f", score {row['score']:.4g}" if row["score"] is not None else ""
-    rank = f", rank {row['rank']}" if row["rank"] is not None else ""
-    given = f"; given to correct: {row['predicted']}" if row["predicted"] else ""
-    sent = f"; to {', '.join(out['place'] for out in row['handouts'])}" if row["handouts"] else ""
-    back = f"; taken back {row['recalled_at']}" if row["recalled_at"] else ""
-    return f" ({row['why']}{rank}{score}){sent}{given}{back}"
+def _selected(row: "Sent") -> str:
+    score = f", score {row.score:.4g}" if row.score is not None else ""
+    rank = f", rank {row.rank}" if row.rank is not None else ""
+    given = f"; given to correct: {row.predicted}" if row.predicted else ""
+    sent = f"; to {', '.join(out.place for out in row.handouts)}" if row.handouts else ""
+    back = f"; taken back {row.recalled_at}" if row.recalled_at else ""
+    return f" ({row.why}{rank}{score}){sent}{given}{back}"
 
 
-def _label_facts(row: dict[str, Any]) -> str:
-    made = f", made {row['made_at']}" if row["made_at"] else ""
-    place = f", {row['place']}" if row["place"] else ""
-    return f" ({row['state']}{made}; import {row['import']}: {row['file']}{place})"
+def _label_facts(row: "Said") -> str:
+    made = f", made {row.made_at}" if row.made_at else ""
+    place = f", {row.place}" if row.place else ""
+    return f" ({row.state}{made}; import {row.import_}: {row.file}{place})"

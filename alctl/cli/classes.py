@@ -1,11 +1,15 @@
-"""`classes`: the class list, and what may change about it."""
+"""`classes`: show the class list; add, rename and merge classes."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import DryRunOption, JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from alctl.annotators.classes import Change
+    from alctl.project import Project
 
 classes = typer.Typer(no_args_is_help=True, help="Show the class list; add, rename and merge classes.")
 app.add_typer(classes, name="classes", rich_help_panel="State")
@@ -26,14 +30,11 @@ def list_(project: ProjectOption = None, json: JsonOption = False) -> None:
     if json:
         screen.as_json({"classes": rows})
         return
-    points = any(row["keypoints"] for row in rows)
-    columns = ["class", "id", "labels", "merged into", *(["keypoints"] if points else [])]
-    shown = [
-        [row["name"], row["id"], row["labels"], row["merged_into"] or "", ", ".join(row["keypoints"])][
-            : len(columns)
-        ]
-        for row in rows
-    ]
+    columns = ["class", "id", "labels", "merged into"]
+    shown: list[list[object]] = [[row.name, row.id, row.labels, row.merged_into or ""] for row in rows]
+    if any(row.keypoints for row in rows):
+        columns.append("keypoints")
+        shown = [[*cells, ", ".join(row.keypoints)] for cells, row in zip(shown, rows, strict=True)]
     screen.table("", columns, shown)
 
 
@@ -57,12 +58,12 @@ def add(
       alctl classes add owl newt
       alctl classes add person --keypoints nose,left_eye,right_eye --skeleton 1-2,1-3
     """
-    from alctl.annotators import classes as governance
+    from alctl.annotators import classes as class_list
     from alctl.project import open_project
 
+    opened = open_project(project)
     points = [name.strip() for name in keypoints.split(",") if name.strip()]
-    change = governance.add(open_project(project), names, points, pairs(skeleton), dry_run=dry_run)
-    show_change(change, json=json)
+    show_change(opened, class_list.add(opened, names, points, pairs(skeleton), dry_run=dry_run), json=json)
 
 
 @classes.command()
@@ -78,10 +79,11 @@ def rename(
     [dim]Example:[/dim]
       alctl classes rename bicicle bicycle
     """
-    from alctl.annotators import classes as governance
+    from alctl.annotators import classes as class_list
     from alctl.project import open_project
 
-    show_change(governance.rename(open_project(project), old, new, dry_run=dry_run), json=json)
+    opened = open_project(project)
+    show_change(opened, class_list.rename(opened, old, new, dry_run=dry_run), json=json)
 
 
 @classes.command()
@@ -97,10 +99,11 @@ def merge(
     [dim]Example:[/dim]
       alctl classes merge lorry truck
     """
-    from alctl.annotators import classes as governance
+    from alctl.annotators import classes as class_list
     from alctl.project import open_project
 
-    show_change(governance.merge(open_project(project), source, target, dry_run=dry_run), json=json)
+    opened = open_project(project)
+    show_change(opened, class_list.merge(opened, source, target, dry_run=dry_run), json=json)
 
 
 def pairs(given: str) -> list[tuple[int, int]]:
@@ -116,7 +119,7 @@ def pairs(given: str) -> list[tuple[int, int]]:
     return found
 
 
-def show_change(change: Any, *, json: bool) -> None:
+def show_change(project: "Project", change: "Change", *, json: bool) -> None:
     """Print what a change of the class list did, and who still goes by the old one."""
     from alctl.cli import screen
 
@@ -143,7 +146,10 @@ def show_change(change: Any, *, json: bool) -> None:
     if change.dry_run:
         screen.say("a dry run: nothing was changed")
         return
-    screen.next_step("alctl train" if change.stale_runs else "alctl status")
+    if change.stale_runs:
+        screen.next_step("alctl train", "the last models know the old class list")
+    else:
+        screen.next_step_of(project)
 
 
 def numbered(what: str, numbers: list[int], one: str = "is", many: str = "are") -> str:

@@ -1,15 +1,21 @@
 """`init`, `add`, `relink`: images into the pool."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
 
+if TYPE_CHECKING:
+    from alctl.dataset.index import Dataset, Ingested
+    from alctl.progress import Progress
+
+Labels = Literal["none", "folders", "held-out"]
+"""Which labels of a dataset are taken over."""
 LabelsOption = Annotated[
-    Literal["none", "folders", "held-out"],
+    Labels,
     typer.Option(
         "--labels",
         help="folders: each image's folder is its label; held-out: only of validation and test images, "
@@ -17,6 +23,27 @@ LabelsOption = Annotated[
     ),
 ]
 VerifyOption = Annotated[bool, typer.Option("--verify", help="Decode every image, not only its header.")]
+ClassesOption = Annotated[
+    str, typer.Option("--classes", help="Class names, comma separated, or a file with one a line.")
+]
+ValidationOption = Annotated[
+    int | None,
+    typer.Option(
+        "--validation",
+        min=0,
+        show_default=False,
+        help="Images reserved for validation (default: 5 %, at most 500).",
+    ),
+]
+TestOption = Annotated[
+    int | None,
+    typer.Option(
+        "--test", min=0, show_default=False, help="Images reserved for the test (default: 5 %, at most 500)."
+    ),
+]
+DatabaseOption = Annotated[
+    str, typer.Option("--database", help="PostgreSQL URL of the state (default: SQLite in the project).")
+]
 
 
 @app.command(rich_help_panel="Start")
@@ -26,26 +53,12 @@ def init(
     ],
     project: ProjectOption = None,
     labels: LabelsOption = "none",
-    classes: Annotated[
-        str, typer.Option(help="Class names, comma separated, or a file with one a line.")
-    ] = "",
+    classes: ClassesOption = "",
     task: Annotated[str, typer.Option(help="What is labeled.")] = "classification",
-    validation: Annotated[
-        int | None,
-        typer.Option(
-            min=0, show_default=False, help="Images reserved for validation (default: 5 %, at most 500)."
-        ),
-    ] = None,
-    test: Annotated[
-        int | None,
-        typer.Option(
-            min=0, show_default=False, help="Images reserved for the test (default: 5 %, at most 500)."
-        ),
-    ] = None,
+    validation: ValidationOption = None,
+    test: TestOption = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance in this project.")] = 0,
-    database: Annotated[
-        str, typer.Option(help="PostgreSQL URL of the state (default: SQLite in the project).")
-    ] = "",
+    database: DatabaseOption = "",
     verify: VerifyOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -61,21 +74,16 @@ def init(
     """
     from alctl.cli import screen
     from alctl.dataset import index
-    from alctl.errors import AlctlError
-    from alctl.labels.annotation import KINDS
-    from alctl.plugins import Plugins, unknown
-    from alctl.project import DEFAULT_FOLDER
+    from alctl.project import DEFAULT_FOLDER, open_project
 
-    if task not in (tasks := sorted({*KINDS, *Plugins("alctl.model.tasks", object).names()})):
-        raise AlctlError(unknown(task, tasks, "tasks"))
-    options = index.Options(task, class_names(classes), validation, test, seed, verify, dry_run, database)
+    names, folder = class_names(classes), project or Path(DEFAULT_FOLDER)
+    options = index.Options(known_task(task), names, validation, test, seed, verify, dry_run, database)
     with screen.bars() as progress:
         source = find_dataset(dataset, labels, progress)
-        folder = project or Path(DEFAULT_FOLDER)
         report = index.create(folder.absolute(), source, options, progress)
     show_ingested(report, f"project {folder}", json=json, dry_run=dry_run)
     if not json and not dry_run:
-        screen.next_step("alctl select --k 100", "the first round is random; or `alctl status`")
+        screen.next_step_of(open_project(folder))
 
 
 @app.command(rich_help_panel="Start")
@@ -99,13 +107,13 @@ def add(
     from alctl.project import open_project
 
     opened = open_project(project)
-    seed = opened.state()["seed"]
+    seed = opened.state().seed
     options = index.Options(validation=validation, test=test, seed=seed, verify=verify, dry_run=dry_run)
     with screen.bars() as progress:
         report = index.add(opened, find_dataset(dataset, labels, progress), options, progress)
     show_ingested(report, f"project {opened.folder}", json=json, dry_run=dry_run)
     if not json:
-        screen.next_step("alctl status")
+        screen.next_step_of(opened)
 
 
 @app.command(rich_help_panel="Start")
@@ -124,16 +132,28 @@ def relink(
     from alctl.dataset import index
     from alctl.project import open_project
 
+    opened = open_project(project)
     with screen.bars() as progress:
-        found, lost = index.relink(open_project(project), folder, progress, dry_run=dry_run)
+        found, missing = index.relink(opened, folder, progress, dry_run=dry_run)
     if json:
-        screen.as_json({"found": found, "missing": lost, "dry_run": dry_run})
+        screen.as_json({"found": found, "missing": missing, "dry_run": dry_run})
         return
     screen.say(f"{'would find' if dry_run else 'found'} {found:,} images below {folder}")
-    if lost:
-        screen.warn(f"{len(lost):,} images are not there:")
-        screen.listed([{"path": path} for path in lost], lambda row: str(row["path"]))
-    screen.next_step("alctl status")
+    if missing:
+        screen.warn(f"{len(missing):,} images are not there:")
+        screen.listed(missing, str)
+    screen.next_step_of(opened)
+
+
+def known_task(name: str) -> str:
+    """Return the name of a task; AlctlError for one that nothing can be labeled for."""
+    from alctl.errors import AlctlError
+    from alctl.labels.annotation import KINDS
+    from alctl.plugins import Plugins, unknown
+
+    if name not in (tasks := sorted({*KINDS, *Plugins("alctl.model.tasks", object).names()})):
+        raise AlctlError(unknown(name, tasks, "tasks"))
+    return name
 
 
 def class_names(given: str) -> list[str]:
@@ -151,7 +171,7 @@ def class_names(given: str) -> list[str]:
     return names
 
 
-def find_dataset(given: str, labels: str, progress: Any) -> Any:
+def find_dataset(given: str, labels: Labels, progress: "Progress") -> "Dataset":
     """Return the dataset that a person means: what is there on disk, or a name that torchvision can load."""
     from alctl.dataset import download, index
     from alctl.errors import AlctlError
@@ -169,13 +189,13 @@ def find_dataset(given: str, labels: str, progress: Any) -> Any:
     return _held_out(index.folder_dataset(path, class_folders=labels != "none"), labels)
 
 
-def _held_out(dataset: Any, labels: str) -> Any:
+def _held_out(dataset: "Dataset", labels: Labels) -> "Dataset":
     from alctl.dataset import index
 
     return index.without_pool_labels(dataset) if labels == "held-out" else dataset
 
 
-def show_ingested(report: Any, where: str, *, json: bool, dry_run: bool) -> None:
+def show_ingested(report: "Ingested", where: str, *, json: bool, dry_run: bool) -> None:
     """Print what became of the files of a dataset."""
     from alctl.cli import screen
 
@@ -198,14 +218,16 @@ def show_ingested(report: Any, where: str, *, json: bool, dry_run: bool) -> None
         screen.say(
             f"  {len(report.classes)} classes: {', '.join(report.classes[:12])}{' …' if len(report.classes) > 12 else ''}"
         )
-    troubles = [
-        (report.broken, "cannot be used and will never be selected", lambda row: f"{row['path']}: {row['problem']}"),
-        (report.duplicates, "have the same bytes as another and count once", lambda row: f"{row['path']} = {row['same_as']}"),
-        (report.changed, "are not the files they were when they were indexed, and were left alone", lambda row: str(row["path"])),
-        (report.contradictions, "have the same bytes but different classes; no label was taken", lambda row: f"{row['path']}: {row['category']}"),
-        (report.skipped, "are not images", lambda row: f"{row['path']}: {row['reason']}"),
-    ]  # fmt: skip
-    for rows, what, sentence in troubles:
-        if rows:
-            screen.warn(f"{len(rows):,} files {what}:")
-            screen.listed(rows, sentence)
+    troubles = {
+        "cannot be used and will never be selected": [f"{f.path}: {f.problem}" for f in report.broken],
+        "have the same bytes as another and count once": [f"{f.path} = {f.same_as}" for f in report.duplicates],
+        "are not the files they were when they were indexed, and were left alone": [f.path for f in report.changed],
+        "have the same bytes but different classes; no label was taken": [
+            f"{f.path}: {f.category}" for f in report.contradictions
+        ],
+        "are not images": [f"{f.path}: {f.reason}" for f in report.skipped],
+    }  # fmt: skip
+    for what, sentences in troubles.items():
+        if sentences:
+            screen.warn(f"{len(sentences):,} files {what}:")
+            screen.listed(sentences, str)

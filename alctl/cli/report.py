@@ -1,21 +1,43 @@
-"""`report` and `show`: for people who would rather look than read."""
+"""`report` and `show`: the project as one page, and the images of a round as one picture."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import DeviceOption, JsonOption, ProjectOption
 
+if TYPE_CHECKING:
+    from alctl.report.show import Shown
+
+RoundArgument = Annotated[
+    int | None,
+    typer.Argument(metavar="[ROUND]", min=1, show_default=False, help="The round (default: the last)."),
+]
+PageOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", show_default=False, help="The file to write [report.html; md and json are printed]."
+    ),
+]
+PictureOption = Annotated[
+    Path | None, typer.Option("--out", show_default=False, help="The picture to write [round-0003.png].")
+]
+EmbeddingOption = Annotated[
+    bool, typer.Option("--embedding", help="Draw where its picks lie among all images instead (t-SNE).")
+]
+OpenOption = Annotated[
+    bool | None,
+    typer.Option("--open/--no-open", show_default=False, help="Open the picture (default: on a terminal)."),
+]
+
 
 @app.command(rich_help_panel="Looking")
 def report(
     project: ProjectOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(show_default=False, help="The file to write [report.html; md and json are printed]."),
-    ] = None,
+    out: PageOption = None,
     form: Annotated[Literal["html", "md", "json"], typer.Option("--format", help="What to write.")] = "html",
     cost_per_hour: Annotated[
         float | None,
@@ -36,37 +58,25 @@ def report(
     from alctl.report.facts import Options
     from alctl.report.write import make
 
-    kind = "json" if json else form
+    opened, kind = open_project(project), "json" if json else form
     target = out or (Path("report.html") if kind == "html" else None)
     with screen.bars() as progress:
-        text, facts = make(open_project(project), kind, Options(cost_per_hour, device), progress, target)
+        text, facts = make(opened, kind, Options(cost_per_hour, device), progress, target)
     if target is None:
         typer.echo(text, nl=False)
         return
-    screen.say(facts["advice"]["verdict"])
+    screen.say(facts.advice.verdict)
     screen.say(f"the report is in {target}")
-    screen.next_step("alctl select --k 100")
+    screen.next_step_of(opened)
 
 
 @app.command(rich_help_panel="Looking")
 def show(
-    number: Annotated[
-        int | None,
-        typer.Argument(metavar="[ROUND]", min=1, show_default=False, help="The round (default: the last)."),
-    ] = None,
+    number: RoundArgument = None,
     project: ProjectOption = None,
-    out: Annotated[
-        Path | None, typer.Option(show_default=False, help="The picture to write [round-0003.png].")
-    ] = None,
-    embedding: Annotated[
-        bool, typer.Option("--embedding", help="Draw where its picks lie among all images instead (t-SNE).")
-    ] = False,
-    launch: Annotated[
-        bool | None,
-        typer.Option(
-            "--open/--no-open", show_default=False, help="Open the picture (default: on a terminal)."
-        ),
-    ] = None,
+    out: PictureOption = None,
+    embedding: EmbeddingOption = False,
+    launch: OpenOption = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -76,26 +86,26 @@ def show(
       alctl show 3
       alctl show 3 --embedding --out where.png
     """
-    import sys
-
     from alctl.cli import screen
     from alctl.project import open_project
     from alctl.report import show as drawing
 
-    opened = open_project(project)
-    wanted = drawing.last_round(opened) if number is None else number
     with screen.bars() as progress:
-        drawn = (
-            drawing.embedding(opened, wanted, device, progress)
-            if embedding
-            else drawing.contact_sheet(opened, wanted, progress)
-        )
-    target = out or Path(f"round-{wanted:04}{'-embedding' if embedding else ''}.png")
+        kind: drawing.Kind = "embedding" if embedding else "contact sheet"
+        drawn = drawing.draw(open_project(project), number, kind, device, progress)
+    target = out or Path(drawn.file_name)
     drawing.save(drawn, target)
+    show_drawn(drawn, target, json=json)
+    if launch or (launch is None and not json and sys.stdout.isatty()):
+        typer.launch(str(target))
+
+
+def show_drawn(drawn: "Shown", target: Path, *, json: bool) -> None:
+    """Print where the picture of a round is."""
+    from alctl.cli import screen
+
     if json:
         screen.as_json({"file": target, **drawn.about})
     else:
-        screen.say(f"round {wanted} is drawn in {target}")
+        screen.say(f"round {drawn.round} is drawn in {target}")
         screen.next_step("alctl report")
-    if launch or (launch is None and not json and sys.stdout.isatty()):
-        typer.launch(str(target))

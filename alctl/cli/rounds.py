@@ -179,7 +179,7 @@ def select(
             folder = handout.export(
                 opened, selected.round, progress, images=images, target=to, formats=formats
             )
-    show_selected(selected, folder, formats, task=opened.state()["task"], json=json)
+    show_selected(selected, folder, formats, task=opened.state().task, json=json)
 
 
 def show_selected(

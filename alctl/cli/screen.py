@@ -1,19 +1,24 @@
-"""What a person sees: tables, progress bars with rate and time left, errors; and JSON for machines."""
+"""What a person sees: tables, progress bars with rate and time left, errors, the next step; and JSON for programs."""
 
 import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from alctl.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from alctl.project import Project
 
 Row = TypeVar("Row")
 
@@ -43,6 +48,14 @@ def next_step(command: str, why: str = "") -> None:
     out.print(f"[dim]next:[/] [bold cyan]{escape(command)}[/]" + (f"  [dim]{escape(why)}[/]" if why else ""))
 
 
+def next_step_of(project: "Project") -> None:
+    """Name the command that comes next, as `alctl status` does: it follows from the project's state."""
+    from alctl.status import next_step as step_of
+
+    step = step_of(project)
+    next_step(step.command, step.why)
+
+
 def _named_project() -> str:
     """Return the --project of this command line, or an empty string."""
     for option, value in pairwise(sys.argv):
@@ -51,10 +64,16 @@ def _named_project() -> str:
     return next((word.partition("=")[2] for word in sys.argv if word.startswith("--project=")), "")
 
 
-def as_json(result: Any) -> None:
-    """Print a result as one JSON document."""
-    plain = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
-    sys.stdout.write(json.dumps(plain, indent=1, default=str) + "\n")
+def as_json(result: object) -> None:
+    """Print a result as one JSON document; dataclasses in it become objects."""
+    sys.stdout.write(json.dumps(result, indent=1, default=_plain) + "\n")
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON knows it; a field that Python cannot call "import" is called so in JSON."""
+    if is_dataclass(value):
+        return {field.name.removesuffix("_"): getattr(value, field.name) for field in fields(value)}
+    return str(value)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -95,7 +114,7 @@ def bars() -> Iterator[Progress]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(),
         console=err, transient=True, disable=not err.is_terminal,
     ) as shown:  # fmt: skip
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:

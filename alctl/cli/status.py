@@ -1,13 +1,18 @@
-"""`status` and `db`: what the project has come to, and whether its state is sound."""
+"""`status` and `db`: how the project stands, and whether its state is sound."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import JsonOption, ProjectOption
 
-STATES = ("labeled", "out", "overdue", "unlabeled", "skipped", "unusable")
+if TYPE_CHECKING:
+    from alctl.annotators.ledger import RoundOverview
+    from alctl.database.pre_annotations import Kept
+    from alctl.project import Project
+    from alctl.status import LastRun, Status
 
 database = typer.Typer(no_args_is_help=True, help="Check the project's state.")
 app.add_typer(database, name="db", rich_help_panel="State")
@@ -32,47 +37,47 @@ def status(
     from alctl.project import open_project
     from alctl.status import status as read_status
 
+    opened = open_project(project)
     if rounds:
-        show_rounds(open_project(project), json=json)
+        show_rounds(opened, json=json)
         return
-    result = read_status(open_project(project))
+    result = read_status(opened)
     if json:
         screen.as_json(result)
         return
     show_status(result)
 
 
-def show_status(result: dict[str, Any]) -> None:
+def show_status(found: "Status") -> None:
     """Print the state of a project."""
     from alctl.cli import screen
 
-    every = result["states"].values()
-    states = [s for s in STATES if s != "overdue" or any(counts[s] for counts in every)]
-    screen.say(f"{result['project']}: {result['items']:,} images of {result['root']}, {result['task']}")
-    rows = [[split, *(counts[state] for state in states)] for split, counts in result["states"].items()]
+    screen.say(f"{found.project}: {found.items:,} images of {found.root}, {found.task}")
+    late = any(counts["overdue"] for counts in found.states.values())
+    states = [state for state in found.states["pool"] if late or state != "overdue"]
+    rows = [[split, *(counts[state] for state in states)] for split, counts in found.states.items()]
     screen.table("", ["", *states], [row for row in rows if any(row[1:])])
-    if result["classes"] and result["task"] == "classification":
-        splits = ("pool", "validation", "test")
-        shown = list(result["classes"].items())[:20]
-        screen.table("labeled per class", ["", *splits], [[n, *(c[s] for s in splits)] for n, c in shown])
-        if len(result["classes"]) > len(shown):
-            screen.say(f"… and {len(result['classes']) - len(shown)} more classes (--json lists all)")
-    if result["rounds"]:
-        facts = [
-            [f"{r['id']}  {r['strategy']}", r["items"], r["answered"], r["out"] + r["overdue"]]
-            for r in result["rounds"][-10:]
+    if found.classes and found.task == "classification":
+        shown = list(found.classes.items())[:20]
+        classes = [[name, *(counts[split] for split in found.states)] for name, counts in shown]
+        screen.table("labeled per class", ["", *found.states], classes)
+        if len(found.classes) > len(shown):
+            screen.say(f"… and {len(found.classes) - len(shown)} more classes (--json lists all)")
+    if found.rounds:
+        newest = [
+            [f"{r.id}  {r.strategy}", r.items, r.answered, r.out + r.overdue] for r in found.rounds[-10:]
         ]
-        screen.table("rounds", ["", "images", "answered", "out"], facts)
-    show_kept(result["predictions"])
-    if result["run"]:
-        show_last_run(result["run"])
-    if result["unusable"]:
-        screen.warn(f"{len(result['unusable']):,} images cannot be used:")
-        screen.listed(result["unusable"], lambda row: f"{row['path']}: {row['reason']}")
-    screen.next_step(result["next"], result["why"])
+        screen.table("rounds", ["", "images", "answered", "out"], newest)
+    show_kept(found.predictions)
+    if found.run:
+        show_last_run(found.run)
+    if found.unusable:
+        screen.warn(f"{len(found.unusable):,} images cannot be used:")
+        screen.listed(found.unusable, lambda row: f"{row.path}: {row.reason}")
+    screen.next_step(found.next, found.why)
 
 
-def show_rounds(project: Any, *, json: bool) -> None:
+def show_rounds(project: "Project", *, json: bool) -> None:
     """Print the ledger of what is out with annotators."""
     from alctl.annotators import ledger
     from alctl.cli import screen
@@ -82,45 +87,43 @@ def show_rounds(project: Any, *, json: bool) -> None:
         screen.as_json(found)
         return
     names = ("items", "labeled", "skipped", "unusable", "out", "overdue", "recalled")
-    rows = [[f"{row['id']}  {row['strategy']}", *(row[name] for name in names)] for row in found]
+    rows = [[f"{row.id}  {row.strategy}", *(getattr(row, name) for name in names)] for row in found]
     screen.table("", ["round", *names], rows)
     for row in found:
-        screen.say(f"round {row['id']}: {_told(row)}")
-    show_kept([row["predictions"] for row in found if row["predictions"]])
-    screen.next_step("alctl status")
+        screen.say(f"round {row.id}: {_told(row)}")
+    show_kept([row.predictions for row in found if row.predictions])
+    screen.next_step_of(project)
 
 
-def show_kept(rounds: list[Any]) -> None:
+def show_kept(rounds: Sequence["Kept"]) -> None:
     """Print how many of the predictions that annotators were given to correct they left as they were."""
     from alctl.cli import screen
 
     for row in rounds:
-        if row["answers"]:
-            share = f"{row['kept']:,} of {row['answers']:,} predictions ({row['kept'] / row['answers']:.0%})"
-            screen.say(f"round {row['round_id']}: annotators kept {share}")
+        if row.answers:
+            share = f"{row.kept:,} of {row.answers:,} predictions ({row.kept / row.answers:.0%})"
+            screen.say(f"round {row.round_id}: annotators kept {share}")
 
 
-def _told(row: dict[str, Any]) -> str:
+def _told(row: "RoundOverview") -> str:
     """Return when a round was made and is due, where it went, and who has answered how many, in one line."""
-    tools = [f"{hand['tool']} in {hand['place']} since {hand['since']}" for hand in row["tools"]]
+    tools = [f"{hand.tool} in {hand.place} since {hand.since}" for hand in row.tools]
     people = [
-        f"{who['annotator']} {who['got']:,}" + ("" if who["wanted"] is None else f" of {who['wanted']:,}")
-        for who in row["people"]
+        f"{who.annotator} {who.got:,}" + ("" if who.wanted is None else f" of {who.wanted:,}")
+        for who in row.people
     ]
-    due = [f"due {row['due_at']}"] if row["due_at"] else []
+    due = [f"due {row.due_at}"] if row.due_at else []
     answers = [f"answers: {', '.join(people)}"] if people else []
-    return "; ".join([f"selected {row['created_at']}", *due, *tools, *answers])
+    return "; ".join([f"selected {row.created_at}", *due, *tools, *answers])
 
 
-def show_last_run(run: dict[str, Any]) -> None:
+def show_last_run(run: "LastRun") -> None:
     """Print the metrics of the last training run."""
     from alctl.cli import screen
     from alctl.cli.model import show_metrics
 
-    screen.say(
-        f"training run {run['id']}: {run['config']['model']}, {run['labeled']:,} images, {run['created_at']}"
-    )
-    show_metrics(run["metrics"])
+    screen.say(f"training run {run.id}: {run.config['model']}, {run.labeled:,} images, {run.created_at}")
+    show_metrics(dict(run.metrics))
 
 
 @database.command()
@@ -138,7 +141,7 @@ def check(project: ProjectOption = None, json: JsonOption = False) -> None:
     if json:
         screen.as_json({"problems": problems})
     elif problems:
-        screen.listed([{"p": p} for p in problems], lambda row: str(row["p"]), shown=50)
+        screen.listed(problems, str, shown=50)
     else:
         screen.say("the state is sound")
     if problems:

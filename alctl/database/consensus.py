@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -12,6 +12,15 @@ from alctl.database.categories import keypoints_of_classes, merges
 from alctl.database.in_force import IN_FORCE, membership
 from alctl.database.tables import annotator as annotator_table
 from alctl.labels import canonical_json
+
+
+class Answered(NamedTuple):
+    """How much an annotator has answered, and how fast."""
+
+    answers: int
+    """In force."""
+    median_seconds: float | None
+    """None where no answer says how long it took."""
 
 
 def judge(connection: Connection) -> Judge:
@@ -94,8 +103,8 @@ def set_weights(connection: Connection, new: Mapping[str, float]) -> None:
     insert_rows(connection, annotator_table, sorted(new.items()))
 
 
-def answered(connection: Connection, number: int | None = None) -> dict[str, tuple[int, float | None]]:
-    """Return for each annotator how many answers are in force, of a round or in all, and the median of their seconds."""
+def answered(connection: Connection, number: int | None = None) -> dict[str, Answered]:
+    """Return for each annotator how much they have answered, of a round or in all."""
     of_round = (
         ""
         if number is None
@@ -112,4 +121,4 @@ def answered(connection: Connection, number: int | None = None) -> dict[str, tup
             GROUP BY annotator ORDER BY annotator""",
         **({} if number is None else {"number": number}),
     )
-    return {str(row[0]): (int(row[1]), None if row[2] is None else float(row[2])) for row in rows}
+    return {str(row[0]): Answered(int(row[1]), None if row[2] is None else float(row[2])) for row in rows}

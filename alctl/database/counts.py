@@ -1,7 +1,8 @@
-"""What `status` shows: how many items are in which state, per split, per class, per round."""
+"""How many items are in which state, per split, per class, per round; and whether the pool's rules hold."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -10,9 +11,12 @@ from alctl.database.bulk import mappings, run, scalar
 from alctl.database.categories import class_list, entries_of
 from alctl.database.in_force import CONSENSUS
 from alctl.database.items import size
+from alctl.labels.annotation import Split
 
-SPLITS = ("pool", "validation", "test")
-STATES = ("labeled", "out", "overdue", "unlabeled", "skipped", "unusable")
+State = Literal["labeled", "out", "overdue", "unlabeled", "skipped", "unusable"]
+"""Every item is in exactly one."""
+SPLITS: tuple[Split, ...] = ("pool", "validation", "test")
+STATES: tuple[State, ...] = ("labeled", "out", "overdue", "unlabeled", "skipped", "unusable")
 
 _STATE = f"""SELECT item_id, coalesce(max(split), 'pool') AS split, CASE
       WHEN max(broken) = 1 OR max(answer) = 'unusable' THEN 'unusable'
@@ -34,8 +38,38 @@ Overdue is what nobody is to answer in time any more: every round that it is out
 class Counts(NamedTuple):
     """The number of items per split and state, together the whole pool, and of labeled items per class and split."""
 
-    states: dict[str, dict[str, int]]
-    classes: dict[str, dict[str, int]]
+    states: dict[Split, dict[State, int]]
+    classes: dict[str, dict[Split, int]]
+
+
+@dataclass(frozen=True)
+class RoundCounts:
+    """How many items went out with a round, and what became of them."""
+
+    id: int
+    strategy: str
+    run_id: int | None
+    """The training run whose model scored the items."""
+    created_at: str
+    due_at: str | None
+    items: int
+    answered: int
+    """Those with an answer since, also if it came after they were recalled."""
+    out: int
+    """Those that annotators still have, in time."""
+    overdue: int
+    """Those that annotators still have, after ``due_at``."""
+    recalled: int
+    annotators: list[str]
+    """The names that the round was dealt out to; empty if it was for anybody."""
+
+
+class Totals(NamedTuple):
+    """The size of a project."""
+
+    items: int
+    labels: int
+    """In force or not."""
 
 
 def count(connection: Connection, now: str = "") -> Counts:
@@ -62,16 +96,13 @@ def count(connection: Connection, now: str = "") -> Counts:
     return result
 
 
-def totals(connection: Connection) -> dict[str, int]:
-    """Return how many items and how many labels, in force or not, there are."""
-    return {"items": size(connection), "labels": int(scalar(connection, "SELECT count(*) FROM label"))}
+def totals(connection: Connection) -> Totals:
+    """Return how many items and how many labels there are."""
+    return Totals(size(connection), int(scalar(connection, "SELECT count(*) FROM label")))
 
 
-def per_round(connection: Connection, now: str = "") -> list[Mapping[str, Any]]:
-    """Return for each round how many items went out, were answered since, and are out, overdue, or were recalled.
-
-    An item that was answered after it was recalled counts as answered. Without ``now`` nothing is overdue.
-    """
+def per_round(connection: Connection, now: str = "") -> list[RoundCounts]:
+    """Return what became of the items of each round, oldest first. Without ``now`` nothing is overdue."""
     params = rounds_out.params(connection)
     rows = mappings(
         connection,
@@ -84,17 +115,22 @@ def per_round(connection: Connection, now: str = "") -> list[Mapping[str, Any]]:
     return [_with_overdue(row, params[row["id"]].get("annotators", []), now) for row in rows]
 
 
-def _with_overdue(row: Mapping[str, Any], annotators: list[str], now: str) -> Mapping[str, Any]:
+def _with_overdue(row: Mapping[str, Any], annotators: list[str], now: str) -> RoundCounts:
     late = row["due_at"] is not None and row["due_at"] < now
     out = int(row["out"])
-    counted = {name: int(row[name]) for name in ("items", "answered", "recalled")}
-    return {
-        **row,
-        **counted,
-        "out": 0 if late else out,
-        "overdue": out if late else 0,
-        "annotators": annotators,
-    }
+    return RoundCounts(
+        id=row["id"],
+        strategy=row["strategy"],
+        run_id=row["run_id"],
+        created_at=row["created_at"],
+        due_at=row["due_at"],
+        items=int(row["items"]),
+        answered=int(row["answered"]),
+        out=0 if late else out,
+        overdue=out if late else 0,
+        recalled=int(row["recalled"]),
+        annotators=annotators,
+    )
 
 
 def broken_invariants(connection: Connection) -> list[str]:

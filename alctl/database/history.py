@@ -1,11 +1,13 @@
-"""What `report` and `show` ask of the past: who said what, how long it took, what each round brought."""
+"""What the past holds, for `report` and `show`: who said what, how long it took, what each round brought."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
 
+from alctl.agreement.measures import Row
 from alctl.chance import stream
 from alctl.database.bulk import as_rows, mappings, run
 from alctl.database.in_force import CONSENSUS, IN_FORCE
@@ -15,6 +17,55 @@ from alctl.database.rounds_out import ITS_OWN, RELABEL
 from alctl.database.tables import round_
 
 _BLOCK = 8_192
+
+
+class ClassOfRound(NamedTuple):
+    """How many training candidates of a round have a class by now."""
+
+    round_id: int
+    name: str
+    n: int
+
+
+class RoundAnswer(NamedTuple):
+    """What holds for an answered item of a round."""
+
+    item_id: int
+    status: str
+    category_id: int | None
+    name: str | None
+    """The name of the class, if it has one for the whole image."""
+    annotators: int
+    """How many people's answers are in force."""
+
+    @property
+    def words(self) -> str:
+        """Say it in words: the class, "skipped", "unusable", or "labeled" for objects."""
+        if self.status != "labeled":
+            return "skipped" if self.status == "skip" else self.status
+        return "labeled" if self.name is None else self.name
+
+
+@dataclass(frozen=True)
+class AnnotatorTime:
+    """How long an annotator took."""
+
+    annotator: str
+    answers: int
+    timed: int
+    """Answers that say how long they took."""
+    seconds: float | None
+    """Their sum."""
+
+
+@dataclass(frozen=True)
+class RoundTime:
+    """How long a round took; the fields of `AnnotatorTime`."""
+
+    round_id: int
+    answers: int
+    timed: int
+    seconds: float | None
 
 
 def every_round(connection: Connection) -> list[Mapping[str, Any]]:
@@ -35,9 +86,9 @@ def rounds_learned(connection: Connection) -> dict[int, int]:
     return {int(row[0]): int(row[1]) for row in rows}
 
 
-def labels_per_class(connection: Connection) -> list[Mapping[str, Any]]:
+def labels_per_class(connection: Connection) -> list[ClassOfRound]:
     """Return for each round and class how many of the round's training candidates have it by now."""
-    return mappings(
+    rows = mappings(
         connection,
         f"""SELECT s.round_id, g.name, count(*) AS n FROM selection AS s
             JOIN {CONSENSUS} AS c ON c.item_id = s.item_id JOIN category AS g ON g.id = c.category_id
@@ -47,11 +98,12 @@ def labels_per_class(connection: Connection) -> list[Mapping[str, Any]]:
             GROUP BY s.round_id, g.id, g.name ORDER BY s.round_id, g.id""",
         relabel=RELABEL,
     )
+    return [ClassOfRound(**row) for row in rows]
 
 
-def answers_of_round(connection: Connection, number: int) -> list[Mapping[str, Any]]:
-    """Return item, status, class and number of annotators behind what holds for each answered item of a round."""
-    return mappings(
+def answers_of_round(connection: Connection, number: int) -> list[RoundAnswer]:
+    """Return what holds for each answered item of a round, by item."""
+    rows = mappings(
         connection,
         f"""SELECT c.item_id, c.status, c.category_id, g.name,
               (SELECT count(*) FROM {IN_FORCE} AS f WHERE f.item_id = c.item_id) AS annotators
@@ -59,16 +111,14 @@ def answers_of_round(connection: Connection, number: int) -> list[Mapping[str, A
             LEFT JOIN category AS g ON g.id = c.category_id ORDER BY c.item_id""",
         number=number,
     )
+    return [RoundAnswer(**row) for row in rows]
 
 
-def agreement(connection: Connection) -> list[Mapping[str, Any]]:
-    """Return how often two annotators gave an item these two classes; each pair of annotators once.
-
-    ``answers`` is how many annotators gave the item a class: what Krippendorff's alpha weighs an item by.
-    """
+def agreement(connection: Connection) -> list[Row]:
+    """Return how often two annotators gave an item these two classes; each pair of annotators once."""
     given = f"""(SELECT item_id, annotator, category_id, count(*) OVER (PARTITION BY item_id) AS answers
                  FROM {IN_FORCE} AS f WHERE status = 'labeled' AND category_id IS NOT NULL)"""
-    return mappings(
+    rows = mappings(
         connection,
         f"""SELECT a.annotator AS one, b.annotator AS other, a.category_id AS one_says, b.category_id AS other_says,
               a.answers, count(*) AS n
@@ -76,24 +126,26 @@ def agreement(connection: Connection) -> list[Mapping[str, Any]]:
             GROUP BY a.annotator, b.annotator, a.category_id, b.category_id, a.answers
             ORDER BY a.annotator, b.annotator, a.category_id, b.category_id, a.answers""",
     )
+    return [Row(**row) for row in rows]
 
 
-def time_per_annotator(connection: Connection) -> list[Mapping[str, Any]]:
-    """Return answers, how many of them say how long they took, and the sum of seconds, per annotator.
+def time_per_annotator(connection: Connection) -> list[AnnotatorTime]:
+    """Return how long each annotator took, by name.
 
     An answer that its annotator replaced later took time too; one of an undone import does not count.
     """
-    return mappings(
+    rows = mappings(
         connection,
         """SELECT l.annotator, count(*) AS answers, count(l.seconds) AS timed, sum(l.seconds) AS seconds
            FROM label AS l JOIN import_batch AS b ON b.id = l.import_id
            WHERE b.undone_at IS NULL AND b.format <> 'dataset' GROUP BY l.annotator ORDER BY l.annotator""",
     )
+    return [AnnotatorTime(**row) for row in rows]
 
 
-def time_per_round(connection: Connection) -> list[Mapping[str, Any]]:
-    """Return answers, how many are timed, and their seconds, for the last round that sent each item before its answer."""
-    return mappings(
+def time_per_round(connection: Connection) -> list[RoundTime]:
+    """Return how long each round took: an answer is of the last round that sent its item before it."""
+    rows = mappings(
         connection,
         """SELECT t.round_id, count(*) AS answers, count(t.seconds) AS timed, sum(t.seconds) AS seconds
            FROM (SELECT l.id, l.seconds, max(r.id) AS round_id FROM label AS l
@@ -103,6 +155,7 @@ def time_per_round(connection: Connection) -> list[Mapping[str, Any]]:
                  WHERE b.undone_at IS NULL AND b.format <> 'dataset' GROUP BY l.id, l.seconds) AS t
            GROUP BY t.round_id ORDER BY t.round_id""",
     )
+    return [RoundTime(**row) for row in rows]
 
 
 def learned_before(connection: Connection, number: int) -> Ids:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,6 +14,79 @@ from alctl.database.categories import Class, class_list, counted
 from alctl.database.in_force import CONSENSUS, IN_FORCE
 from alctl.database.labels import drawings_that_hold
 from alctl.errors import AlctlError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a round's images went."""
+
+    tool: str
+    place: str
+    """Folder or address."""
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How a round sent the item to annotators."""
+
+    round: int
+    strategy: str
+    created_at: str
+    due_at: str | None
+    rank: int | None
+    score: float | None
+    why: str
+    recalled_at: str | None
+    annotators: list[str]
+    """Those who got the item; empty where the round was for anybody."""
+    predicted: str | None
+    """What was given to be corrected, in words."""
+    handouts: list[Place]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One label of the item, in force or not."""
+
+    label: int
+    annotator: str
+    said: str
+    """In words."""
+    status: str
+    state: str
+    """ "in force", "replaced", or "taken back" and when."""
+    made_at: str | None
+    imported_at: str
+    import_: int
+    """The number of the import that brought it."""
+    file: str
+    format: str
+    place: str | None
+    """The line or the task in the file."""
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class ItemHistory:
+    """What is recorded of an item, oldest first."""
+
+    item: int
+    path: str
+    sha256: str | None
+    width: int | None
+    height: int | None
+    split: str
+    unusable: str | None
+    """Why the item cannot be used."""
+    duplicates: list[str]
+    """Paths of files with the same bytes."""
+    rounds: list[Sent]
+    labels: list[Said]
+    runs: list[int]
+    """Training runs that learned from the item."""
+    now: str
+    """What holds, in words."""
 
 
 def find(connection: Connection, given: str, root: str) -> int:
@@ -57,8 +131,8 @@ def _by_end(connection: Connection, text: str) -> int:
     raise AlctlError(f"{text!r} is no item of the pool, neither by number nor by path nor by file name")
 
 
-def of_item(connection: Connection, item: int) -> dict[str, Any]:
-    """Return what is recorded of an item, oldest first, as plain data."""
+def of_item(connection: Connection, item: int) -> ItemHistory:
+    """Return what is recorded of an item."""
     known = class_list(connection)
     row = mappings(
         connection,
@@ -71,20 +145,20 @@ def of_item(connection: Connection, item: int) -> dict[str, Any]:
     learned = run(
         connection, "SELECT run_id FROM training_item WHERE item_id = :item ORDER BY run_id", item=item
     )
-    return {
-        "item": row["id"],
-        "path": row["path"],
-        "sha256": row["digest"].hex() if row["digest"] else None,
-        "width": row["width"],
-        "height": row["height"],
-        "split": row["split"],
-        "unusable": row["reason"],
-        "duplicates": [copy[0] for copy in copies],
-        "rounds": [_round(connection, sent, item, known) for sent in _sent(connection, item)],
-        "labels": _labels(connection, item, known),
-        "runs": [int(number[0]) for number in learned],
-        "now": _now(connection, item, known, row["reason"]),
-    }
+    return ItemHistory(
+        item=row["id"],
+        path=row["path"],
+        sha256=row["digest"].hex() if row["digest"] else None,
+        width=row["width"],
+        height=row["height"],
+        split=row["split"],
+        unusable=row["reason"],
+        duplicates=[copy[0] for copy in copies],
+        rounds=[_round(connection, sent, item, known) for sent in _sent(connection, item)],
+        labels=_labels(connection, item, known),
+        runs=[int(number[0]) for number in learned],
+        now=_now(connection, item, known, row["reason"]),
+    )
 
 
 def _sent(connection: Connection, item: int) -> list[Mapping[str, Any]]:
@@ -99,27 +173,28 @@ def _sent(connection: Connection, item: int) -> list[Mapping[str, Any]]:
     )
 
 
-def _round(
-    connection: Connection, row: Mapping[str, Any], item: int, known: Sequence[Class]
-) -> dict[str, Any]:
+def _round(connection: Connection, row: Mapping[str, Any], item: int, known: Sequence[Class]) -> Sent:
     """Return how a round sent the item, and where to."""
     shares = rounds_out.shares_of(connection, row["round_id"])
-    return {
-        "round": row["round_id"],
-        **{
-            key: row[key]
-            for key in ("strategy", "created_at", "due_at", "rank", "score", "why", "recalled_at")
-        },
-        "annotators": [name for name, items in shares.items() if item in items],
-        "predicted": _said(row, known) if row["predicted_item"] is not None else None,
-        "handouts": [
-            {"tool": out.tool, "place": out.place, "created_at": out.created_at}
+    return Sent(
+        round=row["round_id"],
+        strategy=row["strategy"],
+        created_at=row["created_at"],
+        due_at=row["due_at"],
+        rank=row["rank"],
+        score=row["score"],
+        why=row["why"],
+        recalled_at=row["recalled_at"],
+        annotators=[name for name, items in shares.items() if item in items],
+        predicted=_said(row, known) if row["predicted_item"] is not None else None,
+        handouts=[
+            Place(out.tool, out.place, out.created_at)
             for out in handouts.find(connection, round_id=row["round_id"])
         ],
-    }
+    )
 
 
-def _labels(connection: Connection, item: int, known: Sequence[Class]) -> list[dict[str, Any]]:
+def _labels(connection: Connection, item: int, known: Sequence[Class]) -> list[Said]:
     rows = mappings(
         connection,
         f"""SELECT l.id, l.annotator, l.status, l.category_id, l.annotations, l.seconds, l.created_at, l.made_at, l.place,
@@ -129,20 +204,20 @@ def _labels(connection: Connection, item: int, known: Sequence[Class]) -> list[d
         item=item,
     )
     return [
-        {
-            "label": row["id"],
-            "annotator": row["annotator"],
-            "said": _said(row, known),
-            "status": row["status"],
-            "state": _state(row),
-            "made_at": row["made_at"],
-            "imported_at": row["created_at"],
-            "import": row["import_id"],
-            "file": row["file"],
-            "format": row["format"],
-            "place": row["place"],
-            "seconds": row["seconds"],
-        }
+        Said(
+            label=row["id"],
+            annotator=row["annotator"],
+            said=_said(row, known),
+            status=row["status"],
+            state=_state(row),
+            made_at=row["made_at"],
+            imported_at=row["created_at"],
+            import_=row["import_id"],
+            file=row["file"],
+            format=row["format"],
+            place=row["place"],
+            seconds=row["seconds"],
+        )
         for row in rows
     ]
 

@@ -1,7 +1,8 @@
 """Items: staging what a scan found, merging it into the pool, reserving, quarantining, re-linking."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, select, text
 
@@ -22,6 +23,15 @@ class Item(NamedTuple):
     digest: bytes | None
     width: int | None
     height: int | None
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """An item that is never selected and never trains."""
+
+    id: int
+    path: str
+    reason: str
 
 
 def size(connection: Connection) -> int:
@@ -104,14 +114,15 @@ def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
     insert_rows(connection, unusable, sorted((i, why) for i, why in reasons.items() if i not in known))
 
 
-def unusable_items(connection: Connection, limit: int = 1_000) -> list[Mapping[str, Any]]:
-    """Return id, path and reason of the unusable items."""
-    return mappings(
+def unusable_items(connection: Connection, limit: int = 1_000) -> list[Unusable]:
+    """Return the first ``limit`` unusable items, by number."""
+    rows = mappings(
         connection,
         """SELECT i.id, i.path, u.reason FROM unusable AS u JOIN item AS i ON i.id = u.item_id
            ORDER BY i.id LIMIT :limit""",
         limit=limit,
     )
+    return [Unusable(**row) for row in rows]
 
 
 def relink(connection: Connection, root: str, rebase: Callable[[str], str]) -> tuple[int, list[str]]:

@@ -1,6 +1,7 @@
-"""What annotators were given to correct, and how much of it they kept."""
+"""Predictions that annotators were given to correct, and how many of them they left as they were."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -19,6 +20,18 @@ class Said(NamedTuple):
     """Objects, as the label table keeps them."""
     run_id: int | None
     """The training run of the model."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many of a round's predicted classes annotators left as they were."""
+
+    round_id: int
+    predicted: int
+    answers: int
+    """Labels in force, since the round was made, of images with a prediction."""
+    kept: int
+    """Those of them that say what was predicted."""
 
 
 def write(
@@ -42,8 +55,8 @@ def of_round(connection: Connection, round_id: int) -> dict[int, Said]:
     return {int(row[0]): Said(row[1], row[2], row[3]) for row in rows}
 
 
-def kept(connection: Connection) -> list[dict[str, int]]:
-    """Return for each round how many classes were predicted, the labels since on those images, and how many left them.
+def kept(connection: Connection) -> list[Kept]:
+    """Return for each round with predicted classes how many of them annotators kept.
 
     A class that was merged counts as the one that it is now. Of objects nothing is said: tools round coordinates.
     """
@@ -62,11 +75,4 @@ def kept(connection: Connection) -> list[dict[str, int]]:
               AND f.id > {rounds_out.after(rounds_out.params(connection), "p.round_id")} GROUP BY p.round_id""",
     )
     answers = {row[0]: (int(row[1]), int(row[2])) for row in answered}
-    return [
-        {
-            "round_id": number,
-            "predicted": n,
-            **dict(zip(("answers", "kept"), answers.get(number, (0, 0)), strict=True)),
-        }
-        for number, n in predicted
-    ]
+    return [Kept(number, n, *answers.get(number, (0, 0))) for number, n in predicted]

@@ -1,7 +1,6 @@
 """The project's own row: its task, root folder and seed."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
@@ -9,15 +8,26 @@ from alctl.database.bulk import run
 from alctl.database.tables import project
 
 
+@dataclass(frozen=True)
+class ProjectRow:
+    """What was settled when the project was made."""
+
+    root: str
+    """The folder that the paths of the images are relative to; `alctl relink` changes it."""
+    task: str
+    seed: int
+    created_at: str
+
+
 def create_project(connection: Connection, *, root: str, task: str, seed: int, now: str) -> None:
     """Write the one row that makes this database a project."""
     connection.execute(insert(project).values(id=1, root=root, task=task, seed=seed, created_at=now))
 
 
-def project_row(connection: Connection) -> Mapping[str, Any] | None:
-    """Return the project's root, task, seed and creation time; None where `init` never finished."""
-    row = connection.execute(select(project)).mappings().first()
-    return dict(row) if row else None
+def project_row(connection: Connection) -> ProjectRow | None:
+    """Return the project's own row; None where `init` never finished."""
+    row = connection.execute(select(project)).first()
+    return None if row is None else ProjectRow(row.root, row.task, row.seed, row.created_at)
 
 
 def set_seed(connection: Connection, seed: int) -> None:

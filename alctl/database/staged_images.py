@@ -1,7 +1,8 @@
 """Images on their way in: staged, told apart from those that are known, and merged into the pool."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text
 
@@ -37,6 +38,26 @@ class StagedItem(NamedTuple):
     split: Split
     category: str | None
     fate: str | None = None
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """What became of a staged file."""
+
+    path: str
+    problem: str | None
+    """What is wrong with a broken one."""
+    fate: str
+    same_as: str | None
+    """Of a duplicate, the path of its item."""
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A staged file whose bytes another one has, under another class."""
+
+    path: str
+    category: str
 
 
 def stage(connection: Connection, rows: Iterable[StagedItem]) -> None:
@@ -136,14 +157,15 @@ def merge(connection: Connection) -> None:
     )
 
 
-def staged_files(connection: Connection, *fates: str) -> list[Mapping[str, Any]]:
-    """Return path, problem and, for a duplicate, the path of its item, for the staged files of these fates."""
-    return mappings(
+def staged_files(connection: Connection, *fates: str) -> list[StagedFile]:
+    """Return the staged files of these fates, in the order in which they were found."""
+    rows = mappings(
         connection,
         f"""SELECT s.path, s.problem, s.fate, i.path AS same_as
             FROM staged_item AS s LEFT JOIN item AS i ON i.digest = s.digest AND s.fate = 'duplicate'
             WHERE s.fate IN ({", ".join(f"'{fate}'" for fate in fates)}) ORDER BY s.position""",
     )
+    return [StagedFile(**row) for row in rows]
 
 
 def rename_staged(connection: Connection, names: Mapping[str, str]) -> None:
@@ -163,12 +185,13 @@ def staged_categories(connection: Connection) -> list[str]:
     return sorted(row[0] for row in rows)  # here, because databases order text differently
 
 
-def contradictions(connection: Connection) -> list[Mapping[str, Any]]:
-    """Return path and class of staged files whose bytes are the same but whose classes are not."""
-    return mappings(
+def contradictions(connection: Connection) -> list[Contradiction]:
+    """Return the staged files whose bytes are the same but whose classes are not."""
+    rows = mappings(
         connection,
         """SELECT path, category FROM staged_item WHERE category IS NOT NULL AND digest IN
              (SELECT digest FROM staged_item WHERE category IS NOT NULL AND digest IS NOT NULL
               GROUP BY digest HAVING count(DISTINCT category) > 1)
            ORDER BY digest, position""",
     )
+    return [Contradiction(**row) for row in rows]

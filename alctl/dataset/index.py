@@ -1,4 +1,4 @@
-"""`init`, `add` and `relink`: from a folder or a manifest of images to items of the pool."""
+"""`init`, `add` and `relink`: images of a folder or a manifest become items of the pool, or are found again."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from alctl.database import categories, items, labels, project_row, staged_images
 from alctl.database.bulk import discard
-from alctl.database.staged_images import StagedItem
+from alctl.database.staged_images import Contradiction, StagedFile, StagedItem
 from alctl.errors import AlctlError
 from alctl.images import scan
 from alctl.labels.annotation import Split
@@ -65,11 +65,11 @@ class Ingested:
     root: str
     items: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    broken: list[dict[str, Any]] = field(default_factory=list)
-    duplicates: list[dict[str, Any]] = field(default_factory=list)
-    changed: list[dict[str, Any]] = field(default_factory=list)
-    contradictions: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[dict[str, Any]] = field(default_factory=list)
+    broken: list[StagedFile] = field(default_factory=list)
+    duplicates: list[StagedFile] = field(default_factory=list)
+    changed: list[StagedFile] = field(default_factory=list)
+    contradictions: list[Contradiction] = field(default_factory=list)
+    skipped: list[scan.Skipped] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     labels: int = 0
     validation: int = 0
@@ -233,7 +233,7 @@ def _fill(project: Project, dataset: Dataset, options: Options, progress: Progre
 def add(project: Project, dataset: Dataset, options: Options, progress: Progress) -> Ingested:
     """Extend the pool with what is new in a dataset; what is known already stays as it is."""
     with project.writing("add") as connection:
-        root = Path(required_state(connection, project.folder)["root"])
+        root = Path(required_state(connection, project.folder).root)
         if not root.is_dir():
             raise AlctlError(
                 f"the images are no longer in {root}; say where they are: `alctl relink NEW_FOLDER`"
@@ -269,17 +269,17 @@ def _ingest(
     staged_images.rename_staged(connection, categories.former_names(connection))
     report.counts = dict.fromkeys(("new", "known", "duplicate", "broken", "repaired", "changed"), 0)
     report.counts |= staged_images.decide_fates(connection)
-    report.contradictions = [dict(row) for row in staged_images.contradictions(connection)]
+    report.contradictions = staged_images.contradictions(connection)
     named = staged_images.staged_categories(connection)
     if options.classes and (strange := sorted(set(named) - set(options.classes))):
         raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
     categories.add_categories(connection, named)
     staged_images.merge(connection)
     report.labels = labels.write_initial(connection, source=report.root, now=now())
-    report.broken = [dict(row) for row in staged_images.staged_files(connection, "broken")]
-    report.duplicates = [dict(row) for row in staged_images.staged_files(connection, "duplicate")]
-    report.changed = [dict(row) for row in staged_images.staged_files(connection, "changed")]
-    report.skipped = [note._asdict() for note in dataset.skipped]
+    report.broken = staged_images.staged_files(connection, "broken")
+    report.duplicates = staged_images.staged_files(connection, "duplicate")
+    report.changed = staged_images.staged_files(connection, "changed")
+    report.skipped = list(dataset.skipped)
     report.classes = categories.categories(connection)
     report.items = items.size(connection)
 
@@ -314,17 +314,23 @@ def default_reserved(images: int) -> int:
 
 def _why_not(report: Ingested) -> str:
     if report.broken:
-        return f": {len(report.broken)} files are broken, the first is {report.broken[0]['path']}"
+        return f": {len(report.broken)} files are broken, the first is {report.broken[0].path}"
     return f" ({', '.join(sorted(scan.SUFFIXES))} are read)"
 
 
-def relink(
-    project: Project, root: Path, progress: Progress, *, dry_run: bool = False
-) -> tuple[int, list[str]]:
-    """Find the pool's images again below ``root`` by their bytes; return how many, and which are not there."""
+class Relinked(NamedTuple):
+    """Which of the pool's images are in their new place."""
+
+    found: int
+    missing: list[str]
+    """Paths of those that are not there."""
+
+
+def relink(project: Project, root: Path, progress: Progress, *, dry_run: bool = False) -> Relinked:
+    """Find the pool's images again below ``root``, by their bytes."""
     dataset = folder_dataset(root, class_folders=False)
     with project.writing("relink") as connection:
-        old = required_state(connection, project.folder)["root"]
+        old = required_state(connection, project.folder).root
         total = sum(1 for _ in dataset.entries())
         staged_images.stage(connection, _staged(dataset, total, verify=False, progress=progress))
 
@@ -336,4 +342,4 @@ def relink(
             raise AlctlError(f"none of the pool's images is below {root}")
         if dry_run:
             discard(connection)
-    return found, lost
+    return Relinked(found, lost)

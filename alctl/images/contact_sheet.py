@@ -1,9 +1,9 @@
 """Contact sheets: the images of a round at a glance."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw
 
@@ -15,30 +15,33 @@ SHEET = 200
 _TILE, _CAPTION, _ACROSS = 128, 28, 10
 
 
-def thumbs(sources: Sequence[Source], progress: Progress, keep: int = SHEET) -> Iterator[Image.Image | None]:
-    """Decode images for looking at, in order; past the first ``keep`` only to see that they decode.
+class Thumbnails(NamedTuple):
+    """Images, small, in the order in which they were asked for."""
 
-    At the end `BrokenImages` names those that do not.
-    """
-    reasons: dict[int, str] = {}
+    images: list[Image.Image | None]
+    """None for one that cannot be decoded."""
+    broken: dict[int, str]
+    """Why it cannot be, by item id."""
 
-    def small(position: int) -> Image.Image | None:
+
+def thumbnails(sources: Sequence[Source], progress: Progress) -> Thumbnails:
+    """Decode and shrink the images."""
+    made = Thumbnails([], {})
+
+    def small(source: Source) -> Image.Image | None:
         try:
-            image = read_image(sources[position], _TILE)
+            image = read_image(source, _TILE)
         except BrokenImages as error:
-            reasons.update(error.reasons)
+            made.broken.update(error.reasons)
             return None
         image.thumbnail((_TILE, _TILE))
-        return image if position < keep else None
+        return image
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(sources), 1_000):
-            part = range(start, min(start + 1_000, len(sources)))
-            for position, image in zip(part, pool.map(small, part), strict=True):
-                yield image
-                progress("looking at images", position + 1, len(sources))
-    if reasons:
-        raise BrokenImages(reasons)
+        for image in pool.map(small, sources):
+            made.images.append(image)
+            progress("looking at images", len(made.images), len(sources))
+    return made
 
 
 def contact_sheet(

@@ -29,6 +29,10 @@ Pixels = NDArray[np.uint8]
 Encode = Callable[[Image.Image], Pixels]
 
 BATCH = 512
+_LOOK = 128
+"""Pixels of the shorter side that are enough to see that an image decodes."""
+_LOOK_AHEAD = 1_000
+"""Images whose decoding is planned at once."""
 _AHEAD = 3  # batches whose images are being decoded while one is in use
 
 
@@ -98,6 +102,24 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def check_decodable(sources: Sequence[Source], progress: Progress) -> None:
+    """Decode every image once, to see that it can be; `BrokenImages` names all that cannot."""
+    reasons: dict[int, str] = {}
+
+    def look(source: Source) -> None:
+        try:
+            _decode(source, _LOOK)
+        except _Unreadable as error:
+            reasons[source.id] = str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(sources), _LOOK_AHEAD):
+            for done, _ in enumerate(pool.map(look, sources[start : start + _LOOK_AHEAD]), start=start + 1):
+                progress("looking at images", done, len(sources))
+    if reasons:
+        raise BrokenImages(reasons)
 
 
 class ImageCache:

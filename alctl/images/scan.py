@@ -8,6 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -64,7 +65,8 @@ class Probe(NamedTuple):
     problem: str | None
 
 
-class Skipped(NamedTuple):
+@dataclass(frozen=True)
+class Skipped:
     """A file or folder that was passed over, and why."""
 
     path: str

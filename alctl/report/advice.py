@@ -1,71 +1,71 @@
 """Is another round worth it? Sentences for people, from the facts, and "equal to nothing" where that is the truth."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from alctl.report import measures
 from alctl.report.ask_models import Judged
-from alctl.report.measures import Estimate
+from alctl.report.contents import Advice, Facts, Gain, Run
 from alctl.report.words import hours, interval, points
 
 _HOW = frozenset({"device", "precision", "checkpoint_every"})
 """Settings that do not change what is learned."""
 
-Run = Mapping[str, Any]
-
 
 def earlier(runs: Sequence[Run]) -> Run | None:
     """Return the newest run before the last one that had fewer labels."""
-    return next((run for run in runs[-2::-1] if run["labeled"] < runs[-1]["labeled"]), None)
+    return next((run for run in runs[-2::-1] if run.labeled < runs[-1].labeled), None)
 
 
 def gain(
-    facts: Mapping[str, Any], before: Run | None, after: Run | None, was: Judged | None, is_: Judged | None
-) -> dict[str, Any] | None:
+    facts: Facts, before: Run | None, after: Run | None, was: Judged | None, is_: Judged | None
+) -> Gain | None:
     """Return by how much the metric rose from one run to the other; None where there are no two to compare.
 
     Asked on the same images now, if both models can be; else from what was recorded when they were trained.
     """
-    if before is None or after is None or not facts["split"]:
+    if before is None or after is None or not facts.split:
         return None
-    n = facts["measured"]
     if was is not None and is_ is not None:
         same = np.intersect1d(was.ids, is_.ids)
         n = len(same)
         rise = measures.paired_gain(was.right[np.isin(was.ids, same)], is_.right[np.isin(is_.ids, same)])
-        how = "paired"
     else:
-        first, last = (run["metrics"].get(facts["split"]) or {} for run in (before, after))
-        old, new = first.get(facts["metric"]), last.get(facts["metric"])
+        first, last = before.on(facts.split), after.on(facts.split)
+        old, new = first.get(facts.metric), last.get(facts.metric)
         if old is None or new is None:
             return None
-        n = int(min(first.get("images", n), last.get("images", n)))
-        rise, how = measures.unpaired_gain(old, new, n), "unpaired"
-    added = after["labeled"] - before["labeled"]
-    settings = sorted({*before["config"], *after["config"]} - _HOW)
-    return {
-        "from_run": before["id"], "to_run": after["id"], "from_labeled": before["labeled"],
-        "to_labeled": after["labeled"], "images": n, "how": how, "gain": rise, "per_100": rise.times(100 / added),
-        "changed": [name for name in settings if before["config"].get(name) != after["config"].get(name)],
-    }  # fmt: skip
+        n = int(min(metrics.get("images", facts.measured) for metrics in (first, last)))
+        rise = measures.unpaired_gain(old, new, n)
+    settings = sorted({*before.config, *after.config} - _HOW)
+    return Gain(
+        from_run=before.id,
+        to_run=after.id,
+        from_labeled=before.labeled,
+        to_labeled=after.labeled,
+        images=n,
+        how="paired" if was is not None and is_ is not None else "unpaired",
+        gain=rise,
+        per_100=rise.times(100 / (after.labeled - before.labeled)),
+        changed=[name for name in settings if before.config.get(name) != after.config.get(name)],
+    )
 
 
-def advise(facts: Mapping[str, Any]) -> dict[str, Any]:
+def advise(facts: Facts) -> Advice:
     """Return a verdict in one sentence, and the reasons for it."""
     reasons = [*_of_gain(facts), *_of_cost(facts), *_of_control(facts), *_of_ranking(facts)]
-    return {"verdict": _verdict(facts), "reasons": reasons}
+    return Advice(_verdict(facts), reasons)
 
 
-def _verdict(facts: Mapping[str, Any]) -> str:
+def _verdict(facts: Facts) -> str:
     """Return what to do, in one sentence."""
-    found = facts["gain"]
+    found = facts.gain
     if found is None:
         return _too_early(facts)
-    rise: Estimate = found["gain"]
+    rise = found.gain
     if rise.low > 0:
-        free = facts["states"]["pool"]["unlabeled"]
+        free = facts.states["pool"]["unlabeled"]
         return (
             f"Another round is worth it: the last labels helped, and {free:,} images are unlabeled."
             if free
@@ -78,31 +78,31 @@ def _verdict(facts: Mapping[str, Any]) -> str:
     return "The last labels are equal to nothing so far: what they brought cannot be told from chance."
 
 
-def _too_early(facts: Mapping[str, Any]) -> str:
+def _too_early(facts: Facts) -> str:
     """Return what is missing before anything can be judged."""
-    labeled = facts["states"]["pool"]["labeled"]
+    labeled = facts.states["pool"]["labeled"]
     if not labeled:
         return "Nothing is labeled yet: there is nothing to judge."
-    if not facts["runs"]:
+    if not facts.runs:
         return f"{labeled:,} images are labeled, and nothing is trained yet: train before you label more."
-    if not facts["split"]:
+    if not facts.split:
         return "No reserved image is labeled, so nobody can tell what labels bring: label those first."
     return "One point is no curve: after another round this page says whether labels still help."
 
 
-def _of_gain(facts: Mapping[str, Any]) -> list[str]:
-    found = facts["gain"]
+def _of_gain(facts: Facts) -> list[str]:
+    found = facts.gain
     if found is None:
         return []
-    rise, per_100 = found["gain"], found["per_100"]
-    metric = facts["metric"].replace("_", " ")
-    on = f"{found['images']:,} {facts['split']} images"
+    rise, per_100 = found.gain, found.per_100
+    metric = facts.metric.replace("_", " ")
+    on = f"{found.images:,} {facts.split} images"
     sentences = [
-        f"From {found['from_labeled']:,} to {found['to_labeled']:,} labels {metric} changed by {points(rise)}, that "
+        f"From {found.from_labeled:,} to {found.to_labeled:,} labels {metric} changed by {points(rise)}, that "
         f"is {points(per_100)} per 100 labels"
-        + (f", compared image by image on the same {on}." if found["how"] == "paired" else f", on {on}.")
+        + (f", compared image by image on the same {on}." if found.how == "paired" else f", on {on}.")
     ]
-    if found["how"] == "unpaired":
+    if found.how == "unpaired":
         sentences.append(
             "One of the two models could not be asked again, so the interval is wider than it need be: it takes the "
             "images for different ones."
@@ -110,8 +110,8 @@ def _of_gain(facts: Mapping[str, Any]) -> list[str]:
     if rise.low <= 0 <= rise.high:
         width = 100 * (rise.high - rise.low) / 2
         sentences.append(f"With {on} a change of less than about {width:.1f} points cannot be seen at all.")
-    if found["changed"]:
-        names = ", ".join(found["changed"])
+    if found.changed:
+        names = ", ".join(found.changed)
         sentences.append(
             f"The two models also differ in their settings ({names}), so the labels alone did not do it."
         )
@@ -121,34 +121,34 @@ def _of_gain(facts: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _of_cost(facts: Mapping[str, Any]) -> list[str]:
+def _of_cost(facts: Facts) -> list[str]:
     """Return what the next round would take, and bring at the last pace."""
-    time, found = facts["time"], facts["gain"]
-    count = facts["rounds"][-1]["images"] if facts["rounds"] else 0
+    time, found = facts.time, facts.gain
+    count = facts.rounds[-1].images if facts.rounds else 0
     if not count:
         return []
     said = []
     if time is not None:
-        said.append(f"takes about {hours(count * time['mean_seconds'])}")
-        if time["cost_per_label"] is not None:
-            said.append(f"costs about {count * time['cost_per_label']:,.2f}")
-    if found is not None and found["gain"].low > 0:
-        said.append(f"brings, at the last pace, at most {points(found['per_100'].times(count / 100))}")
+        said.append(f"takes about {hours(count * time.mean_seconds)}")
+        if time.cost_per_label is not None:
+            said.append(f"costs about {count * time.cost_per_label:,.2f}")
+    if found is not None and found.gain.low > 0:
+        said.append(f"brings, at the last pace, at most {points(found.per_100.times(count / 100))}")
     if not said:
         return []
     shown = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-    because = ", because curves flatten" if found is not None and found["gain"].low > 0 else ""
+    because = ", because curves flatten" if found is not None and found.gain.low > 0 else ""
     return [f"Another round of {count:,} labels {shown}{because}."]
 
 
-def _of_control(facts: Mapping[str, Any]) -> list[str]:
-    found = facts["control_all"]
+def _of_control(facts: Facts) -> list[str]:
+    found = facts.control_all
     if found is None:
         return []
-    names, more = " and ".join(found["strategies"]), found["excess"]
+    names, more = " and ".join(found.strategies), found.excess
     of = (
-        f"{points(more)} more often wrong on {found['picked_images']:,} picks than on "
-        f"{found['control_images']:,} random control images of the same rounds"
+        f"{points(more)} more often wrong on {found.picked_images:,} picks than on "
+        f"{found.control_images:,} random control images of the same rounds"
     )
     if more.low <= 0 <= more.high:
         return [f"Picks of {names} are equal to random so far: the model that chose them was {of}."]
@@ -160,9 +160,9 @@ def _of_control(facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _of_ranking(facts: Mapping[str, Any]) -> list[str]:
-    losses = facts["losses"]
-    around = losses and losses["spearman_interval"]
+def _of_ranking(facts: Facts) -> list[str]:
+    losses = facts.losses
+    around = losses and losses.spearman_interval
     if not around:
         return []
     if around.low <= 0:

@@ -1,8 +1,7 @@
-"""What the recorded models say of labeled images: the part of a report that takes a network."""
+"""Asking recorded models about labeled images: the part of a report that takes a network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from alctl.images.pixels import BrokenImages, ImageCache, Pixels, Source
 from alctl.model import score
 from alctl.progress import Progress
 from alctl.project import Project
+from alctl.report.contents import Run
 from alctl.report.measures import Bools, Floats
 from alctl.rounds import trained_model, training_set
 
@@ -74,12 +74,12 @@ class Judges:
         self.problems: list[str] = []
         """Why some models, or some images, could not be asked."""
 
-    def judge(self, run: Mapping[str, Any], truth: Truth) -> Judged | None:
+    def judge(self, run: Run, truth: Truth) -> Judged | None:
         """Return what the run's model says; None, and a problem, where its weights or the images are gone."""
         if not len(truth):
             return None
         try:
-            model = trained_model.model_of(self.project, run, self.device)
+            model = trained_model.model_of(self.project, vars(run), self.device)
             return _judge(self.project, model, truth, self.progress)
         except AlctlError as error:
             if str(error) not in self.problems:

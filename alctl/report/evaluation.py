@@ -1,16 +1,29 @@
-"""The last model on reserved images, and the models of rounds on what those rounds brought."""
+"""How good the last model is on reserved images, and how good the model of each round was on the round's images."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alctl.chance import stream
+from alctl.database import items
 from alctl.model import score
 from alctl.project import Project
 from alctl.report import measures
 from alctl.report.ask_models import Judged, Judges, truth_of
+from alctl.report.contents import (
+    Certain,
+    Confusion,
+    Control,
+    ControlTogether,
+    JudgedImage,
+    Losses,
+    Mistake,
+    RoundFacts,
+    Run,
+)
+from alctl.report.measures import Bools, Reliability
 
 CERTAIN = 12
 """Images that are shown of the most certain, the least certain and the surest mistakes."""
@@ -27,106 +40,174 @@ def as_ids(values: Iterable[int]) -> NDArray[np.int64]:
     return np.array(sorted(set(values)), dtype=np.int64)
 
 
-def of_model(judged: Judged | None, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the sections that show what the last model says; None each where it could not be asked."""
+class Evaluation(NamedTuple):
+    """What the last model says of reserved images; None where it could not be asked."""
+
+    losses: Losses | None = None
+    calibration: Reliability | None = None
+    confusion: Confusion | None = None
+    certain: Certain | None = None
+
+
+class RoundItems(NamedTuple):
+    """The items of a round, and their classes."""
+
+    picked: Sequence[int]
+    """Those that the strategy chose."""
+    control: Sequence[int]
+    """Those that are random, to compare with."""
+    answers: Mapping[int, int]
+    """The class id of each item that has one by now."""
+
+
+class Wrong(NamedTuple):
+    """Whether a round's own model was wrong on each image."""
+
+    picked: Bools
+    control: Bools
+
+
+def of_model(
+    project: Project, judged: Judged | None, classes: Sequence[str], merged: Collection[int]
+) -> Evaluation:
+    """Return what the last model says, in the words of ``classes``, merged ones included."""
     if judged is None:
-        return dict.fromkeys(("losses", "calibration", "confusion", "certain"))
+        return Evaluation()
     said = [int(c) for c in judged.said]
     table = measures.confusion([int(c) for c in judged.truth], said, len(classes))
+    return Evaluation(
+        _losses(judged),
+        measures.reliability(judged.confidence, judged.right),
+        _confusion(table, classes, merged),
+        _certain(project, judged, classes),
+    )
+
+
+def _confusion(table: Sequence[Sequence[int]], classes: Sequence[str], merged: Collection[int]) -> Confusion:
+    """Return the table without merged classes, which nothing is called any more, and its largest mistakes."""
     worst = sorted(
         ((table[t][s], t, s) for t in range(len(table)) for s in range(len(table)) if t != s and table[t][s]),
         key=lambda row: (-row[0], row[1], row[2]),
     )
-    return {
-        "losses": _losses(judged),
-        "calibration": measures.reliability(judged.confidence, judged.right),
-        "confusion": {
-            "table": table,
-            "worst": [{"true": classes[t], "said": classes[s], "images": n} for n, t, s in worst[:WORST]],
-        },
-        "certain": _certain(judged, classes),
-    }
+    keep = living(len(classes), merged)
+    return Confusion(
+        [[table[true][said] for said in keep] for true in keep],
+        [Mistake(classes[t], classes[s], n) for n, t, s in worst[:WORST]],
+    )
 
 
-def _losses(judged: Judged) -> dict[str, Any] | None:
+def living(classes: int, merged: Collection[int]) -> list[int]:
+    """Return the places, from 0, of the classes that were not merged into others."""
+    return [place for place in range(classes) if place + 1 not in merged]
+
+
+def _losses(judged: Judged) -> Losses | None:
     """Return predicted and true losses with their correlations; None without a loss prediction module."""
     known = np.isfinite(judged.true)
     if judged.predicted is None or not known.any():
         return None
     predicted, true = judged.predicted[known], judged.true[known]
-    found: dict[str, Any] = dict(score.loss_ranking(predicted, true))
-    spearman = found["spearman"]
+    ranking = score.loss_ranking(predicted, true)
+    spearman = ranking["spearman"]
     shown = np.linspace(0, len(true) - 1, min(DOTS, len(true))).astype(np.int64)
-    return found | {
-        "images": len(true),
-        "spearman_interval": None if spearman is None else measures.spearman_interval(spearman, len(true)),
-        "predicted": [round(float(value), 5) for value in predicted[shown]],
-        "true": [round(float(value), 5) for value in true[shown]],
-    }
+    return Losses(
+        ranking_accuracy=ranking["ranking_accuracy"],
+        ranking_accuracy_strict=ranking["ranking_accuracy_strict"],
+        ties_predicted=ranking["ties_predicted"],
+        ties_true=ranking["ties_true"],
+        pearson=ranking["pearson"],
+        spearman=spearman,
+        images=len(true),
+        spearman_interval=None if spearman is None else measures.spearman_interval(spearman, len(true)),
+        predicted=[round(float(value), 5) for value in predicted[shown]],
+        true=[round(float(value), 5) for value in true[shown]],
+    )
 
 
-def _certain(judged: Judged, classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _certain(project: Project, judged: Judged, classes: Sequence[str]) -> Certain:
     """Return the images that the model is most and least certain of, and its surest mistakes."""
-    order = np.lexsort((judged.ids, judged.confidence))
+    order = np.lexsort((judged.ids, judged.confidence)).tolist()
     wrong = [i for i in order[::-1] if not judged.right[i]]
+    least, most, mistakes = order[:CERTAIN], order[::-1][:CERTAIN], wrong[:CERTAIN]
+    with project.reading() as connection:
+        ids = as_ids(int(judged.ids[i]) for i in [*least, *most, *mistakes])
+        paths = {item.id: item.path for item in items.fetch(connection, ids)}
 
-    def entry(i: int) -> dict[str, Any]:
-        return {
-            "item": int(judged.ids[i]), "true": classes[judged.truth[i]], "said": classes[judged.said[i]],
-            "probability": round(float(judged.confidence[i]), 6),
-            "predicted_loss": None if judged.predicted is None else round(float(judged.predicted[i]), 5),
-        }  # fmt: skip
+    def image(i: int) -> JudgedImage:
+        return JudgedImage(
+            item=int(judged.ids[i]),
+            true=classes[judged.truth[i]],
+            said=classes[judged.said[i]],
+            probability=round(float(judged.confidence[i]), 6),
+            predicted_loss=None if judged.predicted is None else round(float(judged.predicted[i]), 5),
+            path=paths[int(judged.ids[i])],
+        )
 
-    return {
-        "least": [entry(i) for i in order[:CERTAIN]],
-        "most": [entry(i) for i in order[::-1][:CERTAIN]],
-        "mistakes": [entry(i) for i in wrong[:CERTAIN]],
-    }
+    return Certain([*map(image, least)], [*map(image, most)], [*map(image, mistakes)])
 
 
-def control_arms(project: Project, facts: Mapping[str, Any], judges: Judges) -> list[dict[str, Any]]:
+def against_random(
+    project: Project,
+    root: str,
+    runs: Iterable[Run],
+    rounds: Iterable[tuple[RoundFacts, RoundItems]],
+    judges: Judges,
+) -> list[tuple[Control, Wrong]]:
     """Return for each round with control images how often its own model was wrong on them, and on its picks.
 
     The model that chose the round had learned from neither, so both are honest; of many picks a random part is asked.
     """
-    runs = {run["id"]: run for run in facts["runs"]}
+    by_number = {run.id: run for run in runs}
     found = []
-    for row in facts["rounds"]:
-        run = runs.get(row["run_id"])
-        answers = row["answers"]
-        arms = [[i for i in row[name] if i in answers] for name in ("picked", "control")]
-        if run is None or not all(arms):
+    for row, sent in rounds:
+        run = by_number.get(row.run_id or 0)
+        wrong = None if run is None else _wrong(project, root, run, row, sent, judges)
+        if run is None or wrong is None:
             continue
-        arms = [_some(arm, ARM, stream(row["seed"], "report", row["id"])) for arm in arms]
-        truth = truth_of(project, facts["root"], {i: answers[i] for arm in arms for i in arm})
-        judged = judges.judge(run, truth)
-        if judged is None:
-            continue
-        wrong = dict(zip(judged.ids.tolist(), (~judged.right).tolist(), strict=True))
-        picked, control = (np.array([wrong[i] for i in arm if i in wrong], dtype=bool) for arm in arms)
-        if len(picked) and len(control):
-            found.append({
-                "round": row["id"], "strategy": row["strategy"], "run": run["id"], "labeled": run["labeled"],
-                "picked": measures.share(int(picked.sum()), len(picked)), "picked_images": len(picked),
-                "control": measures.share(int(control.sum()), len(control)), "control_images": len(control),
-                "excess": measures.excess([(picked, control)]),
-                "wrong": {"picked": picked.tolist(), "control": control.tolist()},
-            })  # fmt: skip
+        picked, control = (measures.share(int(arm.sum()), len(arm)) for arm in wrong)
+        excess = measures.excess([wrong])
+        if picked and control and excess:
+            control_ = Control(
+                round=row.id,
+                strategy=row.strategy,
+                run=run.id,
+                labeled=run.labeled,
+                picked=picked,
+                picked_images=len(wrong.picked),
+                control=control,
+                control_images=len(wrong.control),
+                excess=excess,
+            )
+            found.append((control_, wrong))
     return found
 
 
-def together(arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return what all rounds with control images say together."""
-    pairs = [(np.array(arm["wrong"]["picked"]), np.array(arm["wrong"]["control"])) for arm in arms]
-    found = measures.excess(pairs)
-    if found is None:
+def _wrong(
+    project: Project, root: str, run: Run, row: RoundFacts, sent: RoundItems, judges: Judges
+) -> Wrong | None:
+    """Return where the round's own model is wrong; None where one arm has no answer, or the model cannot be asked."""
+    arms = [[item for item in arm if item in sent.answers] for arm in (sent.picked, sent.control)]
+    if not all(arms):
         return None
-    return {
-        "strategies": sorted({arm["strategy"] for arm in arms}),
-        "excess": found,
-        "picked_images": sum(arm["picked_images"] for arm in arms),
-        "control_images": sum(arm["control_images"] for arm in arms),
-    }
+    arms = [_some(arm, ARM, stream(row.seed, "report", row.id)) for arm in arms]
+    judged = judges.judge(run, truth_of(project, root, {i: sent.answers[i] for arm in arms for i in arm}))
+    if judged is None:
+        return None
+    wrong = dict(zip(judged.ids.tolist(), (~judged.right).tolist(), strict=True))
+    return Wrong(*(np.array([wrong[i] for i in arm if i in wrong], dtype=bool) for arm in arms))
+
+
+def together(arms: Sequence[tuple[Control, Wrong]]) -> ControlTogether | None:
+    """Return what all rounds with control images say together."""
+    excess = measures.excess([wrong for _, wrong in arms])
+    if excess is None:
+        return None
+    return ControlTogether(
+        strategies=sorted({found.strategy for found, _ in arms}),
+        excess=excess,
+        picked_images=sum(found.picked_images for found, _ in arms),
+        control_images=sum(found.control_images for found, _ in arms),
+    )
 
 
 def _some(ids: list[int], n: int, seed: int) -> list[int]:

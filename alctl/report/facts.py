@@ -1,18 +1,30 @@
-"""Everything that a report says, as plain data; what is not there yet is None, and `missing` says why."""
+"""Gathering everything that a report says: from the database, and from the models and images."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from alctl.agreement.measures import kappas, krippendorff
 from alctl.database import categories, counts, history, items, labels, rounds, training_runs
+from alctl.labels.annotation import Split
 from alctl.model.task import TASKS
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.report import advice, evaluation, measures
 from alctl.report.ask_models import TASK, Judges, truth_of
+from alctl.report.contents import (
+    AnnotatorAgreement,
+    ClassBalance,
+    CurvePoint,
+    Facts,
+    RoundFacts,
+    Run,
+    ShownPick,
+    TimeAndCost,
+)
+from alctl.report.evaluation import RoundItems
 
 GALLERY = 12
 """Picks of a round that are shown."""
@@ -20,7 +32,7 @@ GALLERY_ROUNDS = 20
 """Newest rounds whose picks are shown."""
 LISTED = 100
 """Unusable images that are listed one by one."""
-RESERVED = ("validation", "test")
+RESERVED: tuple[Split, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -32,65 +44,77 @@ class Options:
     device: str = "auto"
 
 
-def gather(project: Project, options: Options, progress: Progress) -> dict[str, Any]:
+def gather(project: Project, options: Options, progress: Progress) -> Facts:
     """Return all facts. Models and images are read, and nothing is written but the cache of decoded images."""
     with project.reading() as connection:
-        facts = _recorded(connection, project)
-        facts["balance"] = _balance(connection, facts.pop("per_class"))
-        facts["rounds"] = _rounds(connection)
-        facts["agreement"] = _agreement(connection)
-        facts["time"] = _time(connection, options.cost_per_hour)
-        facts["unusable"] = [dict(row) for row in items.unusable_items(connection, LISTED)]
         answers = {split: _classes(connection, split) for split in RESERVED}
-        merged = categories.merges(connection)
+        rounds_ = _rounds(connection)
+        facts = _recorded(connection, project, [row for row, _ in rounds_], answers, options.cost_per_hour)
+        names, merged = categories.categories(connection), categories.merges(connection)
     judges = Judges(project, options.device, progress)
-    facts["split"] = split = next((s for s in ("test", "validation") if answers[s]), None)
-    facts["measured"] = len(answers[split]) if split else 0
-    last = facts["runs"][-1] if facts["runs"] else None
-    before = advice.earlier(facts["runs"])
-    said = None
-    if last and split and facts["task"] == TASK:
-        truth = truth_of(project, facts["root"], answers[split])
+    last = facts.runs[-1] if facts.runs else None
+    before = advice.earlier(facts.runs)
+    said = was = None
+    if last and facts.split and facts.task == TASK:
+        truth = truth_of(project, facts.root, answers[facts.split])
         said = judges.judge(last, truth)
-        facts["gain"] = advice.gain(
-            facts, before, last, judges.judge(before, truth) if before else None, said
-        )
-    else:
-        facts["gain"] = advice.gain(facts, before, last, None, None)
-    facts |= evaluation.of_model(said, facts["classes"])
-    _leave_out(facts, merged)
-    _name(project, facts["certain"] or {})
-    facts["control"] = evaluation.control_arms(project, facts, judges) if facts["task"] == TASK else []
-    facts["control_all"] = evaluation.together(facts["control"])
-    facts["curve"] = _curve(facts)
-    facts["problems"] = judges.problems
-    facts["missing"] = missing(facts)
-    facts["advice"] = advice.advise(facts)
-    return _shortened(facts)
+        was = judges.judge(before, truth) if before else None
+    gain = advice.gain(facts, before, last, was, said)
+    found = evaluation.of_model(project, said, names, merged)
+    of_task = rounds_ if facts.task == TASK else []
+    arms = evaluation.against_random(project, facts.root, facts.runs, of_task, judges)
+    facts = replace(
+        facts,
+        gain=gain,
+        losses=found.losses,
+        calibration=found.calibration,
+        confusion=found.confusion,
+        certain=found.certain,
+        control=[control for control, _ in arms],
+        control_all=evaluation.together(arms),
+        curve=_curve(facts),
+        problems=judges.problems,
+    )
+    return replace(facts, missing=missing(facts), advice=advice.advise(facts))
 
 
-def _leave_out(facts: dict[str, Any], merged: Collection[int]) -> None:
-    """Take merged classes, which nothing is called any more, out of the class list and the table of confusions."""
-    keep = [place for place in range(len(facts["classes"])) if place + 1 not in merged]
-    facts["classes"] = [facts["classes"][place] for place in keep]
-    if facts["confusion"]:
-        table = facts["confusion"]["table"]
-        facts["confusion"]["table"] = [[table[true][said] for said in keep] for true in keep]
-
-
-def _shortened(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts with numbers in place of the lists that were only needed to find them."""
-    for row in facts["rounds"]:
-        del row["answers"]
-        row |= {name: len(row[name]) for name in ("picked", "control")}
-    for row in facts["control"]:
-        del row["wrong"]
-    return facts
-
-
-def _recorded(connection: Connection, project: Project) -> dict[str, Any]:
-    """Return what the tables say of the project and of its training runs."""
+def _recorded(
+    connection: Connection,
+    project: Project,
+    rounds: Sequence[RoundFacts],
+    answers: Mapping[Split, Mapping[int, int]],
+    cost_per_hour: float | None,
+) -> Facts:
+    """Return what the tables say; the rest of the facts takes the models."""
     state = required_state(connection, project.folder)
+    counted = counts.count(connection)
+    names, merged = categories.categories(connection), categories.merges(connection)
+    split: Split | None = next((one for one in ("test", "validation") if answers[one]), None)
+    return Facts(
+        project=project.folder.name,
+        folder=str(project.folder),
+        root=state.root,
+        task=state.task,
+        metric=TASKS.load(state.task).metric if state.task in TASKS.names() else "",
+        created_at=state.created_at,
+        generated_at=now(),
+        classes=[names[place] for place in evaluation.living(len(names), merged)],
+        items=items.size(connection),
+        states=counted.states,
+        runs=_runs(connection),
+        imports=len([row for row in labels.imports(connection) if not row.undone_at]),
+        balance=_balance(connection, counted.classes),
+        rounds=rounds,
+        agreement=_agreement(connection),
+        time=_time(connection, cost_per_hour),
+        unusable=items.unusable_items(connection, LISTED),
+        split=split,
+        measured=len(answers[split]) if split else 0,
+    )
+
+
+def _runs(connection: Connection) -> list[Run]:
+    """Return every training run, oldest first, with the newest round that it learned from."""
     learned = history.rounds_learned(connection)
     keys = (
         "id",
@@ -104,26 +128,10 @@ def _recorded(connection: Connection, project: Project) -> dict[str, Any]:
         "file",
         "digest",
     )
-    every = [
-        {key: run[key] for key in keys} | {"round": learned.get(run["id"])}
+    return [
+        Run(**{key: run[key] for key in keys}, round=learned.get(run["id"]))
         for run in training_runs.every_run(connection)
     ]
-    counted = counts.count(connection)
-    return {
-        "project": project.folder.name,
-        "folder": str(project.folder),
-        "root": state["root"],
-        "task": state["task"],
-        "metric": TASKS.load(state["task"]).metric if state["task"] in TASKS.names() else "",
-        "created_at": state["created_at"],
-        "generated_at": now(),
-        "classes": categories.categories(connection),
-        "items": items.size(connection),
-        "states": counted.states,
-        "per_class": counted.classes,
-        "runs": every,
-        "imports": len([batch for batch in labels.imports(connection) if not batch.undone_at]),
-    }
 
 
 def _classes(connection: Connection, split: str) -> dict[int, int]:
@@ -135,138 +143,126 @@ def _classes(connection: Connection, split: str) -> dict[int, int]:
     }
 
 
-def _balance(connection: Connection, per_class: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+def _balance(connection: Connection, per_class: Mapping[str, Mapping[Split, int]]) -> list[ClassBalance]:
     """Return for each class its labeled images, per split and per round."""
     rows = history.labels_per_class(connection)
-    by_round = {(row["name"], row["round_id"]): row["n"] for row in rows}
-    numbers = sorted({row["round_id"] for row in rows})
+    by_round = {(row.name, row.round_id): row.n for row in rows}
+    numbers = sorted({row.round_id for row in rows})
     return [
-        {"name": name, **found, "rounds": {number: by_round.get((name, number), 0) for number in numbers}}
+        ClassBalance(
+            name=name,
+            pool=found["pool"],
+            validation=found["validation"],
+            test=found["test"],
+            rounds={number: by_round.get((name, number), 0) for number in numbers},
+        )
         for name, found in per_class.items()
     ]
 
 
-def _rounds(connection: Connection) -> list[dict[str, Any]]:
-    """Return every round with its counts, its picks by reason, and the picks that are shown."""
-    answered = {row["id"]: row for row in counts.per_round(connection)}
+def _rounds(connection: Connection) -> list[tuple[RoundFacts, RoundItems]]:
+    """Return every round with its counts and the picks that are shown, and its items."""
+    counted = {row.id: row for row in counts.per_round(connection)}
     found = []
     every = history.every_round(connection)
     for row in every:
         picks = rounds.picks(connection, row["id"])
-        said = {a["item_id"]: a for a in history.answers_of_round(connection, row["id"])}
-        candidates = [dict(pick) for pick in picks if pick["why"] not in RESERVED]
+        said = {answer.item_id: answer for answer in history.answers_of_round(connection, row["id"])}
+        candidates = [pick for pick in picks if pick["why"] not in RESERVED]
+        control = [pick["item_id"] for pick in candidates if pick["why"] == rounds.CONTROL]
+        picked = [pick["item_id"] for pick in candidates if pick["why"] != rounds.CONTROL]
         shown = candidates[:GALLERY] if row["id"] > every[-1]["id"] - GALLERY_ROUNDS else []
-        found.append({
+        facts = RoundFacts(
             **row,
-            "images": len(candidates),
-            "control": [pick["item_id"] for pick in candidates if pick["why"] == rounds.CONTROL],
-            "picked": [pick["item_id"] for pick in candidates if pick["why"] != rounds.CONTROL],
-            "reserved": len(picks) - len(candidates),
-            "answered": answered[row["id"]]["answered"],
-            "out": answered[row["id"]]["out"],
-            "answers": {item: a["category_id"] for item, a in said.items() if a["category_id"]},
-            "shown": [
-                {
-                    "item": pick["item_id"], "path": pick["path"], "rank": pick["rank"], "score": pick["score"],
-                    "why": pick["why"], "answer": said_of(said.get(pick["item_id"])),
-                }
+            images=len(candidates),
+            control=len(control),
+            picked=len(picked),
+            reserved=len(picks) - len(candidates),
+            answered=counted[row["id"]].answered,
+            out=counted[row["id"]].out,
+            shown=[
+                ShownPick(
+                    item=pick["item_id"],
+                    path=pick["path"],
+                    rank=pick["rank"],
+                    score=pick["score"],
+                    why=pick["why"],
+                    answer=said[pick["item_id"]].words if pick["item_id"] in said else None,
+                )
                 for pick in shown
             ],
-        })  # fmt: skip
+        )
+        classes = {item: answer.category_id for item, answer in said.items() if answer.category_id}
+        found.append((facts, RoundItems(picked, control, classes)))
     return found
 
 
-def said_of(answer: Mapping[str, Any] | None) -> str | None:
-    """Return what holds for an item in words: its class, "skipped", "unusable"; None without an answer."""
-    if answer is None:
-        return None
-    if answer["status"] != "labeled":
-        return "skipped" if answer["status"] == "skip" else str(answer["status"])
-    return str(answer["name"]) if answer["name"] is not None else "labeled"
-
-
-def _agreement(connection: Connection) -> dict[str, Any] | None:
+def _agreement(connection: Connection) -> AnnotatorAgreement | None:
     rows = history.agreement(connection)
-    if not rows:
-        return None
-    return {"pairs": kappas(rows), "alpha": krippendorff(rows)}
+    return AnnotatorAgreement(kappas(rows), krippendorff(rows)) if rows else None
 
 
-def _time(connection: Connection, rate: float | None) -> dict[str, Any] | None:
+def _time(connection: Connection, rate: float | None) -> TimeAndCost | None:
     """Return time and cost; None where no answer says how long it took."""
-    people = [dict(row) for row in history.time_per_annotator(connection)]
-    timed = sum(row["timed"] for row in people)
+    people = history.time_per_annotator(connection)
+    timed = sum(person.timed for person in people)
     if not timed:
         return None
-    mean = sum(row["seconds"] or 0.0 for row in people) / timed
-    answers = sum(row["answers"] for row in people)
-    return {
-        "annotators": sorted(people, key=lambda row: row["annotator"]),
-        "rounds": [dict(row) for row in history.time_per_round(connection)],
-        "answers": answers,
-        "timed": timed,
-        "mean_seconds": mean,
-        "hours": answers * mean / 3600,
-        "cost_per_hour": rate,
-        "cost_per_label": None if rate is None else mean / 3600 * rate,
-        "cost": None if rate is None else answers * mean / 3600 * rate,
-    }
+    mean = sum(person.seconds or 0.0 for person in people) / timed
+    answers = sum(person.answers for person in people)
+    return TimeAndCost(
+        annotators=sorted(people, key=lambda person: person.annotator),
+        rounds=history.time_per_round(connection),
+        answers=answers,
+        timed=timed,
+        mean_seconds=mean,
+        hours=answers * mean / 3600,
+        cost_per_hour=rate,
+        cost_per_label=None if rate is None else mean / 3600 * rate,
+        cost=None if rate is None else answers * mean / 3600 * rate,
+    )
 
 
-def _name(project: Project, certain: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Add to the images that are shown where they are."""
-    entries = [entry for some in certain.values() for entry in some]
-    with project.reading() as connection:
-        found = items.fetch(connection, evaluation.as_ids(entry["item"] for entry in entries))
-    paths = {item.id: item.path for item in found}
-    for entry in entries:
-        entry["path"] = paths[entry["item"]]
-
-
-def _curve(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _curve(facts: Facts) -> list[CurvePoint]:
     """Return the metric of every run on the split that is reported, in the order of labels, the newest last.
 
     The interval is that of chance in the test images, where the metric is a share of them.
     """
     points = []
-    for run in facts["runs"]:
-        metrics = run["metrics"].get(facts["split"]) or {}
-        value = metrics.get(facts["metric"])
+    for run in facts.runs:
+        metrics = run.on(facts.split)
+        value = metrics.get(facts.metric)
         if value is not None:
-            n = int(metrics.get("images") or facts["measured"])
-            around = measures.share(round(value * n), n) if facts["task"] == TASK else None
-            points.append({
-                "run": run["id"], "labeled": run["labeled"], "value": value,
-                "low": around and around.low, "high": around and around.high,
-            })  # fmt: skip
-    return sorted(points, key=lambda point: (point["labeled"], point["run"]))
+            n = int(metrics.get("images") or facts.measured)
+            around = measures.share(round(value * n), n) if facts.task == TASK else None
+            low, high = (around.low, around.high) if around else (None, None)
+            points.append(CurvePoint(run.id, run.labeled, value, low, high))
+    return sorted(points, key=lambda point: (point.labeled, point.run))
 
 
-def missing(facts: Mapping[str, Any]) -> dict[str, str]:
+def missing(facts: Facts) -> dict[str, str]:
     """Return for each section that has nothing to show what it waits for."""
     untrained = "Nothing is trained yet: `alctl train`."
     unmeasured = "No validation or test image is labeled yet, so nothing can be measured on them."
-    model = untrained if not facts["runs"] else unmeasured if not facts["split"] else ""
-    if not model and facts["task"] != TASK:
+    model = untrained if not facts.runs else unmeasured if not facts.split else ""
+    if not model and facts.task != TASK:
         model = "This is shown for whole-image classes only."
-    elif not model and facts["losses"] is None and facts["certain"] is None:
-        model = "The last model could not be asked: " + (
-            " ".join(facts["problems"]) or "no image can be read."
-        )
+    elif not model and facts.losses is None and facts.certain is None:
+        model = "The last model could not be asked: " + (" ".join(facts.problems) or "no image can be read.")
     reasons: dict[str, Sequence[tuple[Any, str]]] = {
-        "curve": [(facts["curve"], untrained if not facts["runs"] else unmeasured)],
-        "runs": [(facts["runs"], untrained)],
+        "curve": [(facts.curve, untrained if not facts.runs else unmeasured)],
+        "runs": [(facts.runs, untrained)],
         "losses": [
-            (facts["losses"], model or "The last model has no loss prediction module (loss_weight 0)."),
+            (facts.losses, model or "The last model has no loss prediction module (loss_weight 0)."),
         ],
-        "calibration": [(facts["calibration"], model)],
-        "confusion": [(facts["confusion"], model)],
-        "certain": [(facts["certain"], model)],
-        "balance": [(any(row["pool"] for row in facts["balance"]), "No image of the pool is labeled yet.")],
-        "rounds": [(facts["rounds"], "No round was selected yet: `alctl select --k 100`.")],
-        "control": [(facts["control"], "No round has answered control images yet: `alctl select --control 0.1`.")],
-        "agreement": [(facts["agreement"], "No image was given a class by two annotators.")],
-        "time": [(facts["time"], "No answer says how long it took: the column `seconds` of items.csv.")],
-        "unusable": [(facts["unusable"], "Every image can be used.")],
+        "calibration": [(facts.calibration, model)],
+        "confusion": [(facts.confusion, model)],
+        "certain": [(facts.certain, model)],
+        "balance": [(any(row.pool for row in facts.balance), "No image of the pool is labeled yet.")],
+        "rounds": [(facts.rounds, "No round was selected yet: `alctl select --k 100`.")],
+        "control": [(facts.control, "No round has answered control images yet: `alctl select --control 0.1`.")],
+        "agreement": [(facts.agreement, "No image was given a class by two annotators.")],
+        "time": [(facts.time, "No answer says how long it took: the column `seconds` of items.csv.")],
+        "unusable": [(facts.unusable, "Every image can be used.")],
     }  # fmt: skip
     return {name: why for name, found in reasons.items() for there, why in found if not there}

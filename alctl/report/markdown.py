@@ -1,24 +1,24 @@
 """The report as Markdown: the same sections without charts and pictures, for a wiki or a merge request."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from alctl.report.blocks import Block, Figure, Gallery, List, Table, Text
+from alctl.report.contents import Facts
 from alctl.report.sections import sections, tiles
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&])")
 
 
-def render(facts: Mapping[str, Any]) -> str:
+def render(facts: Facts) -> str:
     """Return the report as Markdown, every word that a person chose escaped."""
-    date = facts["generated_at"].replace("T", " ").replace("Z", " UTC")
+    date = facts.generated_at.replace("T", " ").replace("Z", " UTC")
     lines = [
-        f"# {plain(facts['project'])}",
-        f"{plain(facts['task'])}, {facts['items']:,} images; reported on {date}",
+        f"# {plain(facts.project)}",
+        f"{plain(facts.task)}, {facts.items:,} images; reported on {date}",
         _table(["", *(name for name, _ in tiles(facts))], [["", *(value for _, value in tiles(facts))]]),
-        f"**{plain(facts['advice']['verdict'])}**",
-        *(plain(problem) for problem in facts["problems"]),
+        f"**{plain(facts.advice.verdict)}**",
+        *(plain(problem) for problem in facts.problems),
     ]
     for section in sections(facts):
         lines.append(f"## {plain(section.title)}")

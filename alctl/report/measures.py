@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,28 @@ class Estimate(NamedTuple):
     def times(self, factor: float) -> "Estimate":
         """Return the estimate in another unit; ``factor`` is positive."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The images whose answer has a probability within a range."""
+
+    from_: float
+    to: float
+    images: int
+    confidence: float
+    """The mean probability of their answers."""
+    accuracy: float
+    """The share of their answers that is right."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far a model is as often right as it says."""
+
+    bins: Sequence[Bin]
+    ece: float
+    """Expected calibration error (Guo et al., ICML 2017)."""
 
 
 def share(right: int, n: int) -> Estimate | None:
@@ -95,8 +118,8 @@ def spearman_interval(r: float, n: int) -> Estimate | None:
     return Estimate(r, math.tanh(math.atanh(r) - error), math.tanh(math.atanh(r) + error))
 
 
-def reliability(confidence: Floats, right: Bools) -> dict[str, Any]:
-    """Return the reliability diagram of (N,) confidences in bins of equal width, and ECE (Guo et al., ICML 2017).
+def reliability(confidence: Floats, right: Bools) -> Reliability:
+    """Return the reliability diagram of (N,) confidences in bins of equal width.
 
     A bin holds the confidences above its lower edge up to its upper one.
     """
@@ -105,12 +128,10 @@ def reliability(confidence: Floats, right: Bools) -> dict[str, Any]:
     for b in range(BINS):
         inside = place == b
         if inside.any():
-            bins.append({
-                "from": b / BINS, "to": (b + 1) / BINS, "images": int(inside.sum()),
-                "confidence": float(confidence[inside].mean()), "accuracy": float(right[inside].mean()),
-            })  # fmt: skip
-    error = sum(b["images"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / max(1, len(right))
-    return {"bins": bins, "ece": error}
+            means = float(confidence[inside].mean()), float(right[inside].mean())
+            bins.append(Bin(b / BINS, (b + 1) / BINS, int(inside.sum()), *means))
+    error = sum(found.images * abs(found.accuracy - found.confidence) for found in bins) / max(1, len(right))
+    return Reliability(bins, error)
 
 
 def confusion(truth: Sequence[int], said: Sequence[int], classes: int) -> list[list[int]]:

@@ -1,54 +1,65 @@
 """The sections of a report that show how good the models are."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from alctl.report import charts
 from alctl.report.blocks import Block, Figure, Gallery, Picture, Table, Text
 from alctl.report.charts import Dot, Series
+from alctl.report.contents import Facts, JudgedImage
 from alctl.report.measures import Estimate
 from alctl.report.words import count, day, fraction, hours, interval, points, share, spaced
 
 CLASSES = 30
 """Classes that a table shows; the others are counted."""
 
-Facts = Mapping[str, Any]
-
 
 def curve(facts: Facts) -> list[Block]:
     """Return the metric against labels, with the random control where there is one."""
-    newest = {p["labeled"]: p for p in facts["curve"]}
-    metric = spaced(facts["metric"])
+    newest = {p.labeled: p for p in facts.curve}
+    metric = spaced(facts.metric)
     dots = [
-        Dot(p["labeled"], p["value"], p["low"], p["high"], f"run {p['run']}: {count(p['labeled'])} labels, {p['value']:.4f}")
+        Dot(p.labeled, p.value, p.low, p.high, f"run {p.run}: {count(p.labeled)} labels, {p.value:.4f}")
         for p in newest.values()
     ]  # fmt: skip
-    series = [Series(f"{facts['split']} images", dots)]
-    caption = f"{metric.capitalize()} of each model on the {count(facts['measured'])} labeled {facts['split']} images."
-    if facts["curve"][0]["low"] is not None:
+    series = [Series(f"{facts.split} images", dots)]
+    caption = (
+        f"{metric.capitalize()} of each model on the {count(facts.measured)} labeled {facts.split} images."
+    )
+    if facts.curve[0].low is not None:
         caption += " The band is chance in the choice of these images (95 %, Wilson)."
-    if facts["control"]:
+    if facts.control:
+        control = [_Wrong(row.round, row.labeled, row.control, row.control_images) for row in facts.control]
+        picked = [_Wrong(row.round, row.labeled, row.picked, row.picked_images) for row in facts.control]
         series += [
-            Series("random control images, not learned yet", _right(facts, "control"), joined=False),
-            Series("picks, not learned yet", _right(facts, "picked"), joined=False),
+            Series("random control images, not learned yet", _right(control), joined=False),
+            Series("picks, not learned yet", _right(picked), joined=False),
         ]
         caption += (
             " Control images are random ones of the pool, so the model that had not yet seen them should be as good "
             "on them as on test images; picks should be harder."
         )
     blocks: list[Block] = [Figure(charts.lines(series, "labeled images", metric), caption)]
-    if len(newest) < len(facts["curve"]):
+    if len(newest) < len(facts.curve):
         blocks.append(Text("Of several runs with the same number of labels the newest is drawn."))
     return blocks
 
 
-def _right(facts: Facts, arm: str) -> list[Dot]:
-    """Return the accuracy of each round's own model on one arm of the round."""
+class _Wrong(NamedTuple):
+    """How often a round's own model was wrong on some of its images."""
+
+    round: int
+    labeled: int
+    share: Estimate
+    images: int
+
+
+def _right(arm: Sequence[_Wrong]) -> list[Dot]:
+    """Return how often each round's own model was right."""
     found = []
-    for row in facts["control"]:
-        wrong: Estimate = row[arm]
-        tip = f"round {row['round']}: {1 - wrong.value:.3f} of {row[f'{arm}_images']}"
-        found.append(Dot(row["labeled"], 1 - wrong.value, 1 - wrong.high, 1 - wrong.low, tip))
+    for row in arm:
+        tip = f"round {row.round}: {1 - row.share.value:.3f} of {row.images}"
+        found.append(Dot(row.labeled, 1 - row.share.value, 1 - row.share.high, 1 - row.share.low, tip))
     return found
 
 
@@ -57,16 +68,16 @@ _METRICS = ("accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", 
 
 def runs(facts: Facts) -> list[Block]:
     """Return one row for each training run."""
-    split = facts["split"] or "test"
-    found = [run["metrics"].get(split) or {} for run in facts["runs"]]
-    names = [name for name in dict.fromkeys((facts["metric"], *_METRICS)) if any(name in m for m in found)]
+    split = facts.split or "test"
+    found = [run.on(split) for run in facts.runs]
+    names = [name for name in dict.fromkeys((facts.metric, *_METRICS)) if any(name in m for m in found)]
     rows = [
         [
-            str(run["id"]), count(run["labeled"]), "–" if run["round"] is None else str(run["round"]),
-            *(fraction(metrics.get(name)) for name in names), hours(run["seconds"]), run["config"]["model"],
-            day(run["created_at"]),
+            str(run.id), count(run.labeled), "–" if run.round is None else str(run.round),
+            *(fraction(metrics.get(name)) for name in names), hours(run.seconds), run.config["model"],
+            day(run.created_at),
         ]
-        for run, metrics in zip(facts["runs"], found, strict=True)
+        for run, metrics in zip(facts.runs, found, strict=True)
     ]  # fmt: skip
     columns = ["run", "labels", "rounds up to", *map(spaced, names), "training", "model", "finished"]
     said = f"Measured on the {split} images that were labeled when the run finished."
@@ -79,13 +90,13 @@ def runs(facts: Facts) -> list[Block]:
 def ranking(facts: Facts) -> list[Block]:
     """Return how often predicted losses are in the right order, against labels."""
     dots = []
-    for run in sorted(facts["runs"], key=lambda run: (run["labeled"], run["id"])):
-        found = run["metrics"].get(facts["split"]) or {}
+    for run in sorted(facts.runs, key=lambda run: (run.labeled, run.id)):
+        found = run.on(facts.split)
         value = found.get("ranking_accuracy")
         if value is not None:
-            tip = f"run {run['id']}: {count(run['labeled'])} labels, {value:.4f}"
+            tip = f"run {run.id}: {count(run.labeled)} labels, {value:.4f}"
             low, high = found.get("ranking_accuracy_low"), found.get("ranking_accuracy_high")
-            dots.append(Dot(run["labeled"], value, low, high, tip))
+            dots.append(Dot(run.labeled, value, low, high, tip))
     if not dots:
         return [
             Text("No run has measured it: it takes a loss prediction module, and labeled reserved images.")
@@ -103,11 +114,12 @@ def control(facts: Facts) -> list[Block]:
     """Return how often models were wrong on their picks and on random images."""
     rows = [
         [
-            f"{row['round']} ({row['strategy']})", count(row["labeled"]), share(row["picked"]),
-            count(row["picked_images"]), share(row["control"]), count(row["control_images"]), points(row["excess"]),
+            f"{row.round} ({row.strategy})", count(row.labeled), share(row.picked),
+            count(row.picked_images), share(row.control), count(row.control_images), points(row.excess),
         ]
-        for row in facts["control"]
+        for row in facts.control
     ]  # fmt: skip
+    together = facts.control_all
     columns = ["round", "labels before", "picks wrong", "picks", "control wrong", "control", "difference"]
     return [
         Text(
@@ -115,55 +127,59 @@ def control(facts: Facts) -> list[Block]:
             "images: how often was it wrong on its picks, and how often on random ones?"
         ),
         Table(columns, rows),
-        Text(f"All rounds together: {points(facts['control_all']['excess'])}."),
+        *([Text(f"All rounds together: {points(together.excess)}.")] if together else []),
     ]
 
 
 def losses(facts: Facts) -> list[Block]:
     """Return predicted against true losses of the last model."""
-    found = facts["losses"]
-    around = found["spearman_interval"]
+    found = facts.losses
+    if found is None:
+        return []
+    around = found.spearman_interval
     said = [
-        f"Pearson {fraction(found['pearson'])}",
-        f"Spearman {interval(around) if around else fraction(found['spearman'])}",
-        f"ranking accuracy {fraction(found['ranking_accuracy'])}",
+        f"Pearson {fraction(found.pearson)}",
+        f"Spearman {interval(around) if around else fraction(found.spearman)}",
+        f"ranking accuracy {fraction(found.ranking_accuracy)}",
     ]
-    shown = len(found["true"])
-    part = "" if shown == found["images"] else f" {count(shown)} of them are drawn."
+    shown = len(found.true)
+    part = "" if shown == found.images else f" {count(shown)} of them are drawn."
     caption = (
-        f"{'; '.join(said)}, on {count(found['images'])} {facts['split']} images.{part} "
+        f"{'; '.join(said)}, on {count(found.images)} {facts.split} images.{part} "
         "Only the order of predicted losses means anything."
     )
-    return [Figure(charts.scatter(found["predicted"], found["true"], "predicted loss", "true loss"), caption)]
+    return [Figure(charts.scatter(found.predicted, found.true, "predicted loss", "true loss"), caption)]
 
 
 def calibration(facts: Facts) -> list[Block]:
     """Return the reliability diagram of the last model."""
-    found = facts["calibration"]
-    bars = [(b["from"], b["to"], b["accuracy"], b["images"]) for b in found["bins"]]
+    found = facts.calibration
+    if found is None:
+        return []
+    bars = [(b.from_, b.to, b.accuracy, b.images) for b in found.bins]
     caption = (
         f"When the model gives its answer a probability, how often is it right? On the dashed line it is honest, below "
-        f"it too sure; a bar's number is how many images it stands for. Expected calibration error {found['ece']:.3f} (10 bins)."
+        f"it too sure; a bar's number is how many images it stands for. Expected calibration error {found.ece:.3f} (10 bins)."
     )
     return [Figure(charts.shares(bars, "probability it gives its answer", "share that is right"), caption)]
 
 
 def confusion(facts: Facts) -> list[Block]:
     """Return what the last model takes for what."""
-    found, names = facts["confusion"], facts["classes"]
+    found, names = facts.confusion, facts.classes
+    if found is None:
+        return []
     blocks: list[Block] = []
     if len(names) <= CLASSES:
-        most = [max(1, sum(row)) for row in found["table"]]
-        rows = [
-            [n, *(count(c) if c else "" for c in row)] for n, row in zip(names, found["table"], strict=True)
-        ]
-        shades = [[0.0, *(c / m for c in row)] for m, row in zip(most, found["table"], strict=True)]
+        most = [max(1, sum(row)) for row in found.table]
+        rows = [[n, *(count(c) if c else "" for c in row)] for n, row in zip(names, found.table, strict=True)]
+        shades = [[0.0, *(c / m for c in row)] for m, row in zip(most, found.table, strict=True)]
         blocks += [
-            Text(f"Rows are the true class, columns what the last model says, on {facts['split']} images."),
+            Text(f"Rows are the true class, columns what the last model says, on {facts.split} images."),
             Table(["", *names], rows, shades),
         ]
-    if found["worst"]:
-        rows = [[f"{w['true']} → {w['said']}", count(w["images"])] for w in found["worst"]]
+    if found.worst:
+        rows = [[f"{w.true} → {w.said}", count(w.images)] for w in found.worst]
         blocks.append(Table(["most frequent mistakes: true → said", "images"], rows))
     else:
         blocks.append(Text("The last model makes no mistake."))
@@ -172,25 +188,32 @@ def confusion(facts: Facts) -> list[Block]:
 
 def certain(facts: Facts) -> list[Block]:
     """Return the images that the last model is most and least certain of."""
-    titles = {
-        "mistakes": ("Surest mistakes", "Wrong, and sure of it: often a label that deserves a second look."),
-        "least": ("Least certain", ""),
-        "most": ("Most certain", ""),
-    }
-    blocks: list[Block] = [
-        Text(f"Of the labeled {facts['split']} images, by the last model's probability for its answer.")
+    found = facts.certain
+    if found is None:
+        return []
+    galleries = [
+        (
+            "Surest mistakes",
+            found.mistakes,
+            "Wrong, and sure of it: often a label that deserves a second look.",
+        ),
+        ("Least certain", found.least, ""),
+        ("Most certain", found.most, ""),
     ]
-    for name, (title, note) in titles.items():
-        pictures = [_certain_picture(entry) for entry in facts["certain"][name]]
+    blocks: list[Block] = [
+        Text(f"Of the labeled {facts.split} images, by the last model's probability for its answer.")
+    ]
+    for title, images, note in galleries:
+        pictures = [_certain_picture(image) for image in images]
         blocks.append(Gallery(title, pictures, note if pictures else "None."))
     return blocks
 
 
-def _certain_picture(entry: Mapping[str, Any]) -> Picture:
-    wrong = entry["said"] != entry["true"]
-    lines = [f"{entry['said']} {entry['probability']:.0%}"]
+def _certain_picture(entry: JudgedImage) -> Picture:
+    wrong = entry.said != entry.true
+    lines = [f"{entry.said} {entry.probability:.0%}"]
     if wrong:
-        lines.append(f"is: {entry['true']}")
-    if entry["predicted_loss"] is not None:
-        lines.append(f"predicted loss {entry['predicted_loss']:.3g}")
-    return Picture(entry["item"], entry["path"], lines, wrong)
+        lines.append(f"is: {entry.true}")
+    if entry.predicted_loss is not None:
+        lines.append(f"predicted loss {entry.predicted_loss:.3g}")
+    return Picture(entry.item, entry.path, lines, wrong)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from functools import singledispatch
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from alctl.report.blocks import Block, Figure, Gallery, List, Picture, Section, Table, Text
+from alctl.report.contents import Facts
 from alctl.report.pictures import Thumbnail
 from alctl.report.sections import sections, tiles
 
@@ -17,11 +17,11 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _COMMAND = re.compile(r"`([^`]+)`")
 
 
-def render(facts: Mapping[str, Any], thumbnails: Mapping[int, Thumbnail]) -> str:
+def render(facts: Facts, thumbnails: Mapping[int, Thumbnail]) -> str:
     """Return the page. Every word that a person chose (file, class and annotator names) is escaped on its way in."""
     style = files("alctl.report").joinpath("page.css").read_text(encoding="utf-8")
     found = sections(facts)
-    name = escape(facts["project"])
+    name = escape(facts.project)
     return "\n".join([
         "<!DOCTYPE html>",
         '<html lang="en">',
@@ -36,15 +36,15 @@ def render(facts: Mapping[str, Any], thumbnails: Mapping[int, Thumbnail]) -> str
     ])  # fmt: skip
 
 
-def _header(facts: Mapping[str, Any], found: list[Section]) -> str:
+def _header(facts: Facts, found: list[Section]) -> str:
     numbers = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for name, value in tiles(facts))
     links = "".join(f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in found)
-    date = facts["generated_at"].replace("T", " ").replace("Z", " UTC")
-    problems = "".join(f"<p>{_prose(problem)}</p>" for problem in facts["problems"])
+    date = facts.generated_at.replace("T", " ").replace("Z", " UTC")
+    problems = "".join(f"<p>{_prose(problem)}</p>" for problem in facts.problems)
     return (
-        f"<header><h1>{escape(facts['project'])}</h1>"
-        f'<p class="faint">{escape(facts["task"])}, {facts["items"]:,} images; reported on <time>{date}</time></p>'
-        f'<ul class="tiles">{numbers}</ul><p class="verdict">{escape(facts["advice"]["verdict"])}</p>{problems}'
+        f"<header><h1>{escape(facts.project)}</h1>"
+        f'<p class="faint">{escape(facts.task)}, {facts.items:,} images; reported on <time>{date}</time></p>'
+        f'<ul class="tiles">{numbers}</ul><p class="verdict">{escape(facts.advice.verdict)}</p>{problems}'
         f"<nav><ul>{links}</ul></nav></header>"
     )
 

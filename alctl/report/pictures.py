@@ -3,15 +3,16 @@
 import base64
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from alctl.database import items
 from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages, Source, read_image
 from alctl.progress import Progress
-from alctl.project import Project
+from alctl.project import Project, required_state
+from alctl.report.contents import Facts
 from alctl.report.evaluation import as_ids
 
 SIDE = 160
@@ -27,16 +28,17 @@ class Thumbnail(NamedTuple):
     """Its pixels are so few that they are better shown as squares than blurred."""
 
 
-def shown(facts: Mapping[str, Any]) -> set[int]:
+def shown(facts: Facts) -> set[int]:
     """Return every item that the report shows."""
-    certain = (entry["item"] for entries in (facts["certain"] or {}).values() for entry in entries)
-    return {*certain, *(entry["item"] for row in facts["rounds"] for entry in row["shown"])}
+    certain = facts.certain.images if facts.certain else []
+    picks = [pick for row in facts.rounds for pick in row.shown]
+    return {*(image.item for image in certain), *(pick.item for pick in picks)}
 
 
 def thumbnails(project: Project, ids: Iterable[int], progress: Progress) -> dict[int, Thumbnail]:
     """Return a thumbnail of each item; those that cannot be read are left out."""
     with project.reading() as connection:
-        root = project_root(project)
+        root = required_state(connection, project.folder).root
         found = items.fetch(connection, as_ids(ids))
     made: dict[int, Thumbnail] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -48,11 +50,6 @@ def thumbnails(project: Project, ids: Iterable[int], progress: Progress) -> dict
                 made[source.id] = thumbnail
             progress("drawing images", done, len(sources))
     return made
-
-
-def project_root(project: Project) -> str:
-    """Return the folder that the paths of items are relative to."""
-    return str(project.state()["root"])
 
 
 def _thumbnail(source: Source) -> Thumbnail | None:

@@ -1,4 +1,4 @@
-"""Pictures of a round: its contact sheet with what annotators said since, and where it lies among all embeddings."""
+"""Drawing a round: its contact sheet with what annotators said since, or where it lies among all embeddings."""
 
 import io
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from alctl.images.pixels import BrokenImages, Source
 from alctl.model.score import Scorer
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.report.facts import RESERVED, said_of
+from alctl.report.facts import RESERVED
 from alctl.rounds import trained_model, training_set
 
 MOST = 2_000
@@ -32,14 +32,32 @@ KINDS = ("rest", "labeled", "picked")
 _COLOURS = {"rest": "#b8bec7", "labeled": "#1f77b4", "picked": "#d62728"}
 
 
+Kind = Literal["contact sheet", "embedding"]
+"""A contact sheet: its images; an embedding: where they lie among all images."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a picture shows."""
 
     round: int
     image: Image.Image
-    about: dict[str, Any]
+    about: Mapping[str, Any]
     """How it was made, as JSON knows it; it goes into the file too."""
+    kind: Kind = "contact sheet"
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called unless somebody says otherwise."""
+        return f"round-{self.round:04}{'-embedding' if self.kind == 'embedding' else ''}.png"
+
+
+def draw(project: Project, number: int | None, kind: Kind, device: str, progress: Progress) -> Shown:
+    """Draw a picture of a round, by default of the newest one."""
+    wanted = last_round(project) if number is None else number
+    if kind == "embedding":
+        return embedding(project, wanted, device, progress)
+    return contact_sheet(project, wanted, progress)
 
 
 def last_round(project: Project) -> int:
@@ -55,16 +73,11 @@ def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
     """Draw the first images of a round with score, rank and label; a random control image says so."""
     with project.reading() as connection:
         row, picks = _round(connection, number)
-        root = required_state(connection, project.folder)["root"]
-        answers = {a["item_id"]: said_of(a) for a in history.answers_of_round(connection, number)}
+        root = required_state(connection, project.folder).root
+        answers = {answer.item_id: answer.words for answer in history.answers_of_round(connection, number)}
     shown = picks[: sheet.SHEET]
     sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in shown]
-    thumbnails: list[Image.Image | None] = []
-    try:
-        for thumbnail in sheet.thumbs(sources, progress):
-            thumbnails.append(thumbnail)
-    except BrokenImages:
-        pass  # they are blank
+    thumbnails = sheet.thumbnails(sources, progress).images  # a broken one is blank
     said = {
         pick["item_id"]: ("(random) " if pick["why"] == rounds.CONTROL else "")
         + (answers.get(pick["item_id"]) or "no answer yet")
@@ -105,7 +118,7 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
     )
     ids = np.concatenate([parts[kind] for kind in KINDS])
     kinds = np.repeat(np.arange(len(KINDS)), [len(parts[kind]) for kind in KINDS])
-    kept, vectors = _embed(project, model, ids, state["root"], progress)
+    kept, vectors = _embed(project, model, ids, state.root, progress)
     if len(vectors) < 5:
         raise AlctlError(f"{len(vectors)} images are too few for a picture of their embeddings")
     progress("arranging", 0, 1)
@@ -114,7 +127,7 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
         "round": number, "strategy": row["strategy"], "run": model.run["id"], "arranged_by": "t-SNE",
         **parameters, "images": {kind: int((kinds[kept] == i).sum()) for i, kind in enumerate(KINDS)},
     }  # fmt: skip
-    return Shown(number, _draw(places, kinds[kept], about), about)
+    return Shown(number, _draw(places, kinds[kept], about), about, "embedding")
 
 
 def _some(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

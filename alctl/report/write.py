@@ -1,6 +1,7 @@
-"""Making a report: gather, render, write whole."""
+"""Making a report: gather the facts, render them as HTML, Markdown or JSON, and write the file."""
 
 import json
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from alctl.files import write_whole
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.report import markdown, page
+from alctl.report.contents import Facts
 from alctl.report.facts import Options, gather
 from alctl.report.measures import Estimate
 from alctl.report.pictures import shown, thumbnails
@@ -18,7 +20,7 @@ Format = Literal["html", "md", "json"]
 
 def make(
     project: Project, form: Format, options: Options, progress: Progress, out: Path | None = None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, Facts]:
     """Return the report as text, and the facts that it was made of; written to ``out`` too, if there is one."""
     if out is not None and not out.parent.is_dir():
         raise AlctlError(f"cannot write {out}: there is no folder {out.parent}")
@@ -34,10 +36,13 @@ def make(
     return text, facts
 
 
-def as_plain(value: Any) -> Any:
-    """Return the facts as JSON knows them: an estimate is an object with its three numbers."""
+def as_plain(value: object) -> Any:  # what JSON holds
+    """Return the facts as JSON knows them: a dataclass, or an estimate with its three numbers, is an object."""
     if isinstance(value, Estimate):
         return value._asdict()
+    if is_dataclass(value):
+        # a field that Python cannot call "from" is called so in JSON
+        return {field.name.removesuffix("_"): as_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
         return {str(key): as_plain(entry) for key, entry in value.items()}
     return [as_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

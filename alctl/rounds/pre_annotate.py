@@ -37,7 +37,7 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
             return len(known)
     model = required_model(project, device)
     with project.reading() as connection:
-        root = required_state(connection, project.folder)["root"]
+        root = required_state(connection, project.folder).root
         picks = [pick["item_id"] for pick in rounds.picks(connection, number) if pick["rank"] is not None]
         found = items.fetch(connection, np.array(picks, dtype=np.int64))
     sources = [source_of(root, item) for item in found]

@@ -26,7 +26,7 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
     decoded are quarantined and left out.
     """
     with project.reading() as connection:
-        root = required_state(connection, project.folder)["root"]
+        root = required_state(connection, project.folder).root
         usable = items.fetch(connection, items.usable(connection, split))
     found = [source_of(root, item) for item in usable]
     paths = {item.id: item.path for item in usable}

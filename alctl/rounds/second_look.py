@@ -22,8 +22,7 @@ from alctl.annotators.ledger import due_at, terms
 from alctl.database import consensus, items, labels, rounds, rounds_out
 from alctl.database.bulk import discard
 from alctl.errors import AlctlError
-from alctl.images.contact_sheet import thumbs
-from alctl.images.pixels import BrokenImages
+from alctl.images.pixels import BrokenImages, check_decodable
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.rounds.select import Selected, SelectOptions, record
@@ -64,9 +63,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                     continue
                 selected.params = {**shared, rounds_out.AFTER: rounds_out.newest_label(connection)}
                 seed = (
-                    required_state(connection, project.folder)["seed"]
-                    if options.seed is None
-                    else options.seed
+                    required_state(connection, project.folder).seed if options.seed is None else options.seed
                 )
                 if selected.picks:
                     record(connection, selected, seed, due)
@@ -157,13 +154,12 @@ def excess(true: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
 
 
 def _look(project: Project, selected: Selected, progress: Progress) -> None:
-    """See that every image decodes, before anybody is asked to look at it."""
+    """See that every image can be decoded, before anybody is asked to look at it."""
     with project.reading() as connection:
-        root = required_state(connection, project.folder)["root"]
+        root = required_state(connection, project.folder).root
         ids = np.array([pick["item"] for pick in selected.picks], dtype=np.int64)
         sources = [source_of(root, item) for item in items.fetch(connection, ids)]
-    for _ in thumbs(sources, progress, keep=0):
-        pass
+    check_decodable(sources, progress)
 
 
 def _still_labeled(connection: Connection, selected: Selected) -> bool:

@@ -16,8 +16,7 @@ from alctl.database import categories, items, labels, rounds, rounds_out
 from alctl.database.bulk import discard
 from alctl.database.random_order import Ids
 from alctl.errors import AlctlError
-from alctl.images.contact_sheet import thumbs
-from alctl.images.pixels import BrokenImages, Source
+from alctl.images.pixels import BrokenImages, Source, check_decodable
 from alctl.model.score import Scorer, Unscored
 from alctl.model.strategy import STRATEGIES, Candidates, QueryStrategy
 from alctl.plugins import configured
@@ -163,7 +162,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
     with project.reading() as connection:
         state = required_state(connection, project.folder)
         number = rounds.next_round(connection)
-        seed = state["seed"] if options.seed is None else options.seed
+        seed = state.seed if options.seed is None else options.seed
         wanted = max(size, options.k) if size else 0
         subset = rounds.subset(connection, wanted, seed, number, resend=options.resend)
         left = rounds.unlabeled(connection, resend=options.resend)
@@ -178,7 +177,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
 
         def sources(ids: Ids | list[int]) -> list[Source]:
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
-            return [source_of(state["root"], item) for item in found]
+            return [source_of(state.root, item) for item in found]
 
         return _Situation(
             number,
@@ -222,8 +221,7 @@ def _choose(
         chosen = [now_.subset[position] for position in answer.positions.tolist()]
         scores = answer.scores.tolist()
     out = [*chosen, *now_.control, *(source for source, _ in now_.reserved)]
-    for _ in thumbs(out, progress, keep=0):
-        pass  # to see that they decode, before anybody is asked to label them
+    check_decodable(out, progress)  # before anybody is asked to label them
     if model is not None:
         selected.run = model.run["id"]
         selected.stale = [name for name in now_.classes if name not in model.task.categories]

@@ -62,14 +62,14 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         state = required_state(connection, project.folder)
         known = categories.class_list(connection)
         names, _, merged = categories.outputs(known, len(known))
-        task = task_of(state["task"], names, merged)
+        task = task_of(state.task, names, merged)
         splits = {
-            split: labeled(connection, state["root"], task, split) for split in ("pool", "validation", "test")
+            split: labeled(connection, state.root, task, split) for split in ("pool", "validation", "test")
         }
         config = resolve(config, items.sizes(connection))
         check_device(config.device)
         _check_enough(splits["pool"], names)
-        seed = state["seed"] if seed is None else seed
+        seed = state.seed if seed is None else seed
         own = lineage.fingerprint([*names, *map(str, merged)], config, seed, splits["pool"].plain)
         warm = config.start == "warm"
         before = lineage.run_before(own, training_runs.every_run(connection)) if warm else None
@@ -194,4 +194,4 @@ def _record(
 
 
 def _task_name(project: Project) -> str:
-    return str(project.state()["task"])
+    return str(project.state().task)

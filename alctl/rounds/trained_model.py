@@ -78,7 +78,7 @@ def predictions(
 ) -> tuple[score.Predictions, Tensor]:
     """Return what the model says of the labeled images of a split, and their targets (N, …)."""
     with project.reading() as connection:
-        root = required_state(connection, project.folder)["root"]
+        root = required_state(connection, project.folder).root
         some = labeled(connection, root, model.task, split)
     if not some.sources:
         raise AlctlError(f"no {split} image is labeled; the reserved images go out with the first round")
@@ -93,7 +93,7 @@ def losses(project: Project, model: Model, progress: Progress) -> tuple[list[int
     Items with a class that the model has never seen are left out.
     """
     with project.reading() as connection:
-        root = required_state(connection, project.folder)["root"]
+        root = required_state(connection, project.folder).root
         some = labeled(connection, root, model.task, "pool", known_only=True)
     cache = cache_of(project, model.task, model.trained.config.image_size)
     some, pixels, _ = load(project, cache, some, progress)

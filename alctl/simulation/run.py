@@ -337,7 +337,7 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, float | None]:
 
 def metric_of(project: Project) -> str:
     """Return the name of the task's metric."""
-    return TASKS.load(project.state()["task"]).metric
+    return TASKS.load(project.state().task).metric
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alctl.agreement import measures, similarity
 from alctl.agreement.dawid_skene import STEPS, accuracies
-from alctl.agreement.measures import Answer, Judge, Shared, Tally
+from alctl.agreement.measures import Answer, Judge, PairKappa, Row, Shared, Tally
 from alctl.agreement.similarity import COCO_KEYPOINTS, COCO_SIGMAS, Part, compared
 from alctl.labels import rle
 from alctl.labels.annotation import Annotation
@@ -20,21 +20,13 @@ SIZE = (20, 30)
 """Height and width of the images here."""
 
 
-def rows_of(answers: dict[str, str]) -> list[dict[str, Any]]:
-    """Return what `pool.history.agreement` returns, from one character a unit for each annotator."""
+def rows_of(answers: dict[str, str]) -> list[Row]:
+    """Return what `history.agreement` returns, from one character a unit for each annotator."""
     rows = []
     for unit in range(len(next(iter(answers.values())))):
         given_ = {who: int(said[unit]) for who, said in sorted(answers.items()) if said[unit] != "."}
         rows += [
-            {
-                "one": a,
-                "other": b,
-                "one_says": given_[a],
-                "other_says": given_[b],
-                "answers": len(given_),
-                "n": 1,
-            }
-            for a, b in combinations(given_, 2)
+            Row(a, b, given_[a], given_[b], answers=len(given_), n=1) for a, b in combinations(given_, 2)
         ]
     return rows
 
@@ -65,10 +57,7 @@ def test_fleiss_kappa_of_the_textbook_example():
 def test_fleiss_kappa_of_two_raters_is_scotts_pi():
     # Scott's pi: observed 0.7; chance from the pooled shares 0.55² + 0.45² = 0.505
     counts = {(1, 1): 20, (2, 2): 15, (1, 2): 5, (2, 1): 10}
-    rows = [
-        {"one": "a", "other": "b", "one_says": x, "other_says": y, "answers": 2, "n": n}
-        for (x, y), n in counts.items()
-    ]
+    rows = [Row("a", "b", x, y, answers=2, n=n) for (x, y), n in counts.items()]
     shares = (20 * 2 + 15) / 100
     chance = shares**2 + (1 - shares) ** 2
     assert measures.fleiss(rows) == pytest.approx((0.7 - chance) / (1 - chance))
@@ -77,14 +66,11 @@ def test_fleiss_kappa_of_two_raters_is_scotts_pi():
 def test_cohens_kappa_by_hand():
     # 50 items: both yes 20, both no 15, yes/no 5, no/yes 10: observed 0.7, expected 0.5
     counts = [((1, 1), 20), ((2, 2), 15), ((1, 2), 5), ((2, 1), 10)]
-    rows = [
-        {"one": "a", "other": "b", "one_says": x, "other_says": y, "answers": 2, "n": n}
-        for (x, y), n in counts
-    ]
+    rows = [Row("a", "b", x, y, answers=2, n=n) for (x, y), n in counts]
     (got,) = measures.kappas(rows)
-    assert got["items"] == 50
-    assert got["agreement"] == pytest.approx(0.7)
-    assert got["kappa"] == pytest.approx(0.4)
+    assert got.items == 50
+    assert got.agreement == pytest.approx(0.7)
+    assert got.kappa == pytest.approx(0.4)
 
 
 def test_one_class_for_everything_says_nothing_about_agreement():
@@ -92,7 +78,7 @@ def test_one_class_for_everything_says_nothing_about_agreement():
     assert measures.krippendorff(rows) is None
     assert measures.fleiss(rows) is None
     assert measures.fleiss([]) is None
-    assert measures.kappas(rows) == [{"annotators": ["a", "b"], "items": 3, "agreement": 1.0, "kappa": None}]
+    assert measures.kappas(rows) == [PairKappa(["a", "b"], items=3, agreement=1.0, kappa=None)]
 
 
 def classes_of(answers: dict[str, str]) -> list[Shared]:
@@ -114,7 +100,7 @@ def tallied(judge: Judge, units: list[Shared]) -> Tally:
 
 def test_units_one_at_a_time_come_to_the_same_table_of_pairs():
     tally = tallied(Judge("classification"), classes_of(KRIPPENDORFF))
-    rows = [measures.Row(*key, n)._asdict() for key, n in tally.rows.items()]
+    rows = [Row(*key, n) for key, n in tally.rows.items()]
     assert measures.krippendorff(rows) == measures.krippendorff(rows_of(KRIPPENDORFF))
     assert (tally.items, tally.answers) == (11, 40)
     assert tally.shared["A", "B"] == 9

@@ -277,9 +277,7 @@ def test_annotators_whose_classes_were_merged_agree(project):
     classes.merge(project, "cat", "dog")
     assert consensus(project) == {1: 2}
     with project.reading() as connection:
-        pairs = {
-            (r["one"], r["other"]): (r["one_says"], r["other_says"]) for r in history.agreement(connection)
-        }
+        pairs = {(r.one, r.other): (r.one_says, r.other_says) for r in history.agreement(connection)}
     assert pairs["ann", "bob"] == (2, 2)
 
 
@@ -312,7 +310,7 @@ def test_labels_are_counted_by_class_whether_of_images_or_of_objects(project):
     with project.reading() as connection:
         assert categories.labels_per_class(connection) == {1: 3, 2: 2, 3: 2}
     classes.merge(project, "cat", "owl")
-    rows = {row["name"]: (row["labels"], row["merged_into"]) for row in classes.listed(project)}
+    rows = {row.name: (row.labels, row.merged_into) for row in classes.listed(project)}
     assert rows == {"cat": (3, "owl"), "dog": (2, None), "owl": (5, None)}
 
 
@@ -468,12 +466,14 @@ def test_a_report_after_a_merge_counts_both_as_one_class(digits):
     train(digits)
     classes.merge(digits, "kitty", "cat")
     facts = gather(digits, ReportOptions(device="cpu"), no_progress)
-    assert facts["classes"] == ["cat", "dog"]
-    assert [row["name"] for row in facts["balance"]] == ["cat", "dog"]
-    table = facts["confusion"]["table"]
+    assert facts.classes == ["cat", "dog"]
+    assert [row.name for row in facts.balance] == ["cat", "dog"]
+    assert facts.confusion is not None
+    assert facts.losses is not None
+    table = facts.confusion.table
     assert [len(row) for row in table] == [2, 2]
-    assert sum(map(sum, table)) == facts["measured"] == 2
-    assert np.isfinite(facts["losses"]["true"]).all()
+    assert sum(map(sum, table)) == facts.measured == 2
+    assert np.isfinite(facts.losses.true).all()
 
 
 def test_one_class_left_is_too_few_to_train_on(digits):
@@ -506,7 +506,7 @@ def test_files_with_old_names_are_understood(tmp_path):
     again = write_csv(tmp_path / "m.csv", [(1, "cat"), (2, "kitty"), (3, "dog"), (4, "kitty"), (5, "cat")])
     result = take(project, again, format="csv")
     assert (result.unchanged, result.added, result.changed) == (3, 2, 0)
-    assert status(project)["classes"]["feline"]["pool"] == 4
+    assert status(project).classes["feline"]["pool"] == 4
 
 
 def test_folders_with_old_names_are_understood(tmp_path):
@@ -518,7 +518,7 @@ def test_folders_with_old_names_are_understood(tmp_path):
     report = add(project, folder_dataset(tmp_path / "more", class_folders=True), Options(), no_progress)
     assert report.labels == 8
     assert report.classes == ["feline", "dog", "newt"]
-    assert status(project)["classes"] == {
+    assert status(project).classes == {
         "feline": {"pool": 6, "validation": 0, "test": 0},
         "newt": {"pool": 2, "validation": 0, "test": 0},
     }

@@ -88,7 +88,7 @@ def there_and_back(project: Project, kind: str, *flags: str) -> tuple[dict[str, 
     target = home / "out" / f"labels{FORMATS.load(kind).suffix}"
     target.parent.mkdir()
     told = alctl_json("export-labels", target, "--format", kind, "-p", project.folder, *flags)
-    fresh = make_project(home / "fresh", home / "images", task=project.state()["task"], classes=())
+    fresh = make_project(home / "fresh", home / "images", task=project.state().task, classes=())
     options = {"voc": {"origin": "0"}}.get(kind, {})
     result = take(fresh, target, add_classes=True, options=options)
     assert (result.added, result.rejected, result.notes) == (told["labels"], [], result.notes)

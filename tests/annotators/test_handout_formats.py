@@ -147,7 +147,7 @@ def test_every_label_comes_back_to_the_item_whose_image_the_annotator_saw(name, 
     for item, found in labeled.items():
         assert_is(found, item, task)
     (row,) = overview(project)
-    assert (row["labeled"], row["out"]) == (5, 0)
+    assert (row.labeled, row.out) == (5, 0)
     assert take(project, file, **told).earlier == 1
 
 

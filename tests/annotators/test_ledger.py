@@ -64,7 +64,7 @@ def test_what_is_unanswered_when_its_round_was_due_is_overdue(url):
         due(connection, number, PAST)
         assert (states(connection)["out"], states(connection)["overdue"]) == (0, 2)
         row = counts.per_round(connection, LATER)[0]
-        assert (row["answered"], row["out"], row["overdue"]) == (1, 0, 2)
+        assert (row.answered, row.out, row.overdue) == (1, 0, 2)
         assert counts.count(connection).states["pool"]["overdue"] == 0  # nobody said what time it is
 
 
@@ -101,14 +101,14 @@ def test_a_time_that_is_none_or_is_over_is_refused(text):
 def test_a_round_remembers_when_it_is_due_and_status_says_when_it_is_late(tmp_path):
     project = small_project(tmp_path, 8)
     result = warm_json("select", "--k", "3", "--due", "14d", "--project", project.folder)
-    row = status(project)["rounds"][0]
-    assert row["due_at"] > NOW
-    assert (row["out"], row["overdue"]) == (3, 0)
+    row = status(project).rounds[0]
+    assert (row.due_at or "") > NOW
+    assert (row.out, row.overdue) == (3, 0)
     with project.writing("test") as connection:
         due(connection, 1, PAST)
     found = status(project)
-    assert (found["states"]["pool"]["out"], found["states"]["pool"]["overdue"]) == (0, 3)
-    assert "alctl recall 1" in found["why"]
+    assert (found.states["pool"]["out"], found.states["pool"]["overdue"]) == (0, 3)
+    assert "alctl recall 1" in found.why
     shown = run_warm("status", "--project", project.folder).stdout
     assert "overdue" in shown
     assert Path(result["folder"]).is_dir()
@@ -127,7 +127,7 @@ def test_recalled_items_are_in_the_pool_again_and_answered_ones_stay(url):
         assert list(rounds.subset(connection, 2, 7, 2)) != []
         assert rounds.unlabeled(connection) == 3
         row = counts.per_round(connection, LATER)[0]
-        assert (row["items"], row["answered"], row["out"], row["recalled"]) == (4, 2, 0, 2)
+        assert (row.items, row.answered, row.out, row.recalled) == (4, 2, 0, 2)
         assert counts.broken_invariants(connection) == []
 
 
@@ -138,7 +138,7 @@ def test_a_late_answer_to_a_recalled_item_is_taken(url):
         answer(connection, [(1, "ann", "cat")])
         assert states(connection)["labeled"] == 1
         row = counts.per_round(connection, LATER)[0]
-        assert (row["answered"], row["out"], row["recalled"]) == (1, 0, 1)
+        assert (row.answered, row.out, row.recalled) == (1, 0, 1)
 
 
 def test_recalled_reserved_items_go_out_with_the_next_round(tmp_path):
@@ -160,15 +160,15 @@ def test_the_command_recalls_what_is_named_and_a_second_time_nothing(tmp_path):
     sent = items_of(choose(project, 5))
     where = ("--project", project.folder)
     assert warm_json("recall", "1", "--item", sent[0], "--dry-run", *where)["rounds"][0]["items"] == [sent[0]]
-    assert status(project)["states"]["pool"]["out"] == 5
+    assert status(project).states["pool"]["out"] == 5
     found = warm_json("recall", "1", "--item", sent[0], "--item", sent[1], *where)["rounds"][0]
     assert found["items"] == sorted(sent[:2])
-    assert status(project)["states"]["pool"]["out"] == 3
+    assert status(project).states["pool"]["out"] == 3
     again = warm_json("recall", "1", "--item", sent[0], *where)["rounds"][0]
     assert (again["items"], again["earlier"]) == ([], 1)
     shown = run_warm("recall", "1", *where).stdout
     assert "3 images are back in the pool; 2 had been recalled before" in shown
-    assert status(project)["states"]["pool"]["unlabeled"] == 10
+    assert status(project).states["pool"]["unlabeled"] == 10
 
 
 def test_only_overdue_rounds_are_recalled_where_that_is_asked(tmp_path):
@@ -182,7 +182,7 @@ def test_only_overdue_rounds_are_recalled_where_that_is_asked(tmp_path):
         due(connection, 2, PAST)
     found = ledger.recall(project, None, overdue=True)
     assert [(row.round, len(row.items)) for row in found] == [(2, 3)]
-    assert status(project)["states"]["pool"]["out"] == 3
+    assert status(project).states["pool"]["out"] == 3
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_recall_of_what_never_went_out_is_refused_whole(tmp_path, args, senten
     result = run_warm("recall", *args, "--project", project.folder)
     assert result.returncode == 1
     assert sentence in " ".join(result.stderr.split())
-    assert status(project)["states"]["pool"]["out"] == 2
+    assert status(project).states["pool"]["out"] == 2
 
 
 def test_an_export_holds_only_what_is_still_out(tmp_path):
@@ -229,8 +229,8 @@ def test_every_item_of_a_round_is_counted_once(url):
         came = rounds_out.outcomes(connection, of_round)[number]
         people = rounds_out.answers(connection, of_round)
     assert came == {"labeled": 1, "skipped": 1, "unusable": 2}
-    assert sum(came.values()) == row["answered"] == 4
-    assert row["answered"] + row["out"] + row["overdue"] + row["recalled"] == row["items"] == 7
+    assert sum(came.values()) == row.answered == 4
+    assert row.answered + row.out + row.overdue + row.recalled == row.items == 7
     assert people == [(1, "ann", 3), (1, "bob", 1)]
 
 
@@ -241,8 +241,8 @@ def test_what_was_skipped_and_sent_again_is_out_until_it_is_answered_again(tmp_p
     again = choose(project, 6, resend=True)
     assert set(sent) < set(items_of(again))
     first, second = ledger.overview(project)
-    assert (first["skipped"], first["out"]) == (2, 0)
-    assert (second["skipped"], second["out"]) == (0, 6)
+    assert (first.skipped, first.out) == (2, 0)
+    assert (second.skipped, second.out) == (0, 6)
     # the same answer once more is an answer to the second round, in a file about that round alone
     rows = [(item, "skip", "ann") for item in sent]
     done = take(
@@ -251,22 +251,22 @@ def test_what_was_skipped_and_sent_again_is_out_until_it_is_answered_again(tmp_p
         round=2,
     )
     assert (done.added, done.changed, done.unchanged, done.confirmed) == (0, 0, 0, 2)
-    assert ledger.overview(project)[1]["skipped"] == 2
+    assert ledger.overview(project)[1].skipped == 2
     assert done.batch is not None
     undo_import(project, done.batch)
-    assert ledger.overview(project)[1]["out"] == 6
+    assert ledger.overview(project)[1].out == 6
 
 
 def test_the_ledger_says_where_a_round_went_and_since_when(tmp_path):
     project = small_project(tmp_path, 6)
     choose(project, 2)
-    assert ledger.overview(project)[0]["out_since"] is None
+    assert ledger.overview(project)[0].out_since is None
     with project.writing("test") as connection:
         handouts.add(connection, round_id=1, tool="label-studio", place="http://one", now=LATER)
         handouts.add(connection, round_id=1, tool="csv", place="rounds/0001", now=NOW)
     row = ledger.overview(project)[0]
-    assert row["out_since"] == NOW
-    assert [(hand["tool"], hand["place"]) for hand in row["tools"]] == [
+    assert row.out_since == NOW
+    assert [(hand.tool, hand.place) for hand in row.tools] == [
         ("label-studio", "http://one"),
         ("csv", "rounds/0001"),
     ]
@@ -361,14 +361,14 @@ def test_an_annotators_table_is_imported_as_it_is_and_the_ledger_says_who_owes_w
         writer.writeheader()
         writer.writerows(rows)
     assert take(project, file).added == len(rows) - 1
-    people = {who["annotator"]: who for who in ledger.overview(project)[0]["people"]}
-    assert (people["bob"]["got"], people["bob"]["wanted"]) == (len(rows) - 1, len(rows))
-    assert people["ann"]["got"] == 0
-    assert sum(who["wanted"] for who in people.values()) == 16 + 3 * 4
+    people = {who.annotator: who for who in ledger.overview(project)[0].people}
+    assert (people["bob"].got, people["bob"].wanted) == (len(rows) - 1, len(rows))
+    assert people["ann"].got == 0
+    assert sum(who.wanted or 0 for who in people.values()) == 16 + 3 * 4
     with pytest.raises(AlctlError, match=r"items-bob\.csv has been filled in"):
         handout.export(project, 1, no_progress)
     label(project, "z.csv", [(rows[-1]["item"], "dog", "zoe")], ("item", "label", "annotator"))
-    assert ledger.overview(project)[0]["people"][-1] == {"annotator": "zoe", "wanted": None, "got": 1}
+    assert ledger.overview(project)[0].people[-1] == ledger.AnnotatorShare("zoe", wanted=None, got=1)
     shown = run_warm("status", "--rounds", "--project", project.folder).stdout
     assert f"bob {len(rows) - 1} of {len(rows)}" in shown
 
@@ -379,7 +379,7 @@ def test_the_tables_of_annotators_can_be_made_again_byte_for_byte(shared, tmp_pa
     for name in ("items-ann.csv", "items-bob.csv", "items-eve.csv", "manifest.json"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
     assert handout.export(project, 1, no_progress) == folder
-    assert status(project)["next"] == "alctl import-labels rounds/0001/items-ann.csv"
+    assert status(project).next == "alctl import-labels rounds/0001/items-ann.csv"
 
 
 def test_annotators_may_be_just_counted(tmp_path):
@@ -415,7 +415,7 @@ def test_what_was_recalled_is_not_wanted_of_anybody_and_nobody_gets_other_images
     ledger.recall(project, 1, items=[mine])
     with project.reading() as connection:
         assert rounds_out.shares_of(connection, 1) == before
-    people = {who["annotator"]: who["wanted"] for who in ledger.overview(project)[0]["people"]}
+    people = {who.annotator: who.wanted for who in ledger.overview(project)[0].people}
     assert people["ann"] == len(before["ann"]) - 1
     assert people["bob"] == len(before["bob"])
 

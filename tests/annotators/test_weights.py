@@ -76,7 +76,7 @@ def test_where_annotators_drew_differently_the_drawing_most_like_the_others_hold
         ])  # fmt: skip
         found = held(connection)
         exported = labels.with_items(connection, "", every_annotator=False)
-        told = item_history.of_item(connection, 2)["now"]
+        told = item_history.of_item(connection, 2).now
     assert told == "1 object: 1 cat"  # and not the dog of the newest answer
     assert found == {
         1: [list(MIDDLE[:4])],
@@ -187,15 +187,15 @@ def test_agreement_about_a_round_is_about_its_images_alone(tmp_path):
     sent = [pick["item"] for pick in select(made, SelectOptions(3, "random"), no_progress).picks]
     rows = [(i, "cat", who) for i in range(1, 9) for who in ("ann", "bob")]
     take(made, write_csv(tmp_path / "l.csv", rows, HEADER))
-    assert weights.measure(made, 1)["items"] == len([i for i in sent if i < 9])
-    assert weights.measure(made)["items"] == 8
+    assert weights.measure(made, 1).items == len([i for i in sent if i < 9])
+    assert weights.measure(made).items == 8
     with pytest.raises(AlctlError, match="there is no round 2"):
         weights.measure(made, 2)
 
 
 def test_without_shared_images_there_is_nothing_to_measure_or_to_weigh(tmp_path):
     made = small_project(tmp_path, 6)
-    assert weights.measure(made)["items"] == 0
+    assert weights.measure(made).items == 0
     assert "by two annotators yet" in run_warm("agreement", "--project", made.folder).stdout
     result = run_warm("agreement", "--weights", "--project", made.folder)
     assert result.returncode == 1
@@ -208,11 +208,11 @@ def test_agreement_of_boxes_names_what_it_measures(url, tmp_path):
         draw(connection, [(1, "ann", [LEFT, FAR]), (1, "bob", [MIDDLE]), (2, "ann", []), (2, "bob", [])])
     found = weights.measure(made)
     iou = 30 / 42
-    assert found["measures"] == {
+    assert found.measures == {
         "agreement": pytest.approx((2 * iou / 3 + 1) / 2), "f1": pytest.approx(2 / 3), "mean_iou": pytest.approx(iou),
     }  # fmt: skip
-    assert found["classes"]["cat"] == {"objects": 2, "f1": 1.0, "mean_iou": pytest.approx(iou)}
-    assert found["worst"][0]["answers"] == {"ann": "1 cat, 1 dog", "bob": "1 cat"}
+    assert found.classes["cat"] == {"objects": 2, "f1": 1.0, "mean_iou": pytest.approx(iou)}
+    assert found.worst[0].answers == {"ann": "1 cat, 1 dog", "bob": "1 cat"}
     shown = run_warm("agreement", "--project", made.folder).stdout
     assert "mean iou" in shown
 
@@ -233,8 +233,8 @@ def test_weights_make_good_annotators_count_more_and_reset_takes_them_away(tmp_p
         1,
         1,
     )  # a cat by ann, against the newer dog of somebody worse or unknown
-    people = {row["annotator"]: row for row in weights.measure(made)["annotators"]}
-    assert people["ann"]["weight"] == given_["ann"]["weight"]
+    people = {row.annotator: row for row in weights.measure(made).annotators}
+    assert people["ann"].weight == given_["ann"]["weight"]
     assert warm_json("agreement", "--reset", "--project", made.folder)["reset"] == sorted(said)
     with made.reading() as connection:
         holds = {row[0]: row[1] for row in labels.labeled_items(connection, "pool")}
@@ -269,9 +269,9 @@ def test_weights_of_drawings_follow_how_much_they_are_like_the_others(tmp_path):
         draw(connection, rows)
     found = weights.weigh(made)
     alike = 24 / 48
-    assert found["ann"]["quality"] == pytest.approx((1 + alike) / 2)
-    assert found["eve"]["quality"] == pytest.approx(alike)
-    assert found["ann"]["weight"] == found["bob"]["weight"] > 1 > found["eve"]["weight"]
+    assert found["ann"].quality == pytest.approx((1 + alike) / 2)
+    assert found["eve"].quality == pytest.approx(alike)
+    assert found["ann"].weight == found["bob"].weight > 1 > found["eve"].weight
 
 
 # --- a second look ----------------------------------------------------------------------------------------------------
@@ -296,9 +296,9 @@ def test_what_annotators_disagree_about_goes_out_again_the_worst_first(tmp_path)
         "why": "disagreement 0.67",
     }
     assert (selected.strategy, selected.reserved) == ("relabel", 0)
-    row = status(made)["rounds"][0]
-    assert (row["strategy"], row["items"], row["answered"], row["out"]) == ("relabel", 2, 0, 2)
-    assert status(made)["states"]["pool"]["labeled"] == 5
+    row = status(made).rounds[0]
+    assert (row.strategy, row.items, row.answered, row.out) == ("relabel", 2, 0, 2)
+    assert status(made).states["pool"]["labeled"] == 5
     assert check(made) == []
     assert picked(look(made)) == []  # they are out
 
@@ -325,10 +325,10 @@ def test_the_same_answer_again_answers_a_second_look_and_another_one_changes_the
         made,
         write_csv(tmp_path / "old.csv", [(1, "cat", "ann"), (2, "cat", "ann"), (9, "dog", "ann")], HEADER),
     )
-    assert ledger.overview(made)[0]["out"] == 1
+    assert ledger.overview(made)[0].out == 1
     done = take(made, write_csv(tmp_path / "again.csv", [(1, "cat", "ann")], HEADER))
     assert (done.added, done.changed, done.confirmed) == (0, 0, 1)
-    assert (ledger.overview(made)[0]["labeled"], ledger.overview(made)[0]["out"]) == (1, 0)
+    assert (ledger.overview(made)[0].labeled, ledger.overview(made)[0].out) == (1, 0)
     with made.reading() as connection:
         assert labels.labeled_items(connection, "pool")[0] == (1, 1, None)  # a tie, and the newest says cat
     assert picked(look(made)) == [1]  # the two still disagree, and it is not out any more
@@ -343,7 +343,7 @@ def test_a_file_with_the_bytes_of_an_earlier_one_answers_a_later_round(tmp_path)
     for number in (1, 2):
         assert picked(look(made)) == [1]
         assert take(made, file).confirmed == 1
-        assert ledger.overview(made)[number - 1]["labeled"] == 1
+        assert ledger.overview(made)[number - 1].labeled == 1
     assert take(made, file).earlier == 4
 
 
@@ -352,8 +352,8 @@ def test_a_skip_answers_a_second_look_and_the_label_stays(tmp_path):
     look(made)
     take(made, write_csv(tmp_path / "s.csv", [(1, "skip", "eve")], ("item", "status", "annotator")))
     row = ledger.overview(made)[0]
-    assert (row["labeled"], row["skipped"], row["out"]) == (0, 1, 0)
-    assert status(made)["states"]["pool"]["labeled"] == 2
+    assert (row.labeled, row.skipped, row.out) == (0, 1, 0)
+    assert status(made).states["pool"]["labeled"] == 2
 
 
 def test_who_had_a_second_look_comes_after_who_had_none(tmp_path):
@@ -368,7 +368,7 @@ def test_a_recalled_second_look_is_over(tmp_path):
     made = opinions(tmp_path, said={"ann": "cc", "bob": "dc"})
     look(made)
     ledger.recall(made, 1)
-    assert status(made)["states"]["pool"]["labeled"] == 2
+    assert status(made).states["pool"]["labeled"] == 2
     assert picked(look(made)) == [1]
 
 
@@ -445,7 +445,7 @@ def test_no_label_that_stands_out_is_said_so(tmp_path):
     made = opinions(tmp_path, said={"ann": "ccd", "bob": "ccd"})
     shown = run_warm("select", "--k", "3", "--relabel", "--project", made.folder).stdout
     assert "no label stands out" in " ".join(shown.split())
-    assert status(made)["rounds"] == []
+    assert status(made).rounds == []
 
 
 def test_a_second_look_can_be_shared_by_several_and_be_due(tmp_path):
@@ -454,9 +454,9 @@ def test_a_second_look_can_be_shared_by_several_and_be_due(tmp_path):
     folder = handout.export(made, selected.round, no_progress)
     assert sorted(path.name for path in folder.glob("*.csv")) == ["items-ann.csv", "items-zoe.csv"]
     row = ledger.overview(made)[0]
-    assert row["due_at"] is not None
-    assert [who["wanted"] for who in row["people"]] == [5, 5]
-    assert [who["got"] for who in row["people"]] == [0, 0]  # what ann had said before is not meant
+    assert row.due_at is not None
+    assert [who.wanted for who in row.people] == [5, 5]
+    assert [who.got for who in row.people] == [0, 0]  # what ann had said before is not meant
 
 
 def test_second_looks_are_counted_on_both_databases(url):

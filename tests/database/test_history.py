@@ -26,7 +26,7 @@ def test_agreement_counts_each_pair_of_annotators_once_by_what_is_in_force(url):
             (3, "ann", "skip"), (3, "bob", "cat"), (4, "bob", "dog"),
         ])  # fmt: skip
         rows = history.agreement(connection)
-    got = {(r["one"], r["other"], r["one_says"], r["other_says"], r["answers"], r["n"]) for r in rows}
+    got = {(r.one, r.other, r.one_says, r.other_says, r.answers, r.n) for r in rows}
     assert got == {
         ("ann", "bob", 1, 1, 3, 1),
         ("ann", "bob", 1, 3, 2, 1),
@@ -43,7 +43,7 @@ def test_answers_of_a_round_are_what_holds_now(url):
             [(1, "ann", "cat"), (1, "bob", "cat"), (1, "cyd", "dog"), (2, "ann", "skip"), (5, "ann", "owl")],
         )
         rows = history.answers_of_round(connection, number)
-    assert [(r["item_id"], r["status"], r["name"], r["annotators"]) for r in rows] == [
+    assert [(r.item_id, r.status, r.name, r.annotators) for r in rows] == [
         (1, "labeled", "cat", 3),
         (2, "skip", None, 1),
     ]
@@ -56,7 +56,7 @@ def test_classes_of_a_round_leave_out_what_is_reserved_or_unusable(url):
         number = send(connection, [1, 2, 3, 4, 5])
         answer(connection, [(i, "ann", "cat" if i < 5 else "owl") for i in range(1, 6)])
         rows = history.labels_per_class(connection)
-    assert [(r["round_id"], r["name"], r["n"]) for r in rows] == [(number, "cat", 2), (number, "owl", 1)]
+    assert [(r.round_id, r.name, r.n) for r in rows] == [(number, "cat", 2), (number, "owl", 1)]
 
 
 def test_time_counts_for_the_round_that_sent_the_item_last_before_its_answer(url):
@@ -71,11 +71,11 @@ def test_time_counts_for_the_round_that_sent_the_item_last_before_its_answer(url
         run(connection, "UPDATE import_batch SET undone_at = :now WHERE id = :batch", now=NOW, batch=undone)
         people = history.time_per_annotator(connection)
         per_round = history.time_per_round(connection)
-    assert [(r["annotator"], r["answers"], r["timed"], r["seconds"]) for r in people] == [
+    assert [(r.annotator, r.answers, r.timed, r.seconds) for r in people] == [
         ("ann", 4, 3, 24.0),
         ("bob", 1, 1, 10.0),
     ]
-    assert [(r["round_id"], r["answers"], r["timed"], r["seconds"]) for r in per_round] == [
+    assert [(r.round_id, r.answers, r.timed, r.seconds) for r in per_round] == [
         (1, 3, 3, 30.0),
         (2, 1, 1, 4.0),
     ]

@@ -78,20 +78,20 @@ def test_every_label_says_who_when_from_where_and_what_became_of_it(project):
             now=NOW,
         )
         run(connection, "UPDATE import_batch SET undone_at = :now WHERE id = :batch", now=NOW, batch=undone)
-    rows = history(project, 1)["labels"]
-    assert [(row["annotator"], row["said"], row["state"], row["import"]) for row in rows] == [
+    rows = history(project, 1).labels
+    assert [(row.annotator, row.said, row.state, row.import_) for row in rows] == [
         ("ann", "cat", "replaced", 1),
         ("bob", "dog", "in force", 1),
         ("ann", "owl", "in force", 2),
         ("cyd", "skipped", f"taken back {NOW}", 3),
     ]
-    assert (rows[1]["made_at"], rows[1]["imported_at"], rows[1]["place"], rows[1]["seconds"]) == (
+    assert (rows[1].made_at, rows[1].imported_at, rows[1].place, rows[1].seconds) == (
         NOW,
         NOW,
         "line 7",
         2.5,
     )
-    assert (rows[0]["file"], rows[0]["format"], rows[0]["made_at"]) == ("f.csv", "csv", None)
+    assert (rows[0].file, rows[0].format, rows[0].made_at) == ("f.csv", "csv", None)
 
 
 def test_what_holds_now_is_the_consensus_in_words(project):
@@ -101,7 +101,7 @@ def test_what_holds_now_is_the_consensus_in_words(project):
         items.quarantine(connection, {4: "cut off"})
         send(connection, [5, 6])
         run(connection, "UPDATE selection SET recalled_at = :now WHERE item_id = 6", now=NOW)
-    said = [history(project, i)["now"] for i in range(1, 8)]
+    said = [history(project, i).now for i in range(1, 8)]
     assert said == [
         "dog",
         "skipped",
@@ -111,7 +111,7 @@ def test_what_holds_now_is_the_consensus_in_words(project):
         "unlabeled",
         "unlabeled",
     ]
-    assert history(project, 4)["unusable"] == "cut off"
+    assert history(project, 4).unusable == "cut off"
 
 
 def test_a_label_keeps_its_own_class_after_a_merge_and_what_holds_is_the_new_one(project):
@@ -119,9 +119,9 @@ def test_a_label_keeps_its_own_class_after_a_merge_and_what_holds_is_the_new_one
         answer(connection, [(1, "ann", "cat"), (2, "ann", "dog")])
     classes.merge(project, "cat", "dog")
     classes.rename(project, "dog", "hound")
-    assert history(project, 1)["labels"][0]["said"] == "cat (counts as hound now)"
-    assert history(project, 1)["now"] == "hound"
-    assert history(project, 2)["labels"][0]["said"] == "hound"
+    assert history(project, 1).labels[0].said == "cat (counts as hound now)"
+    assert history(project, 1).now == "hound"
+    assert history(project, 2).labels[0].said == "hound"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_objects_are_counted_by_class(project, ids, said):
                 created_at=NOW,
             )
         )
-    assert history(project, 1)["labels"][0]["said"] == history(project, 1)["now"] == said
+    assert history(project, 1).labels[0].said == history(project, 1).now == said
 
 
 def test_rounds_say_why_how_where_to_and_what_was_given_to_correct(project):
@@ -164,25 +164,25 @@ def test_rounds_say_why_how_where_to_and_what_was_given_to_correct(project):
         }  # fmt: skip
         training_runs.write_run(connection, 1, values, [1])
     found = history(project, 1)
-    first, second = found["rounds"]
-    assert (first["round"], first["rank"], first["score"], first["strategy"], first["why"]) == (
+    first, second = found.rounds
+    assert (first.round, first.rank, first.score, first.strategy, first.why) == (
         1,
         2,
         0,
         "random",
         "test",
     )
-    assert (first["predicted"], first["recalled_at"]) == ("dog", NOW)
-    assert first["handouts"] == [{"tool": "csv", "place": "rounds/0001", "created_at": NOW}]
-    assert (second["round"], second["predicted"], second["recalled_at"], second["handouts"]) == (
+    assert (first.predicted, first.recalled_at) == ("dog", NOW)
+    assert first.handouts == [item_history.Place("csv", "rounds/0001", NOW)]
+    assert (second.round, second.predicted, second.recalled_at, second.handouts) == (
         again,
         None,
         None,
         [],
     )
-    assert found["runs"] == [1]
-    assert history(project, 3)["rounds"][0]["predicted"] == "nothing there"
-    assert (history(project, 9)["split"], history(project, 9)["rounds"]) == ("test", [])
+    assert found.runs == [1]
+    assert history(project, 3).rounds[0].predicted == "nothing there"
+    assert (history(project, 9).split, history(project, 9).rounds) == ("test", [])
 
 
 def test_the_command_tells_the_whole_story_in_order(tmp_path):

@@ -254,8 +254,8 @@ def test_the_states_are_what_they_are_called(connection):
         "labeled": 2, "out": 2, "overdue": 0, "unlabeled": 90, "skipped": 1, "unusable": 3,
     }  # fmt: skip
     assert rounds.unlabeled(connection) == 90
-    assert [row["answered"] for row in counts.per_round(connection)] == [2]
-    assert [row["out"] for row in counts.per_round(connection)] == [2]
+    assert [row.answered for row in counts.per_round(connection)] == [2]
+    assert [row.out for row in counts.per_round(connection)] == [2]
 
 
 def test_after_any_history_the_states_partition_the_pool(url):
@@ -336,7 +336,7 @@ def modelled(
 def test_quarantining_twice_keeps_the_first_reason(connection):
     items.quarantine(connection, {1: "truncated"})
     items.quarantine(connection, {1: "changed", 2: "changed"})
-    assert [(row["id"], row["reason"]) for row in items.unusable_items(connection)] == [
+    assert [(row.id, row.reason) for row in items.unusable_items(connection)] == [
         (1, "truncated"),
         (2, "changed"),
     ]

@@ -105,11 +105,11 @@ def splits(project: Project) -> dict[str, str]:
 
 def unusable(project: Project) -> dict[str, str]:
     with project.reading() as connection:
-        return {row["path"]: row["reason"] for row in items.unusable_items(connection)}
+        return {row.path: row.reason for row in items.unusable_items(connection)}
 
 
-def by_path(rows: Iterable[dict[str, Any]], column: str) -> dict[str, Any]:
-    return {row["path"]: row[column] for row in rows}
+def by_path(rows: Iterable[Any], column: str) -> dict[str, Any]:
+    return {row.path: getattr(row, column) for row in rows}
 
 
 def manifest(file: Path, text: str, encoding: str = "utf-8") -> Dataset:
@@ -129,7 +129,7 @@ def test_a_folder_becomes_a_pool(tmp_path, init):
     assert report.items == report.counts["new"] == 6
     assert report.classes == []
     state = project.state()
-    assert (state["root"], state["task"], state["seed"]) == (str(root.resolve()), "classification", 0)
+    assert (state.root, state.task, state.seed) == (str(root.resolve()), "classification", 0)
     with project.reading() as connection:
         assert [row[3:] for row in rows_of(connection, "item")] == [(8, 6)] * 6
         assert rows_of(connection, "label") == []
@@ -325,7 +325,7 @@ def test_a_second_folder_outside_the_root_extends_the_pool(tmp_path, init):
     assert extend(project, plain(far / "x")).counts["known"] == 2
     assert extend(project, plain(tmp_path / "data")).counts["known"] == 1
     for path in paths(project):
-        assert (Path(project.state()["root"]) / path).is_file()
+        assert (Path(project.state().root) / path).is_file()
 
 
 def test_new_classes_are_appended_by_adding(tmp_path, init):
@@ -428,7 +428,7 @@ def test_moved_and_reshuffled_images_are_found_by_their_bytes(tmp_path, init):
     (new / "d").rename(new / "z")
     found, lost = relink(project, new, quiet)
     assert (found, lost) == (5, [])
-    assert project.state()["root"] == str(new)
+    assert project.state().root == str(new)
     with project.reading() as connection:
         assert {row[0]: row[2] for row in rows_of(connection, "item")} == digests
         assert [row[0] for row in rows_of(connection, "duplicate")] == ["b.png"]
@@ -444,7 +444,7 @@ def test_images_that_are_not_in_the_new_place_are_named_and_keep_the_old_one(tmp
     new.mkdir()
     shutil.copy(root / "b.png", new / "a.png")
     assert relink(project, new, quiet, dry_run=True) == (1, ["../data/a.png", "../data/c.png"])
-    assert project.state()["root"] == str(root)
+    assert project.state().root == str(root)
     assert paths(project) == ["a.png", "b.png", "c.png"]
     assert relink(project, new, quiet) == (1, ["../data/a.png", "../data/c.png"])
     assert paths(project) == ["../data/a.png", "a.png", "../data/c.png"]
@@ -466,7 +466,7 @@ def test_a_folder_with_none_of_the_images_is_refused(tmp_path, init):
     with pytest.raises(AlctlError, match="none of the pool's images"):
         relink(project, pictures(tmp_path / "other", "a.png", first=9), quiet)
     assert paths(project) == ["a.png"]
-    assert project.state()["root"] == str(tmp_path / "data")
+    assert project.state().root == str(tmp_path / "data")
 
 
 # Manifests
@@ -675,7 +675,7 @@ def test_the_empty_images_of_a_real_dataset_are_quarantined_and_its_portraits_ar
     for pack in ("openmmlab_samples.tar.xz", "exif_portrait.zip"):
         shutil.copytree(real_data(pack), tmp_path / "data" / pack.partition(".")[0])
     report = create(tmp_path / "project", plain(tmp_path / "data"), Options(verify=True), quiet)
-    assert [row["problem"] for row in report.broken] == ["empty file"] * 4
+    assert [row.problem for row in report.broken] == ["empty file"] * 4
     project = open_project(tmp_path / "project")
     with project.reading() as connection:
         portraits = [row for row in rows_of(connection, "item") if "Portrait_" in row[1]]

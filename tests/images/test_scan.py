@@ -36,7 +36,7 @@ def make(root: Path, *paths: str) -> None:
 def found(root: Path) -> tuple[list[str], dict[str, str]]:
     """Return what a walk yields, and what it passed over with the reasons."""
     notes: list[Skipped] = []
-    return list(walk(root, notes)), dict(notes)
+    return list(walk(root, notes)), {note.path: note.reason for note in notes}
 
 
 def test_names_as_people_write_them_are_found_in_order(tmp_path):

@@ -1,36 +1,55 @@
 """What a report advises: a sentence for every situation, and "equal to nothing" where that is the truth."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from alctl.database.counts import State
+from alctl.labels.annotation import Split
 from alctl.report import advice
 from alctl.report.ask_models import Judged
+from alctl.report.contents import ControlTogether, Facts, Gain, Losses, RoundFacts, Run, TimeAndCost
 from alctl.report.measures import Estimate
 
-RUN: dict[str, Any] = {
-    "id": 1,
-    "labeled": 100,
-    "config": {"lr": 0.1, "device": "cpu"},
-    "metrics": {"test": {"accuracy": 0.5}},
-}
-LATER = RUN | {"id": 2, "labeled": 200, "metrics": {"test": {"accuracy": 0.7}}}
+RUN = Run(
+    id=1,
+    labeled=100,
+    metrics={"test": {"accuracy": 0.5}},
+    config={"lr": 0.1, "device": "cpu"},
+    seconds=1.0,
+    seed=0,
+    created_at="2026-01-01T00:00:00Z",
+    environment={},
+    file="models/run-0001.safetensors",
+    digest="",
+    round=None,
+)
+LATER = replace(RUN, id=2, labeled=200, metrics={"test": {"accuracy": 0.7}})
+ROUND = RoundFacts(
+    id=1, strategy="random", params={}, seed=0, requested=100, candidates=1_000, run_id=None, created_at=RUN.created_at,
+    due_at=None, images=100, control=0, picked=100, reserved=0, answered=100, out=0, shown=[],
+)  # fmt: skip
 
 
-def facts(gain: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    return {
-        "states": {"pool": {"labeled": 200, "unlabeled": 1000}}, "runs": [RUN, LATER], "split": "test", "metric": "accuracy",
-        "measured": 400, "rounds": [{"images": 100}], "time": None, "control_all": None, "losses": None, "gain": gain,
-    } | changes  # fmt: skip
+def states(unlabeled: int) -> dict[Split, dict[State, int]]:
+    return {"pool": {"labeled": 200, "unlabeled": unlabeled}}
 
 
-def gain(low: float, high: float, **changes: Any) -> dict[str, Any]:
+def facts(gain: Gain | None = None, **changes: Any) -> Facts:
+    known = Facts(
+        project="p", folder="/p", root="/images", task="classification", metric="accuracy", created_at=RUN.created_at,
+        generated_at=RUN.created_at, classes=["cat", "dog"], items=1_200, states=states(1_000), runs=[RUN, LATER],
+        imports=1, balance=[], rounds=[ROUND], agreement=None, time=None, unusable=[], split="test", measured=400,
+        gain=gain,
+    )  # fmt: skip
+    return replace(known, **changes)
+
+
+def gain(low: float, high: float) -> Gain:
     rise = Estimate((low + high) / 2, low, high)
-    return {
-        "from_run": 1, "to_run": 2, "from_labeled": 100, "to_labeled": 200, "images": 400, "how": "paired", "gain": rise,
-        "per_100": rise, "changed": [],
-    } | changes  # fmt: skip
+    return Gain(1, 2, 100, 200, images=400, how="paired", gain=rise, per_100=rise, changed=[])
 
 
 def judged(right: list[bool], first: int = 1) -> Judged:
@@ -50,12 +69,12 @@ def judged(right: list[bool], first: int = 1) -> Judged:
     ],
 )  # fmt: skip
 def test_the_verdict_is_that_of_the_interval(interval, unlabeled, verdict):
-    found = facts(gain(*interval), states={"pool": {"labeled": 200, "unlabeled": unlabeled}})
-    assert advice.advise(found)["verdict"] == verdict
+    found = facts(gain(*interval), states=states(unlabeled))
+    assert advice.advise(found).verdict == verdict
 
 
 def test_the_newest_run_with_fewer_labels_is_the_one_to_compare_with():
-    again = LATER | {"id": 3}
+    again = replace(LATER, id=3)
     assert advice.earlier([RUN, LATER, again]) == RUN
     assert advice.earlier([RUN]) is None
     assert advice.earlier([]) is None
@@ -66,46 +85,49 @@ def test_two_models_are_compared_on_the_images_that_both_could_read():
     was, now = judged([False] * 30 + [True] * 30), judged([True] * 59, first=2)
     found = advice.gain(facts(), RUN, LATER, was, now)
     assert found is not None
-    assert (found["how"], found["images"]) == ("paired", 59)
-    assert found["gain"].value == pytest.approx(29 / 59)
-    assert found["per_100"] == found["gain"]
+    assert (found.how, found.images) == ("paired", 59)
+    assert found.gain.value == pytest.approx(29 / 59)
+    assert found.per_100 == found.gain
 
 
 def test_recorded_accuracies_are_compared_over_the_images_that_there_were():
-    before = RUN | {"metrics": {"test": {"accuracy": 0.5, "images": 50}}}
+    before = replace(RUN, metrics={"test": {"accuracy": 0.5, "images": 50}})
     found = advice.gain(facts(), before, LATER, None, judged([True]))
     assert found is not None
-    assert (found["how"], found["images"], found["changed"]) == ("unpaired", 50, [])
-    assert advice.gain(facts(), RUN | {"metrics": {}}, LATER, None, None) is None
+    assert (found.how, found.images, found.changed) == ("unpaired", 50, [])
+    assert advice.gain(facts(), replace(RUN, metrics={}), LATER, None, None) is None
 
 
 def test_other_settings_are_named_and_another_device_is_none():
-    other = LATER | {"config": {"lr": 0.2, "device": "cuda"}}
+    other = replace(LATER, config={"lr": 0.2, "device": "cuda"})
     found = advice.gain(facts(), RUN, other, None, None)
     assert found is not None
-    assert found["changed"] == ["lr"]
-    reasons = advice.advise(facts(found))["reasons"]
+    assert found.changed == ["lr"]
+    reasons = advice.advise(facts(found)).reasons
     assert any("differ in their settings (lr)" in reason for reason in reasons)
 
 
 def test_what_the_images_cannot_show_is_said():
-    reasons = advice.advise(facts(gain(-0.02, 0.04)))["reasons"]
+    reasons = advice.advise(facts(gain(-0.02, 0.04))).reasons
     assert "With 400 test images a change of less than about 3.0 points cannot be seen at all." in reasons
-    assert not any("cannot be seen" in reason for reason in advice.advise(facts(gain(0.02, 0.04)))["reasons"])
+    assert not any("cannot be seen" in reason for reason in advice.advise(facts(gain(0.02, 0.04))).reasons)
 
 
 def test_the_next_round_has_a_price_and_a_most_that_it_may_bring():
-    time = {"mean_seconds": 36.0, "cost_per_label": 0.25}
+    time = TimeAndCost(
+        annotators=[], rounds=[], answers=200, timed=200, mean_seconds=36.0, hours=2.0, cost_per_hour=25.0,
+        cost_per_label=0.25, cost=50.0,
+    )  # fmt: skip
     (sentence,) = [
-        r for r in advice.advise(facts(gain(0.02, 0.04), time=time))["reasons"] if "Another round" in r
+        r for r in advice.advise(facts(gain(0.02, 0.04), time=time)).reasons if "Another round" in r
     ]
     assert sentence == (
         "Another round of 100 labels takes about 60 min, costs about 25.00 and brings, at the last pace, at most "
         "+3.0 points (95 % interval +2.0 to +4.0), because curves flatten."
     )
-    nothing = advice.advise(facts(gain(-0.02, 0.04), time=time))["reasons"]
+    nothing = advice.advise(facts(gain(-0.02, 0.04), time=time)).reasons
     assert "Another round of 100 labels takes about 60 min and costs about 25.00." in nothing
-    assert not any("Another round" in reason for reason in advice.advise(facts())["reasons"])
+    assert not any("Another round" in reason for reason in advice.advise(facts()).reasons)
 
 
 @pytest.mark.parametrize(
@@ -117,13 +139,8 @@ def test_the_next_round_has_a_price_and_a_most_that_it_may_bring():
     ],
 )
 def test_the_control_is_judged_by_its_interval(low, high, said):
-    control = {
-        "strategies": ["entropy"],
-        "excess": Estimate(0, low, high),
-        "picked_images": 90,
-        "control_images": 10,
-    }
-    (sentence,) = advice.advise(facts(control_all=control))["reasons"]
+    control = ControlTogether(["entropy"], Estimate(0, low, high), picked_images=90, control_images=10)
+    (sentence,) = advice.advise(facts(control_all=control)).reasons
     assert f"Picks of entropy {said}" in sentence
 
 
@@ -131,6 +148,9 @@ def test_the_control_is_judged_by_its_interval(low, high, said):
     ("low", "said"), [(-0.01, "do not follow the true ones"), (0.2, "still follow the true ones")]
 )
 def test_predicted_losses_that_lost_touch_are_reported(low, said):
-    losses = {"spearman_interval": Estimate(0.3, low, 0.5)}
-    (sentence,) = advice.advise(facts(losses=losses))["reasons"]
+    losses = Losses(
+        ranking_accuracy=0.6, ranking_accuracy_strict=0.6, ties_predicted=0, ties_true=0, pearson=0.3, spearman=0.3,
+        images=400, spearman_interval=Estimate(0.3, low, 0.5), predicted=[], true=[],
+    )  # fmt: skip
+    (sentence,) = advice.advise(facts(losses=losses)).reasons
     assert said in sentence

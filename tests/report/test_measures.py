@@ -103,12 +103,12 @@ def test_reliability_by_hand():
     confidence = np.array([0.95, 0.95, 0.55, 0.6, 0.35])
     right = np.array([True, True, True, False, False])
     got = measures.reliability(confidence, right)
-    assert [(b["from"], b["images"], b["accuracy"]) for b in got["bins"]] == [
+    assert [(b.from_, b.images, b.accuracy) for b in got.bins] == [
         (0.3, 1, 0),
         (0.5, 2, 0.5),
         (0.9, 2, 1),
     ]
-    assert got["ece"] == pytest.approx((1 * 0.35 + 2 * (0.575 - 0.5) + 2 * 0.05) / 5)
+    assert got.ece == pytest.approx((1 * 0.35 + 2 * (0.575 - 0.5) + 2 * 0.05) / 5)
 
 
 def test_a_confusion_matrix_has_a_row_for_each_true_class():

@@ -220,7 +220,7 @@ def test_the_control_is_compared_by_the_model_that_chose_the_round(project):
         run = training_runs.every_run(connection)[0]
         picks = rounds.picks(connection, 2)
     model = trained_model.model_of(project, run, "cpu")
-    root = project.state()["root"]
+    root = project.state().root
     for why in ("picked", "control"):
         wrong = 0
         for pick in (p for p in picks if p["why"] == why):

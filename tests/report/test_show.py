@@ -9,7 +9,7 @@ from PIL import Image
 
 from alctl.database import rounds
 from alctl.errors import AlctlError
-from alctl.images.contact_sheet import contact_sheet, thumbs
+from alctl.images.contact_sheet import contact_sheet, thumbnails
 from alctl.images.pixels import Source
 from alctl.project import Project
 from alctl.report import show
@@ -46,15 +46,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_the_sheet_says_what_annotators_said_since_and_which_images_are_random(project):
     with project.reading() as connection:
         picks = rounds.picks(connection, 2)
-    thumbnails = list(thumbs(
-        [Source(p["item_id"], f"{project.state()['root']}/{p['path']}", p["digest"]) for p in picks], no_progress
-    ))  # fmt: skip
+    small = thumbnails(
+        [Source(p["item_id"], f"{project.state().root}/{p['path']}", p["digest"]) for p in picks], no_progress
+    ).images
     said = {p["item_id"]: "no answer yet" for p in picks}
     said[picks[0]["item_id"]] = "cat"
     for pick in picks[-2:]:
         said[pick["item_id"]] = "(random) no answer yet"
     shown = show.contact_sheet(project, 2, no_progress)
-    assert same(shown.image, contact_sheet(picks, thumbnails, said))
+    assert same(shown.image, contact_sheet(picks, small, said))
     assert shown.about == {"round": 2, "strategy": "learning-loss", "images": 8, "shown": 8}
 
 

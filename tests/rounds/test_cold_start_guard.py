@@ -167,7 +167,7 @@ def test_the_fallback_may_be_any_strategy_that_reads_no_predicted_losses(tmp_pat
     assert choose(replace(project, config=config), dry_run=True).strategy == "core-set"
     with pytest.raises(AlctlError, match="choose another --fallback"):
         choose(project, fallback="learning-loss-diverse")
-    assert status(project)["rounds"] == []
+    assert status(project).rounds == []
 
 
 def test_a_model_without_a_module_is_still_refused_and_not_guarded(tmp_path):
@@ -213,7 +213,7 @@ def test_the_control_is_random_from_the_whole_pool_and_the_strategy_has_the_rest
     assert all((pick["score"] is None) == (pick["why"] == "control") for pick in selected.picks)
     assert set(control).isdisjoint(range(1, 9))
     assert check(project) == []
-    assert status(project)["states"]["pool"]["out"] == 10
+    assert status(project).states["pool"]["out"] == 10
 
 
 def test_every_strategy_has_the_same_control_and_every_round_another(tmp_path):
@@ -287,7 +287,7 @@ def test_labels_of_a_blind_round_are_imported_like_any_others(tmp_path):
         writer.writeheader()
         writer.writerows({**row, "label": "cat"} for row in rows)
     assert take(project, file).added == 10
-    assert status(project)["states"]["pool"]["labeled"] == 18
+    assert status(project).states["pool"]["labeled"] == 18
 
 
 def test_the_real_command_takes_a_share_and_says_how_many(tmp_path):

@@ -14,6 +14,7 @@ from alctl.annotators.imports import undo
 from alctl.annotators.imports.recognise import UNTOUCHED
 from alctl.annotators.ledger import overview
 from alctl.database import categories, pre_annotations, rounds, training_runs
+from alctl.database.pre_annotations import Kept
 from alctl.errors import AlctlError
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
@@ -122,7 +123,7 @@ def test_predictions_that_nobody_has_looked_at_never_become_labels(name, own, tm
             with pytest.raises(AlctlError, match="is as it was handed out; nobody has worked in it yet"):
                 take(own, file, **more)
     assert held(own) == before
-    assert overview(own)[0]["out"] == 5
+    assert overview(own)[0].out == 5
 
 
 def drawn(name: str, item: int) -> Annotation:
@@ -189,7 +190,7 @@ def test_images_that_measure_the_model_are_answered_without_its_help(tmp_path):
 
 def items_of_round(project: Project) -> list[int]:
     (row,) = overview(project)
-    assert row["items"] == 5
+    assert row.items == 5
     with project.reading() as connection:
         return [pick["item_id"] for pick in rounds.picks(connection, 1)]
 
@@ -199,7 +200,7 @@ def test_status_and_an_import_say_how_many_predictions_annotators_kept(own, tmp_
     known = said(own)
     rows = [(item, category) for item, category in known.items()]
     other = {"cat": "dog", "dog": "owl", "owl": "cat"}
-    assert status(own)["predictions"] == [{"round_id": 1, "predicted": 5, "answers": 0, "kept": 0}]
+    assert status(own).predictions == [Kept(1, predicted=5, answers=0, kept=0)]
     file = write_csv(tmp_path / "l.csv", [*rows[:3], (rows[3][0], other[rows[3][1]])])
     done = run_warm("import-labels", file, "--project", own.folder)
     assert "round 1: annotators kept 3 of 4 predictions (75%)" in done.stdout
@@ -208,18 +209,18 @@ def test_status_and_an_import_say_how_many_predictions_annotators_kept(own, tmp_
         assert "round 1: annotators kept 3 of 4 predictions (75%)" in shown
     result = take(own, write_csv(tmp_path / "m.csv", [(rows[4][0], "skip")], ("item", "status")))
     assert result.kept == []
-    assert status(own)["predictions"] == [{"round_id": 1, "predicted": 5, "answers": 4, "kept": 3}]
+    assert status(own).predictions == [Kept(1, predicted=5, answers=4, kept=3)]
     classes.merge(own, rows[3][1], other[rows[3][1]])
-    assert status(own)["predictions"][0]["kept"] == 4
+    assert status(own).predictions[0].kept == 4
     undo.undo_import(own, 2)
-    assert status(own)["predictions"][0]["answers"] == 0
+    assert status(own).predictions[0].answers == 0
 
 
 def test_labels_from_before_a_round_answer_none_of_its_predictions(own):
     select(own, SelectOptions(5, strategy="random", device="cpu", resend=True), no_progress)
     with own.writing("test") as connection:
         pre_annotations.write(connection, 1, [(item, 1, None) for item in items_of_round(own)])
-    assert status(own)["predictions"][0]["answers"] == 0
+    assert status(own).predictions[0].answers == 0
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -296,4 +297,4 @@ def test_a_whole_round_with_predictions_is_corrected_in_label_studio(tmp_path):
     assert result.added == 4
     labeled = held(project)
     assert [labeled[item] for item in said(project)] == [NAMES[item % 3] for item in said(project)]
-    assert result.kept[0]["kept"] == sum(name == NAMES[item % 3] for item, name in said(project).items())
+    assert result.kept[0].kept == sum(name == NAMES[item % 3] for item, name in said(project).items())

@@ -132,7 +132,7 @@ def test_the_first_round_is_random_and_takes_the_reserved_images_along(tmp_path)
     assert [why.count(word) for word in ("picked", "validation", "test")] == [5, 3, 4]
     assert all((pick["rank"] is None) == (pick["why"] != "picked") for pick in selected.picks)
     assert len({pick["item"] for pick in selected.picks}) == 12
-    assert status(project)["states"]["test"]["out"] == 4
+    assert status(project).states["test"]["out"] == 4
     assert choose(project, 5).reserved == 0
 
 
@@ -144,7 +144,7 @@ def test_an_item_is_never_sent_twice_until_nothing_is_left(tmp_path):
     assert len(sent) == len(set(sent)) == 15  # the last two rounds: three, then nothing
     nothing = choose(project, 4)
     assert nothing.picks == []
-    assert len(status(project)["rounds"]) == 4  # an empty round is not recorded
+    assert len(status(project).rounds) == 4  # an empty round is not recorded
     assert check(project) == []
 
 
@@ -166,7 +166,7 @@ def test_resend_takes_what_is_out_or_skipped_but_nothing_labeled_reserved_or_unu
 def test_a_dry_run_records_nothing_and_says_what_the_real_one_then_does(tmp_path):
     project = small_project(tmp_path, 10)
     dry = choose(project, 4, dry_run=True)
-    assert status(project)["rounds"] == []
+    assert status(project).rounds == []
     assert list(project.folder.glob("rounds/*")) == []
     assert picked(choose(project, 4)) == picked(dry)
 
@@ -235,7 +235,7 @@ def test_a_strategy_that_needs_a_model_says_so_before_there_is_one(tmp_path, str
     project = small_project(tmp_path, 6)
     with pytest.raises(AlctlError, match="run `alctl train` first"):
         choose(project, 2, strategy=strategy)
-    assert status(project)["rounds"] == []
+    assert status(project).rounds == []
 
 
 def test_a_missing_image_is_an_error_that_names_relink_and_quarantines_nothing(tmp_path):
@@ -243,8 +243,8 @@ def test_a_missing_image_is_an_error_that_names_relink_and_quarantines_nothing(t
     (tmp_path / "images" / "0003.png").unlink()
     with pytest.raises(AlctlError, match=r"0003\.png.*alctl relink"):
         choose(project, 6)
-    assert status(project)["states"]["pool"]["unlabeled"] == 6
-    assert status(project)["rounds"] == []
+    assert status(project).states["pool"]["unlabeled"] == 6
+    assert status(project).rounds == []
 
 
 # --- quarantine -------------------------------------------------------------------------------------------------------
@@ -265,10 +265,10 @@ def test_an_image_that_does_not_decode_is_quarantined_and_the_next_candidate_tak
     project = make_project(tmp_path / "project", tmp_path / "images")
     order = picked(choose(project, 12, seed=3, dry_run=True))
     assert sorted(order) == [1, 2, 3, 4, 6, 7, 9, 10, 11, 12]
-    assert {row["id"] for row in status(project)["unusable"]} == {5, 8}
+    assert {row.id for row in status(project).unusable} == {5, 8}
     selected = choose(project, 10)
     assert len(picked(selected)) == 10
-    assert status(project)["states"]["pool"] == {
+    assert status(project).states["pool"] == {
         "labeled": 0, "out": 10, "overdue": 0, "unlabeled": 0, "skipped": 0, "unusable": 2,
     }  # fmt: skip
 
@@ -320,7 +320,7 @@ def test_training_leaves_out_an_image_that_does_not_decode_and_names_it(tmp_path
     assert list(state.quarantined) == [3]
     assert state.run is not None
     assert state.run["labeled"] == 9
-    assert status(project)["states"]["pool"]["unusable"] == 1
+    assert status(project).states["pool"]["unusable"] == 1
 
 
 def test_predictions_hold_one_line_for_every_usable_image_and_quarantine_the_rest(tmp_path):

@@ -107,13 +107,14 @@ def test_a_run_records_what_its_weights_follow_from_and_how_good_they_are(projec
     run, epochs = train(project, epochs=3)
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
     assert run is not None
-    assert run["labeled"] == status(project)["states"]["pool"]["labeled"]
+    assert run["labeled"] == status(project).states["pool"]["labeled"]
     assert (run["id"], run["seed"], run["categories"]) == (1, 0, ["cat", "dog"])
     assert run["digest"] == file_digest(project.folder / run["file"])
     assert run["config"]["epochs"] == 3
     assert run["environment"]["device"] == "cpu"
     assert list(project.models.glob("*.checkpoint.*")) == []
-    assert status(project)["run"]["id"] == 1
+    assert (last := status(project).run) is not None
+    assert last.id == 1
 
 
 def test_the_same_labels_settings_and_seed_are_the_run_that_is_there(project):
@@ -211,7 +212,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(tmp_path)
     assert end.returncode == 130
     assert "goes on from the last epoch" in end.stderr
     assert [file.name.endswith(".checkpoint.safetensors") for file in stopped.models.iterdir()] == [True]
-    assert status(stopped)["run"] is None
+    assert status(stopped).run is None
 
     went_on = warm_json("train", *flags, "--project", stopped.folder)
     at_once = warm_json("train", *flags, "--project", whole.folder)

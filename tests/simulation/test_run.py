@@ -90,7 +90,7 @@ def test_the_arms_of_a_trial_begin_with_the_same_round_and_those_of_another_do_n
 
 
 def test_the_arms_of_a_trial_share_the_seed_and_only_readers_of_predicted_loss_train_the_module(whole: Path):
-    seeds = {name: arm(whole, name).state()["seed"] for name in ARMS}
+    seeds = {name: arm(whole, name).state().seed for name in ARMS}
     assert seeds["learning-loss/trial-1"] == seeds["random/trial-1"] != seeds["random/trial-2"]
     for name, weight in (("learning-loss/trial-1", 1.0), ("random/trial-1", 0.0)):
         with arm(whole, name).reading() as connection:

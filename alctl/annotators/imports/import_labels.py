@@ -12,6 +12,7 @@ from alctl.annotators.imports.recognise import AUTO, LabelFile
 from alctl.annotators.imports.store import Stored
 from alctl.database.bulk import discard
 from alctl.database.labels import ImportBatch
+from alctl.database.pre_annotations import Kept
 from alctl.plugins import Plugins
 from alctl.progress import Progress, silent
 from alctl.project import Project, required_state
@@ -66,7 +67,7 @@ class Imported:
     new_classes: list[str] = field(default_factory=list)
     rejected: list[Problem] = field(default_factory=list)
     rejected_file: str | None = None
-    kept: list[dict[str, int]] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
     """For each round whose predictions it answers: how many are answered by now, and how many were left as they were."""
     trainable: bool = True
     """Whether there is a model for the project's task."""
@@ -84,7 +85,7 @@ def import_labels(
             recognise.remember_options(connection, source)
         if (earlier := recognise.imported_before(connection, source)) is not None:
             return _nothing_new(source, earlier)
-        task = required_state(connection, project.folder)["task"]
+        task = required_state(connection, project.folder).task
         checked = check.check(
             connection, source, task, options.annotator, progress, add_classes=options.add_classes
         )

@@ -27,7 +27,7 @@ class Stored:
     counts: ImportCounts
     unusable: int
     """Labels of images that cannot be used."""
-    kept: list[dict[str, int]]
+    kept: list[pre_annotations.Kept]
     """The rows of `pre_annotations.kept` that this import changed."""
     rejected_file: str | None
     """The table of the refused answers, if there are any."""
@@ -47,7 +47,8 @@ def store(connection: Connection, source: LabelFile, left_out: LeftOut, *, dry_r
         unknown=len(left_out.unknown_paths),
     )
     unusable = staged_labels.of_unusable(connection)
-    batch, kept = None, []
+    batch = None
+    kept: list[pre_annotations.Kept] = []
     if counts.added or counts.changed or counts.confirmed:
         before = pre_annotations.kept(connection)
         batch = staged_labels.write_batch(

@@ -234,5 +234,5 @@ def _kept(task: Task, emails: Mapping[int, str]) -> Json:
 def _still_out(project: Project, number: int) -> tuple[int, int]:
     """Return how many images a round has, and how many of them nobody has answered."""
     with project.reading() as connection:
-        row = next(row for row in counts.per_round(connection) if row["id"] == number)
-    return row["items"], row["out"]
+        row = next(row for row in counts.per_round(connection) if row.id == number)
+    return row.items, row.out

@@ -172,7 +172,7 @@ def test_an_unknown_class_of_an_object_is_refused_with_the_nearest_one(project, 
 def test_a_file_that_declares_classes_and_holds_no_label_is_an_error(project, tmp_path):
     with pytest.raises(AlctlError, match=r"l\.json"):
         take(project, coco(tmp_path / "l.json", {"0001.png": [], "0002.png": []}))
-    assert status(project)["imports"] == []
+    assert status(project).imports == []
 
 
 # --- 3: units ---------------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_a_file_that_is_cut_off_is_an_error_and_nothing_is_taken(project, tmp_pa
     (tmp_path / "l.json").write_bytes(whole[: int(len(whole) * cut)])
     with pytest.raises(AlctlError, match=r"l\.json"):
         take(project, tmp_path / "l.json", format="coco")
-    assert status(project)["imports"] == []
+    assert status(project).imports == []
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_an_unknown_format_lists_the_known_ones(project, tmp_path):
 def test_a_file_without_any_answer_is_an_error_and_not_an_empty_success(project, tmp_path):
     with pytest.raises(AlctlError, match=r"l\.csv holds no label"):
         take(project, write_csv(tmp_path / "l.csv", [(1, ""), (2, " ")]))
-    assert status(project)["imports"] == []
+    assert status(project).imports == []
 
 
 # --- classes ----------------------------------------------------------------------------------------------------------
@@ -149,13 +149,13 @@ def test_add_classes_appends_the_new_ones_in_the_order_of_the_file_and_keeps_the
     rows = [(1, "zebra"), (2, "dog"), (3, "ant"), (4, "zebra")]
     result = take(project, write_csv(tmp_path / "l.csv", rows), add_classes=True)
     assert result.new_classes == ["zebra", "ant"]
-    assert list(status(project)["classes"]) == ["cat", "dog", "zebra", "ant"]
+    assert list(status(project).classes) == ["cat", "dog", "zebra", "ant"]
     assert classes_of(project) == dict(rows)
 
 
 def test_a_refused_file_adds_no_class_either(project, tmp_path):
     problems_of(project, write_csv(tmp_path / "l.csv", [(1, "zebra"), (99, "cat")]), add_classes=True)
-    assert list(status(project)["classes"]) == ["cat", "dog"]
+    assert list(status(project).classes) == ["cat", "dog"]
 
 
 def test_a_project_without_classes_says_how_to_get_them(tmp_path):
@@ -256,7 +256,7 @@ def test_the_same_bytes_again_change_nothing_and_name_the_earlier_import(project
     take(project, file)
     again = take(project, file)
     assert (again.batch, again.earlier, again.added, again.unchanged) == (None, 1, 0, 2)
-    assert len(status(project)["imports"]) == 1
+    assert len(status(project).imports) == 1
 
 
 def test_the_same_rows_in_another_file_change_nothing(project, tmp_path):
@@ -334,7 +334,7 @@ def test_skip_abstains_and_unusable_takes_an_item_out(project, tmp_path):
     ]  # fmt: skip
     assert take(project, write_csv(tmp_path / "l.csv", rows, header)).added == 6
     assert classes_of(project) == {1: "cat", 4: "dog"}
-    states = status(project)["states"]["pool"]
+    states = status(project).states["pool"]
     assert (states["labeled"], states["skipped"], states["unusable"], states["unlabeled"]) == (2, 1, 1, 2)
     picked = select(project, SelectOptions(9), no_progress).picks
     assert sorted(pick["item"] for pick in picked) == [5, 6]
@@ -459,16 +459,16 @@ def test_problems_outside_the_round_are_not_this_imports(project, tmp_path):
 def test_a_round_comes_back_in_parts(project, tmp_path):
     out = [pick["item"] for pick in select(project, SelectOptions(4), no_progress).picks]
     take(project, write_csv(tmp_path / "l.csv", [(out[0], "cat")]))
-    (row,) = status(project)["rounds"]
-    assert (row["items"], row["answered"], row["out"]) == (4, 1, 3)
+    (row,) = status(project).rounds
+    assert (row.items, row.answered, row.out) == (4, 1, 3)
     take(project, write_csv(tmp_path / "m.csv", [(i, "dog") for i in out[1:]]))
-    (row,) = status(project)["rounds"]
-    assert (row["answered"], row["out"]) == (4, 0)
+    (row,) = status(project).rounds
+    assert (row.answered, row.out) == (4, 0)
 
 
 def test_labels_of_items_that_were_never_sent_are_welcome(project, tmp_path):
     assert take(project, write_csv(tmp_path / "l.csv", [(6, "dog")])).added == 1
-    assert open_project(project.folder).state()["task"] == "classification"
+    assert open_project(project.folder).state().task == "classification"
 
 
 def test_a_row_with_fewer_cells_than_columns_is_a_problem_and_not_an_unanswered_one(project, tmp_path):

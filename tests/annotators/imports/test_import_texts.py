@@ -97,7 +97,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_not_taken(project, tmp_pa
     options = ImportOptions(unknown_images="leave")
     with pytest.raises(AlctlError, match="changed while it was read"):
         import_labels(project, file, options, save)
-    assert status(project)["imports"] == []
+    assert status(project).imports == []
     assert import_labels(project, file, options).added == 2
 
 
