@@ -82,14 +82,15 @@ class CocoFile:
                 if piece.key == "categories":
                     self._categories += found
                 elif piece.key == "info":
-                    self._take_note(_description(found[:1]))
+                    self._take_note(found[0] if found and isinstance(found[0], dict) else {})
         self._images.close()
         self._annotations.close()
 
-    def _take_note(self, description: str) -> None:
-        """Take note of what the file says of itself: all that alctl has ever written is in pixels."""
+    def _take_note(self, info: dict[str, Any]) -> None:
+        """Take note of what the file says of itself; without its units, all that alctl wrote is in pixels."""
+        description = str(info.get("description"))
         self._given = description == f"{OURS}{self._handed_out}"
-        if description.startswith(OURS):
+        if description.startswith(OURS) or info.get("units") == "pixels":
             self._overridden = self._units == "fractions"
             self._units = "pixels"
 
@@ -190,10 +191,6 @@ class CocoFile:
             return settled(image_of(image, rows, classes, where), self._units, self._name, where)
         except ValueError as error:
             return Refusal(0, str(error), where)
-
-
-def _description(info: list[Any]) -> str:
-    return str(info[0].get("description")) if info and isinstance(info[0], dict) else ""
 
 
 def _nothing_in(name: str, images: int, categories: list[Any]) -> str:
