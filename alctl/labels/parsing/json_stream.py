@@ -1,8 +1,11 @@
-"""Large JSON files piece by piece, in bounded memory and faster than `json.load`.
+"""Read large JSON files piece by piece, in bounded memory and faster than `json.load`.
 
 orjson reads a document several times faster than the standard library, but only as a whole. So the file is read in
 blocks; numpy finds the brackets outside strings, hence where elements end; and orjson gets the elements of a block as
 one array. orjson checks every byte between the cuts and the reader checks the cuts: what passes is JSON.
+
+Written here and not taken from ijson, which does not say at which byte an element begins (`json_index` needs that to read
+it again), and whose C backend takes 1.9 times as long for the same file (measured: benchmarks/libraries.py).
 """
 
 import re

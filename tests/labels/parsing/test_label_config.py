@@ -136,3 +136,28 @@ def test_beside_a_file_only_the_same_name_or_the_only_one_of_alctl_counts(tmp_pa
 def test_which_of_several_images_is_meant_is_not_guessed(tmp_path):
     (tmp_path / "c.xml").write_text('<View><Image value="$a"/><Image value="$b"/></View>')
     assert read_config(tmp_path / "c.xml").image == ""
+
+
+HOSTILE = {
+    "entities of entities": '<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;">',
+    "a file of ours": '<!ENTITY c SYSTEM "file:///etc/passwd">',
+    "a file of another": '<!ENTITY c PUBLIC "x" "http://127.0.0.1:9/b">',
+    "a parameter": '<!ENTITY % p SYSTEM "http://127.0.0.1:9/b"> %p; <!ENTITY c "">',
+}
+
+
+@pytest.mark.parametrize("declared", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_configuration_that_declares_entities_is_refused_before_one_is_expanded(tmp_path, declared):
+    (tmp_path / "labels.xml").write_text(f"<!DOCTYPE View [{declared}]>\n" + points('<Label value="&c;"/>'))
+    with pytest.raises(AlctlError, match="line 1: a document type or entities are declared"):
+        read_config(tmp_path / "labels.xml")
+    assert config_beside(tmp_path / "labels.json") is None
+
+
+def test_a_configuration_with_a_document_type_alone_or_nested_without_end_is_refused(tmp_path):
+    (tmp_path / "a.xml").write_text('<!DOCTYPE View SYSTEM "http://127.0.0.1:9/a.dtd"><View/>')
+    with pytest.raises(AlctlError, match="a document type"):
+        read_config(tmp_path / "a.xml")
+    (tmp_path / "b.xml").write_text("<View>" * 5000)
+    with pytest.raises(AlctlError, match="nested too deep"):
+        read_config(tmp_path / "b.xml")

@@ -1,5 +1,6 @@
 """Label Studio's labeling configuration, the XML that says which classes and keypoints annotators see, both directions."""
 
+import io
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Category
+from alctl.labels.parsing.untrusted import xml_elements
 
 LARGEST = 1 << 22
 """Bytes of a configuration; a larger file is something else."""
@@ -140,22 +142,18 @@ def is_made_by_alctl(path: Path) -> bool:
 
 def _root(path: Path) -> ET.Element | str:
     """Return the outermost element, or what is wrong."""
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import fromstring
-
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            return "it is too large"
-        root: ET.Element = fromstring(content)
     except OSError as error:
         return str(error.strerror)
-    except DefusedXmlException:
-        return "it declares entities"
-    except (ET.ParseError, ValueError, LookupError) as error:
+    if len(content) > LARGEST:
+        return "it is too large"
+    try:
+        ((root, _),) = xml_elements(io.BytesIO(content), "the file", "View", root="View")
+    except AlctlError as error:
         return str(error)
-    return root if root.tag == "View" else f"its outermost element is <{root.tag}>, not <View>"
+    return root
 
 
 def _meaning(path: Path, root: ET.Element) -> LabelConfig:
