@@ -45,8 +45,8 @@ BARE_COCO = "import json, sys; print(len(json.load(open(sys.argv[1]))['annotatio
 READ = """
 import sys
 from pathlib import Path
-from alctl.annotation import LabeledImage
-from alctl.format import FORMATS
+from alctl.labels.annotation import LabeledImage
+from alctl.labels.format import FORMATS
 rows = FORMATS.load(sys.argv[2])().read(Path(sys.argv[1]))
 print(sum(max(1, len(row.annotations)) for row in rows if isinstance(row, LabeledImage)))
 """

@@ -317,8 +317,8 @@ def test_held_out_labels_are_those_of_reserved_images_only(tmp_path):
     folders = (("train/cat", 6), ("train/dog", 6), ("test/cat", 4), ("test/dog", 4))
     for seed, (folder, n) in enumerate(folders):
         make_images(tmp_path / "photos" / folder, n, seed=seed)
-    report = alctl_json("init", tmp_path / "photos", "--labels", "held-out", "--validation", 0, cwd=tmp_path)
+    report = warm_json("init", tmp_path / "photos", "--labels", "held-out", "--validation", 0, cwd=tmp_path)
     assert report["classes"] == ["cat", "dog"]
-    states = alctl_json("status", cwd=tmp_path)["states"]
+    states = warm_json("status", cwd=tmp_path)["states"]
     assert states["test"]["labeled"] == 8
     assert states["pool"]["labeled"] == 0

@@ -203,7 +203,7 @@ def test_a_failure_while_images_are_written_leaves_nothing(digits, tmp_path):
 KILLED = """
 import os, sys, signal
 from pathlib import Path
-from alctl.datasets import write_out
+from alctl.dataset.download import write_out
 
 def die(what, done, total):
     if what.startswith("writing mnist, test"):
@@ -222,5 +222,7 @@ def test_a_killed_process_leaves_nothing_that_looks_complete_and_the_next_one_fi
 
 
 def test_the_names_are_known_without_torch():
-    code = "import sys; from alctl.datasets import NAMES; assert NAMES; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from alctl.dataset.download import NAMES; assert NAMES; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

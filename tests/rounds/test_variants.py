@@ -420,9 +420,9 @@ def run_in_little_memory(path: Path) -> str:
 import resource
 from pathlib import Path
 import torch
-from alctl.checkpoint import load_model
+from alctl.model.checkpoint import load_model
 from alctl.errors import AlctlError
-from alctl.tasks.classification import Classification
+from alctl.model.tasks.classification import Classification
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + 2 * 1024 ** 3
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
