@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -204,9 +203,7 @@ def test_a_second_process_is_told_who_holds_the_project(tmp_path):
     project = small_project(tmp_path)
     file = write_csv(tmp_path / "l.csv", [(1, "cat")])
     with project.writing("train"):
-        began = time.monotonic()
         done = run_warm("import-labels", file, "--project", project.folder)
-        assert time.monotonic() - began > 4  # it waited before it gave up
         assert run_warm("status", "--project", project.folder).returncode == 0  # a reader does not wait
     assert done.returncode == 1
     assert f"held by `alctl train` (process {os.getpid()}" in " ".join(done.stderr.split())

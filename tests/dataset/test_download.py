@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -171,11 +170,9 @@ def has_network() -> bool:
 @pytest.mark.skipif(has_network(), reason="the download would succeed")
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_network_one_sentence_says_what_to_put_where(name, tmp_path, capfd):
-    start = time.monotonic()
     with pytest.raises(AlctlError) as caught:
         write_out(name, tmp_path / "data" / name, ignore)
     message = str(caught.value)
-    assert time.monotonic() - start < 30
     assert message.startswith(f"cannot download {name} (")
     assert str(tmp_path / "data" / f"{name}.download") in message
     assert "\n" not in message

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from sqlalchemy import text
 from alctl.project import Project, open_project
 from alctl.status import check
 from tests.project_files import make_images, make_project, write_csv
-from tests.warm import run_warm, start_warm
+from tests.warm import count_moments, start_warm
 
 KILLS = int(os.environ.get("ALCTL_KILL_POINTS") or 30)
 IMAGES = 40
@@ -63,19 +62,25 @@ def expected(before: Batches, command: list[object]) -> Batches:
 def test_imports_and_undos_that_are_killed_are_whole_or_never_were(tmp_path, record_property):
     make_images(tmp_path / "images", IMAGES)
     project = make_project(tmp_path / "project", tmp_path / "images")
-    run_warm("--version")  # the first command of all waits for the imports
     chance = random.Random(7)
-    before, duration, killed, acknowledged = state_of(project), 0.5, 0, 0
+    first = write_csv(tmp_path / "first.csv", [(i, "cat") for i in range(1, IMAGES + 1)])
+    moments = {
+        words[0]: count_moments(*words, "--project", project.folder, "--json")
+        for words in (("import-labels", first), ("undo-import", 1))
+    }
+    before, killed, acknowledged = state_of(project), 0, 0
     for n in range(KILLS):
         command = next_command(tmp_path, before, n, chance)
-        began = time.monotonic()
-        running = start_warm(*command, "--project", project.folder, "--json")
-        time.sleep(duration * chance.random())
+        moment = 1 + int(
+            1.2 * moments[str(command[0])] * chance.random()
+        )  # some have ended before they are killed
+        running = start_warm(
+            *command, "--project", project.folder, "--json", moment=moment, hold=chance.random() < 0.5
+        )
+        running.wait_for_moment()
         running.signal(signal.SIGKILL)
         end = running.end()
         done = end.returncode == 0 or bool(end.stdout.strip())
-        if end.returncode == 0:
-            duration = 0.8 * duration + 0.2 * 1.3 * (time.monotonic() - began)
         after = state_of(open_project(project.folder))
         assert after in (before, expected(before, command)), f"kill {n}: {command}"
         assert after != before or not done, f"kill {n}: {command} was acknowledged and is gone"
