@@ -321,8 +321,9 @@ def test_a_cache_whose_filling_was_killed_is_usable(tmp_path):
     decoded_by(tmp_path, some[:3])
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", FILL, str(tmp_path), "30", str(root)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, cwd=root) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for _ in range(8):
