@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.postgres import empty_database, postgres_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: on a busy machine threads wait for each other
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here or in a command that a test starts
+
+settings.register_profile("alctl", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("alctl")  # a busy machine breaks no test, and CI tries the same examples every time
 
 
 @pytest.fixture(scope="session")

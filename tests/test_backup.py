@@ -24,17 +24,9 @@ from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.pools import pool
-from tests.project_files import (
-    alctl_json,
-    make_images,
-    make_project,
-    no_progress,
-    run_alctl,
-    small_project,
-    take,
-    write_csv,
-)
+from tests.project_files import make_images, make_project, no_progress, small_project, take, write_csv
 from tests.test_kill import kill_at_many_moments
+from tests.warm import run_warm, warm_json
 
 LABELS = [(i, "cat" if i % 2 else "dog") for i in range(1, 7)]
 
@@ -352,18 +344,18 @@ def test_a_restore_overwrites_nothing(file, project, tmp_path):
 
 
 def test_the_commands_say_what_is_in_the_backup_and_where_the_project_is(project, tmp_path):
-    done = alctl_json("backup", "--project", project.folder)
+    done = warm_json("backup", "--project", project.folder)
     assert (done["items"], done["labels"], done["models"], done["left_out"]) == (12, 6, 1, [])
     assert Path(done["file"]).stat().st_size == done["bytes"]
     shutil.rmtree(tmp_path / "images")
-    said = run_alctl("restore", done["file"], cwd=tmp_path)
+    said = run_warm("restore", done["file"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert f"project {tmp_path / 'alctl-project'}: 12 items and 6 labels" in said.stdout
     assert "next: alctl relink FOLDER" in said.stdout
-    again = run_alctl("restore", done["file"], "--json", cwd=tmp_path)
+    again = run_warm("restore", done["file"], "--json", cwd=tmp_path)
     assert again.returncode == 1
     assert "restoring never overwrites" in json.loads(again.stdout)["error"]
-    assert alctl_json("status", cwd=tmp_path)["items"] == 12
+    assert warm_json("status", cwd=tmp_path)["items"] == 12
 
 
 @pytest.mark.slow

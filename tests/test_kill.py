@@ -3,7 +3,6 @@
 import random
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from alctl.files import file_digest
 from alctl.project import Project, open_project
 from alctl.status import check, status
 from tests.project_files import TINY_FLAGS, make_images, make_project, take, write_csv
-from tests.warm import run_warm, start_warm
+from tests.warm import count_moments, run_warm, start_warm
 
 KILLS = 8
 """For each of the four commands."""
@@ -43,20 +42,20 @@ class Killed:
 def kill_at_many_moments(
     tmp_path: Path, prepare: Callable[[Path], object], command: Callable[[Path], list[object]]
 ) -> Iterator[Killed]:
-    """Run the command once to its end, for its duration; then again and again, killed ever later."""
-    run_warm("--version")  # the first command of all waits for the imports
+    """Run the command once to its end, to count its moments; then again and again, killed ever later.
+
+    Every other command waits for its death at its moment; the others go on until it comes, be it within a call.
+    """
     prepare(tmp_path / "whole")
-    began = time.monotonic()
-    done = run_warm(*command(tmp_path / "whole"))
-    duration = time.monotonic() - began
-    assert done.returncode == 0, done.stderr
+    moments = count_moments(*command(tmp_path / "whole"))
     chance = random.Random(0)
     killed = 0
     for i in range(KILLS):
         folder = tmp_path / f"killed-{i}"
         prepare(folder)
-        running = start_warm(*command(folder))
-        time.sleep(duration * (i + chance.random()) / KILLS)
+        moment = 1 + int(moments * (i + chance.random()) / KILLS)
+        running = start_warm(*command(folder), moment=moment, hold=i % 2 == 1)
+        running.wait_for_moment()
         running.signal(signal.SIGKILL)
         end = running.end()
         killed += end.returncode == -signal.SIGKILL

@@ -252,4 +252,4 @@ class Pool(RuleBasedStateMachine):
 
 
 TestPool = Pool.TestCase
-TestPool.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
+TestPool.settings = settings(max_examples=15, stateful_step_count=15)

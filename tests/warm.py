@@ -1,24 +1,37 @@
 """The real command in a process of its own that need not import torch first: it is forked off one that has.
 
 Torch takes seconds to import; a test that runs ten commands, or kills thirty, would do little else.
+
+A test that stops a command at some moment counts moments instead of seconds: the calls that change files or the database,
+or print. `count_moments` says how many a command has, and `start_warm` takes the number of the one to wait for.
 """
 
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import mkdtemp
+from types import FrameType
 from typing import Any
 
 from tests.project_files import ENVIRONMENT, parsed
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.warm_imports"])
+
+CHANGES = {
+    "close", "commit", "copy_file_range", "execute", "executemany", "fsync", "ftruncate", "link", "mkdir", "open",
+    "remove", "rename", "replace", "rmdir", "sendfile", "serialize_file", "unlink", "write",
+}  # fmt: skip
+"""The names of the calls that are moments: of the operating system, of files, and of SQLite."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +41,19 @@ class Running:
     arguments: list[str]
     process: BaseProcess
     folder: Path
+    moments: Connection
+    """Says when the moment that was asked for has come, and at the end how many there were."""
+
+    def wait_for_moment(self) -> None:
+        """Wait until the moment that was asked for has come, or the command has ended without it."""
+        with suppress(EOFError):  # it crashed
+            self.moments.recv()
 
     def end(self, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Wait for the command; return its exit code and what it printed."""
         self.process.join(timeout)
         assert not self.process.is_alive(), f"{self.arguments} is still running"
+        self.moments.close()
         printed = [(self.folder / name).read_text(encoding="utf-8") for name in ("out", "err")]
         shutil.rmtree(self.folder)
         return subprocess.CompletedProcess(self.arguments, self.process.exitcode or 0, *printed)
@@ -43,15 +64,25 @@ class Running:
             os.kill(self.process.pid, number)
 
 
-def start_warm(*args: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Running:
-    """Start the real command."""
+def start_warm(
+    *args: object,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    moment: int | None = None,
+    hold: bool = False,
+) -> Running:
+    """Start the real command; at ``moment``, counted from 1, it says so, and with ``hold`` waits for a signal."""
     folder = Path(mkdtemp(prefix="alctl-warm-"))
     for name in ("out", "err"):
         (folder / name).touch()
     arguments = ["alctl", *map(str, args)]
-    process = _forks.Process(target=_main, args=(arguments, folder, cwd, {**ENVIRONMENT, **(env or {})}))
+    reader, writer = _forks.Pipe(duplex=False)
+    moments = None if moment is None else _Moments(writer, moment, hold)
+    given = (arguments, folder, cwd, {**ENVIRONMENT, **(env or {})}, moments)
+    process = _forks.Process(target=_main, args=given)
     process.start()
-    return Running(arguments, process, folder)
+    writer.close()
+    return Running(arguments, process, folder, reader)
 
 
 def run_warm(
@@ -66,7 +97,42 @@ def warm_json(*args: object, cwd: Path | None = None, env: Mapping[str, str] | N
     return parsed(run_warm(*args, "--json", cwd=cwd, env=env))
 
 
-def _main(arguments: list[str], folder: Path, cwd: Path | None, environment: dict[str, str]) -> None:
+def count_moments(*args: object) -> int:
+    """Run the real command to its end, which must be a good one; return how many moments it had."""
+    running = start_warm(*args, moment=0)
+    counted = running.moments.recv()
+    done = running.end()
+    assert done.returncode == 0, done.stderr
+    assert isinstance(counted, int)
+    return counted
+
+
+@dataclass
+class _Moments:
+    """Counts the moments of a command, from within its process, as a function for `sys.setprofile`."""
+
+    parent: Connection
+    wanted: int
+    hold: bool
+    passed: int = 0
+
+    def __call__(self, frame: FrameType, event: str, function: Any) -> None:
+        """Be told of a call."""
+        if event == "c_call" and function.__name__ in CHANGES:
+            self.passed += 1
+            if self.passed == self.wanted:
+                self.parent.send("now")
+                if self.hold:
+                    signal.pause()
+
+
+def _main(
+    arguments: list[str],
+    folder: Path,
+    cwd: Path | None,
+    environment: dict[str, str],
+    moments: _Moments | None,
+) -> None:
     """Be the command: its arguments, environment, folder and output, as if a shell had started it."""
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY), number)
@@ -79,4 +145,12 @@ def _main(arguments: list[str], folder: Path, cwd: Path | None, environment: dic
     sys.argv = arguments
     from alctl.__main__ import main
 
-    main()
+    if moments is None:
+        main()
+        return
+    sys.setprofile(moments)
+    try:
+        main()
+    finally:
+        sys.setprofile(None)
+        moments.parent.send(moments.passed)

@@ -31,15 +31,8 @@ from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.pools import NOW, answer, pool, send
-from tests.project_files import (
-    alctl_json,
-    make_images,
-    no_progress,
-    run_alctl,
-    small_project,
-    take,
-    write_csv,
-)
+from tests.project_files import make_images, no_progress, small_project, take, write_csv
+from tests.warm import run_warm, warm_json
 
 
 @pytest.fixture
@@ -585,23 +578,23 @@ def test_the_commands_change_list_and_explain(tmp_path):
     take(project, write_csv(tmp_path / "l.csv", [(1, "cat"), (2, "cat"), (3, "dog")]), format="csv")
     select(project, SelectOptions(2, "random"), no_progress)
     where = ("--project", project.folder)
-    added = alctl_json("classes", "add", "person", "--keypoints", "nose, eye", "--skeleton", "1-2", *where)
+    added = warm_json("classes", "add", "person", "--keypoints", "nose, eye", "--skeleton", "1-2", *where)
     assert added["classes"] == ["person"]
-    said = run_alctl("classes", "merge", "dog", "cat", *where)
+    said = run_warm("classes", "merge", "dog", "cat", *where)
     assert said.returncode == 0, said.stderr
     assert said.stdout.splitlines()[:2] == [
         "'dog' counts as 'cat' now, with 1 label",
         "  round 1 is out with the old names, which imports understand",
     ]
-    tried = alctl_json("classes", "rename", "cat", "feline", "--dry-run", *where)
+    tried = warm_json("classes", "rename", "cat", "feline", "--dry-run", *where)
     assert (tried["labels"], tried["dry_run"], tried["rounds_out"]) == (3, True, [1])
-    listed = alctl_json("classes", "list", *where)["classes"]
+    listed = warm_json("classes", "list", *where)["classes"]
     assert [(row["id"], row["name"], row["labels"], row["merged_into"]) for row in listed] == [
         (1, "cat", 3, None),
         (2, "dog", 1, "cat"),
         (3, "person", 0, None),
     ]
     assert (listed[2]["keypoints"], listed[2]["skeleton"]) == (["nose", "eye"], [[1, 2]])
-    refused = run_alctl("classes", "add", "x", "--keypoints", "a", "--skeleton", "1:2", "--json", *where)
+    refused = run_warm("classes", "add", "x", "--keypoints", "a", "--skeleton", "1:2", "--json", *where)
     assert refused.returncode == 1
     assert "'1:2' is not a pair" in json.loads(refused.stdout)["error"]

@@ -12,7 +12,8 @@ from alctl.labels import rle
 from alctl.labels.annotation import Annotation, Category, LabeledImage, Status
 from alctl.labels.format import FORMATS
 from alctl.project import Project
-from tests.project_files import alctl_json, make_images, make_project, run_alctl, take
+from tests.project_files import make_images, make_project, take
+from tests.warm import run_warm, warm_json
 
 NAMES = ("nose", "ear", "tail")
 MASK = rle.of_mask(np.array([[2 < x < 9 and 3 < y < 8 for x in range(16)] for y in range(16)]))
@@ -87,7 +88,7 @@ def there_and_back(project: Project, kind: str, *flags: str) -> tuple[dict[str, 
     home = project.folder.parent
     target = home / "out" / f"labels{FORMATS.load(kind).suffix}"
     target.parent.mkdir()
-    told = alctl_json("export-labels", target, "--format", kind, "-p", project.folder, *flags)
+    told = warm_json("export-labels", target, "--format", kind, "-p", project.folder, *flags)
     fresh = make_project(home / "fresh", home / "images", task=project.state().task, classes=())
     options = {"voc": {"origin": "0"}}.get(kind, {})
     result = take(fresh, target, add_classes=True, options=options)
@@ -118,7 +119,7 @@ def test_what_a_format_cannot_say_is_counted_and_the_rest_survives(tmp_path, tas
 def test_outlines_that_become_boxes_are_told(tmp_path, kind):
     project = labeled_project(tmp_path, "segmentation")
     target = tmp_path / f"labels{FORMATS.load(kind).suffix}"
-    done = run_alctl("export-labels", target, "--format", kind, "-p", project.folder)
+    done = run_warm("export-labels", target, "--format", kind, "-p", project.folder)
     assert done.returncode == 0, done.stderr
     assert "4 objects are boxes without their outlines or masks" in " ".join(done.stderr.split())
 

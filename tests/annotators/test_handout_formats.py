@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from alctl.project import Project
 from alctl.rounds.select import SelectOptions, select
 from tests.annotating import SIDE, TOOLS, Drawn
 from tests.project_files import make_images, make_project, no_progress, take
-from tests.warm import run_warm, start_warm, warm_json
+from tests.warm import count_moments, run_warm, start_warm, warm_json
 
 CARRIED = {
     "classification": ("coco", "csv", "cvat", "folders", "label-studio"),
@@ -290,13 +289,12 @@ def test_an_unknown_format_is_an_error_with_the_choices_and_csv_is_no_other_expo
 def test_a_killed_export_leaves_nothing_hidden_once_the_next_one_is_done(tmp_path):
     project = made(tmp_path, "detection", images=60)
     select(project, SelectOptions(120), no_progress)
-    left = 0
-    for wait in (0.0, 0.02, 0.05, 0.1):
-        running = start_warm("export", 1, "--format", "coco,cvat", "--project", project.folder)
-        rounds = project.folder / "rounds"
-        while running.process.is_alive() and not list(rounds.glob(".0001.*")):
-            time.sleep(0.002)
-        time.sleep(wait)
+    command = ("export", 1, "--format", "coco,cvat", "--project", project.folder)
+    moments, rounds, left = count_moments(*command), project.folder / "rounds", 0
+    shutil.rmtree(rounds / "0001")
+    for part in (0.2, 0.4, 0.6, 0.8):
+        running = start_warm(*command, moment=int(part * moments), hold=True)
+        running.wait_for_moment()
         running.signal(signal.SIGKILL)
         running.end()
         left += len(list(rounds.glob(".0001.*")))

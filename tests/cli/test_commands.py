@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -204,9 +203,7 @@ def test_a_second_process_is_told_who_holds_the_project(tmp_path):
     project = small_project(tmp_path)
     file = write_csv(tmp_path / "l.csv", [(1, "cat")])
     with project.writing("train"):
-        began = time.monotonic()
         done = run_warm("import-labels", file, "--project", project.folder)
-        assert time.monotonic() - began > 4  # it waited before it gave up
         assert run_warm("status", "--project", project.folder).returncode == 0  # a reader does not wait
     assert done.returncode == 1
     assert f"held by `alctl train` (process {os.getpid()}" in " ".join(done.stderr.split())
@@ -317,8 +314,8 @@ def test_held_out_labels_are_those_of_reserved_images_only(tmp_path):
     folders = (("train/cat", 6), ("train/dog", 6), ("test/cat", 4), ("test/dog", 4))
     for seed, (folder, n) in enumerate(folders):
         make_images(tmp_path / "photos" / folder, n, seed=seed)
-    report = alctl_json("init", tmp_path / "photos", "--labels", "held-out", "--validation", 0, cwd=tmp_path)
+    report = warm_json("init", tmp_path / "photos", "--labels", "held-out", "--validation", 0, cwd=tmp_path)
     assert report["classes"] == ["cat", "dog"]
-    states = alctl_json("status", cwd=tmp_path)["states"]
+    states = warm_json("status", cwd=tmp_path)["states"]
     assert states["test"]["labeled"] == 8
     assert states["pool"]["labeled"] == 0

@@ -16,7 +16,8 @@ from alctl.labels.annotation import Annotation
 from alctl.project import Project
 from alctl.rounds.select import SelectOptions, select
 from tests.pools import NOW, answer, pool, reserve, send
-from tests.project_files import alctl_json, make_images, make_project, no_progress, run_alctl, take, write_csv
+from tests.project_files import make_images, make_project, no_progress, take, write_csv
+from tests.warm import run_warm, warm_json
 
 
 @pytest.fixture
@@ -206,10 +207,10 @@ def test_the_command_tells_the_whole_story_in_order(tmp_path):
     )
     undo_import(project, 2)
     where = ("--project", project.folder)
-    found = alctl_json("history", 1, *where)
+    found = warm_json("history", 1, *where)
     assert (found["path"], found["duplicates"], found["now"]) == ("a/0000.png", ["b/copy.png"], "cat")
     assert [row["state"].split()[0] for row in found["labels"]] == ["in", "taken"]
-    shown = run_alctl("history", "0000.png", *where).stdout.splitlines()
+    shown = run_warm("history", "0000.png", *where).stdout.splitlines()
     assert shown[0] == "item 1: a/0000.png, 8 × 8, pool"
     assert shown[1] == "  the same file: b/copy.png"
     assert "round 1 by random (picked, rank" in shown[2]
@@ -217,6 +218,6 @@ def test_the_command_tells_the_whole_story_in_order(tmp_path):
     assert "ann: cat (in force" in shown[3]
     assert f"import 1: {tmp_path / 'l.csv'}, line 2)" in shown[3]
     assert shown[-1] == "now: cat"
-    unknown = run_alctl("history", "zebra.png", *where)
+    unknown = run_warm("history", "zebra.png", *where)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert "'zebra.png' is no item of the pool" in unknown.stderr

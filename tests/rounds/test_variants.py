@@ -21,7 +21,7 @@ from alctl.project import Project
 from alctl.rounds import train_run, trained_model, training_set
 from tests.fakes import CLASSES, pictures, tiny
 from tests.project_files import TINY_FLAGS, no_progress, small_project, take, write_csv
-from tests.warm import run_warm, start_warm, warm_json
+from tests.warm import count_moments, run_warm, start_warm, warm_json
 
 TASK = Classification(CLASSES)
 
@@ -288,13 +288,15 @@ def test_a_stop_at_any_point_of_the_two_trainings_loses_no_whole_epoch(tmp_path,
     assert all(torch.equal(tensor, results[1][1][name]) for name, tensor in results[0][1].items())
 
 
-@pytest.mark.parametrize("seconds", [0.6, 1.2, 2.0])
-def test_a_kill_in_either_training_is_gone_on_from(tmp_path, seconds):
-    project = project_of(tmp_path, test=4)
-    label(project, range(13, 21))
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
+def test_a_kill_in_either_training_is_gone_on_from(tmp_path, part):
+    project, counted = (project_of(tmp_path / name, test=4) for name in ("killed", "counted"))
+    for one in (project, counted):
+        label(one, range(13, 21))
     command = ("train", "--report-model", "--epochs", 8, "--checkpoint-every", 1, *TINY_FLAGS)
-    running = start_warm(*command, "--project", project.folder)
-    running.process.join(seconds)
+    moments = count_moments(*command, "--project", counted.folder)
+    running = start_warm(*command, "--project", project.folder, moment=int(part * moments))
+    running.wait_for_moment()
     running.signal(9)
     running.end()
     recorded = warm_json(*command, "--project", project.folder)
@@ -420,7 +422,7 @@ def run_in_little_memory(path: Path) -> str:
 import resource
 from pathlib import Path
 import torch
-from alctl.checkpoint import load_model
+from alctl.model.checkpoint import load_model
 from alctl.errors import AlctlError
 from alctl.model.tasks.classification import Classification
 pages = int(Path("/proc/self/statm").read_text().split()[0])

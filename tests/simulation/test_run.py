@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import signal
-import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ from alctl.project import Project, open_project
 from alctl.simulation.run import claimed
 from alctl.status import check
 from tests.project_files import TINY_FLAGS
-from tests.warm import run_warm, start_warm, warm_json
+from tests.warm import count_moments, run_warm, start_warm, warm_json
 
 SETTINGS = ("--trials", 2, "--rounds", 2, "--k", 12, "--subset", 60, "--epochs", 2, *TINY_FLAGS)
 ARMS = ("learning-loss/trial-1", "learning-loss/trial-2", "random/trial-1", "random/trial-2")
@@ -296,11 +295,15 @@ def items_of_pool(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_table(digits: Path, whole: Path, tmp_path: Path):
+    def command(project: Path) -> list[object]:
+        return ["simulate", digits, "--project", project, *SETTINGS, "--checkpoint-every", 1]
+
+    moments = count_moments(*command(tmp_path / "counted"))
     folder = tmp_path / "simulation"
     killed = 0
     for i in range(12):
-        running = start_warm("simulate", digits, "--project", folder, *SETTINGS, "--checkpoint-every", 1)
-        time.sleep(0.5 + 0.5 * (i % 5))
+        running = start_warm(*command(folder), moment=int(moments * (0.1 + 0.05 * (i % 5))))
+        running.wait_for_moment()
         running.signal(signal.SIGKILL)
         end = running.end()
         if end.returncode == 0:

@@ -9,7 +9,8 @@ from alctl.annotators.label_studio.doctor import checks
 from alctl.annotators.label_studio.place import ROOT, SWITCH
 from alctl.errors import AlctlError
 from alctl.rounds.select import SelectOptions, select
-from tests.project_files import no_progress, run_alctl, small_project
+from tests.project_files import no_progress, small_project
+from tests.warm import run_warm
 
 
 @pytest.fixture
@@ -87,12 +88,12 @@ def test_a_server_that_cannot_be_asked_is_on_the_list(project, monkeypatch):
 
 def test_the_command_fails_as_long_as_something_is_missing(project):
     folder, right = project.folder, {SWITCH: "true", ROOT: str(project.folder)}
-    failed = run_alctl("doctor", "-p", folder)
+    failed = run_warm("doctor", "-p", folder)
     assert failed.returncode == 1
     assert f"missing  {SWITCH} is true here" in failed.stdout
-    done = run_alctl("doctor", "-p", folder, env=right)
+    done = run_warm("doctor", "-p", folder, env=right)
     assert (done.returncode, "missing" in done.stdout) == (0, False)
-    said = json.loads(run_alctl("doctor", "-p", folder, "--json", env=right).stdout)
+    said = json.loads(run_warm("doctor", "-p", folder, "--json", env=right).stdout)
     assert all(check["ok"] for check in said["checks"])
-    other = run_alctl("doctor", "-p", folder, "--format", "csv")
+    other = run_warm("doctor", "-p", folder, "--format", "csv")
     assert (other.returncode, "needs nothing" in other.stdout) == (0, True)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -132,11 +131,12 @@ def test_a_round_at_several_servers_needs_to_be_told_which(tmp_path):
 
 @contextmanager
 def answering(status: int, body: str, kind: str = "application/json", wait: float = 0) -> Iterator[str]:
-    """Run a server that always gives the same answer; yield its address."""
+    """Run a server that always gives the same answer, late unless it is closed before; yield its address."""
+    closed = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            time.sleep(wait)
+            closed.wait(wait)
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Location", "https://elsewhere.example.com/login")
@@ -153,6 +153,7 @@ def answering(status: int, body: str, kind: str = "application/json", wait: floa
     try:
         yield f"http://127.0.0.1:{running.server_port}"
     finally:
+        closed.set()
         running.shutdown()
         running.server_close()
         thread.join()
@@ -199,7 +200,7 @@ def test_what_answers_but_is_no_label_studio_is_told_from_one(body):
 @pytest.mark.usefixtures("sdk")
 def test_a_server_that_does_not_answer_in_time_is_not_waited_for():
     with (
-        answering(200, "{}", wait=1.5) as address,
+        answering(200, "{}", wait=60) as address,
         pytest.raises(AlctlError, match="more than 1 seconds to tell its version"),
     ):
         version_of(address, 1)
@@ -515,8 +516,10 @@ class TestPull:
         again = pulled(project)
         assert (again.tasks, again.imported, again.deleted) == (0, None, 0)
 
-        time.sleep(1)  # an answer's time is kept to the second
-        studio.ann.ask("PATCH", f"/api/annotations/{first}/", json={"result": [box("dog")]})
+        place = f"/api/annotations/{first}/"
+        before = studio.ann.ask("GET", place)["updated_at"][:19]  # an answer's time is kept to the second
+        while studio.ann.ask("PATCH", place, json={"result": [box("dog")]})["updated_at"][:19] == before:
+            pass
         third = pulled(project)
         assert (third.tasks, third.imported.added, third.imported.changed, third.imported.unchanged) == (
             1,

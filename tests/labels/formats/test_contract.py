@@ -38,7 +38,7 @@ CASES = [
     for task, parts in NEEDS.items()
     if parts <= FORMATS.load(name).carries
 ]
-at_leisure = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+at_leisure = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @cache

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alctl.errors import AlctlError
@@ -59,10 +59,8 @@ IMAGES = st.builds(
 )
 SKIPPED = IMAGES.map(lambda image: image._replace(annotations=(), status="skip"))
 PIECES = ["item", "label", "path", ",", ";", "\t", "\n", "\r", '"', "1", "cat", "skip", "\0", "'", " "]
-at_leisure = settings(deadline=None)  # the machine may be busy
 
 
-@at_leisure
 @given(st.lists(IMAGES | SKIPPED, max_size=5))
 def test_what_is_written_is_read_again(images):
     with TemporaryDirectory() as folder:
@@ -72,7 +70,6 @@ def test_what_is_written_is_read_again(images):
     assert [row._replace(line=0) if isinstance(row, LabeledImage) else row for row in back] == images
 
 
-@at_leisure
 @given(st.text())
 def test_a_cell_is_never_a_formula_and_comes_back(text):
     cell = str(safe_cell(text))
@@ -84,7 +81,6 @@ def test_numbers_are_left_as_they_are():
     assert safe_cell(-1.5) == -1.5
 
 
-@at_leisure
 @given(st.binary(max_size=200))
 def test_random_bytes_are_read_or_refused(content):
     try:
@@ -94,7 +90,6 @@ def test_random_bytes_are_read_or_refused(content):
     assert all(isinstance(row, LabeledImage | Refusal) for row in rows)
 
 
-@at_leisure
 @given(st.lists(st.sampled_from(PIECES), max_size=40))
 def test_random_pieces_of_tables_are_read_or_refused(pieces):
     try:

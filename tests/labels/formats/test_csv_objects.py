@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alctl.errors import AlctlError
@@ -153,7 +153,6 @@ def test_a_table_without_a_class_asks_for_one(tmp_path):
         read(tmp_path, "file,nose_x,nose_y\na.png,1,2\n")
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=6), min_size=6, max_size=7), max_size=5))
 def test_any_cells_are_read_or_refused(tmp_path_factory, rows):
     file = tmp_path_factory.mktemp("t") / "l.csv"

@@ -19,7 +19,7 @@ from alctl.labels.formats.label_studio import LabelStudio
 from alctl.labels.parsing.label_studio.tasks import TaskFile
 from tests.studio import answers, box, near, point, read, region, stroke, task
 
-at_leisure = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+at_leisure = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 # --- hostile files ----------------------------------------------------------------------------------------------------
 

@@ -543,7 +543,7 @@ def test_a_label_map_that_is_not_sure_is_a_sentence(text, problem):
         label_map.parse(text, "x.txt")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     text=st.text(st.sampled_from('ab0123:,# \n\t{}[]"'), max_size=60),
     suffix=st.sampled_from([".txt", ".json"]),
@@ -702,7 +702,7 @@ def even_odd(x: float, y: float, points: list[tuple[float, float]]) -> bool:
     return inside
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(points=st.lists(st.tuples(st.floats(-5, 15), st.floats(-5, 15)), min_size=3, max_size=8))
 def test_a_polygon_is_filled_as_a_ray_from_each_pixel_tells(points):
     mask = rle.inside([number for point in points for number in point], (8, 10))
@@ -761,7 +761,7 @@ def test_annotators_get_the_label_map_and_the_predictions_beside_the_names_of_th
 NAMES = st.sampled_from(["cat", "dog", "a:b", "#c"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(values=st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_any_mask_comes_back_pixel_by_pixel(values):
     names = ["cat", "dog", "a:b", "#c"]
@@ -778,7 +778,7 @@ def test_any_mask_comes_back_pixel_by_pixel(values):
     assert [(x.category, x.segmentation) for x in got] == [(x.category, x.segmentation) for x in objects]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(at=st.integers(8, 90), value=st.integers(0, 255), cut=st.integers(0, 100))
 def test_a_damaged_mask_is_refused_or_says_what_it_said(at, value, cut):
     whole = grey(np.arange(40).reshape(5, 8) % 3)

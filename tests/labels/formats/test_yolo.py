@@ -432,7 +432,7 @@ def test_a_class_count_that_differs_in_obj_data_is_a_sentence(tmp_path):
         answers(tmp_path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("names: [],{}\n-'\"&*!|>0a#?\t"), max_size=60))
 def test_odd_yaml_is_read_or_refused(text):
     with TemporaryDirectory() as folder:
@@ -566,7 +566,7 @@ finite = st.floats(0, 1, allow_nan=False)
 sizes = st.floats(1e-6, 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 1), finite, finite, sizes, sizes), min_size=1, max_size=5))
 def test_boxes_are_what_their_rows_say(rows):
     with TemporaryDirectory() as folder:
@@ -578,7 +578,7 @@ def test_boxes_are_what_their_rows_say(rows):
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.sampled_from(["0", "1", "7", "-1", ".5", "1.0", "nan", "2", "", "x", "1e-9", "\x00"]), max_size=12

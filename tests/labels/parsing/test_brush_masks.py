@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -80,7 +80,6 @@ def test_a_mask_is_packed_as_label_studio_packs_it(mask, packed):
     assert not any(theirs[len(brush_masks.of_mask(mask)) :])
 
 
-@settings(deadline=None)
 @given(mask=st.one_of(masks, blobs))
 def test_what_is_packed_says_the_same_bit_by_bit_and_comes_back(mask):
     packed = brush_masks.of_mask(mask)
@@ -89,7 +88,6 @@ def test_what_is_packed_says_the_same_bit_by_bit_and_comes_back(mask):
     assert (brush_masks.to_mask(packed, width, height) == mask).all()
 
 
-@settings(deadline=None)
 @given(
     pixels=st.lists(st.lists(st.integers(0, 255), min_size=4, max_size=4), min_size=1, max_size=8),
     sizes=st.tuples(*[st.integers(5, 16)] * 4),
@@ -144,7 +142,6 @@ def test_a_size_that_nobody_can_mean_takes_no_memory(width, height):
         brush_masks.to_mask([0, 0, 0, 8], width, height)
 
 
-@settings(deadline=None)
 @given(rest=st.binary(max_size=80), width=st.integers(1, 40), height=st.integers(1, 40))
 def test_random_bits_are_read_as_the_slow_way_reads_them_or_refused(rest, width, height):
     packed = list((4 * width * height).to_bytes(4, "big") + b"\x39\x1b\xf8" + rest)

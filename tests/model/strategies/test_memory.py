@@ -7,8 +7,8 @@ import pytest
 
 QUERY = """
 import resource, torch
-from alctl.strategy import STRATEGIES
-from tests.strategies.fakes import FakeCandidates, chance
+from alctl.model.strategy import STRATEGIES
+from tests.model.strategies.fakes import FakeCandidates, chance
 
 embedding = torch.randn(200_000, 512)
 pool = FakeCandidates(torch.rand(200_000, 1, 100).softmax(-1), embedding, torch.rand(200_000))
