@@ -12,6 +12,8 @@ from alctl.project import Project, now, required_state
 
 SHOWN = 1_000
 """Unusable items that are listed one by one."""
+RUN = ("id", "labeled", "metrics", "config", "seconds", "created_at")
+"""What is shown of the last training run."""
 
 
 def status(project: Project) -> dict[str, Any]:
@@ -32,8 +34,7 @@ def status(project: Project) -> dict[str, Any]:
             "predictions": pre_annotations.kept(connection),
             "imports": [dict(row) for row in labels.imports(connection)],
             "unusable": [dict(row) for row in items.unusable_items(connection, SHOWN)],
-            "run": run
-            and {key: run[key] for key in ("id", "labeled", "metrics", "config", "seconds", "created_at")},
+            "run": run and {key: run.plain()[key] for key in RUN},
         }
     result["next"], result["why"] = _next_step(result)
     return result
@@ -86,6 +87,6 @@ def check(project: Project) -> list[str]:
     with project.reading() as connection:
         problems += counts.broken_invariants(connection)
         run = training_runs.last_run(connection)
-    if run and not (project.folder / run["file"]).is_file():
-        problems.append(f"the weights of training run {run['id']} are gone: {run['file']}")
+    if run and not (project.folder / run.file).is_file():
+        problems.append(f"the weights of training run {run.id} are gone: {run.file}")
     return problems

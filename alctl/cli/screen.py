@@ -3,11 +3,11 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from alctl.progress import Progress
 
+Row = TypeVar("Row")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -49,7 +50,7 @@ def _named_project() -> str:
     return next((word.partition("=")[2] for word in sys.argv if word.startswith("--project=")), "")
 
 
-def as_json(result: Any) -> None:
+def as_json(result: object) -> None:
     """Print a result as one JSON document."""
     plain = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
     sys.stdout.write(json.dumps(plain, indent=1, default=str) + "\n")
@@ -74,9 +75,7 @@ def number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def listed(
-    rows: Sequence[Mapping[str, Any]], sentence: Callable[[Mapping[str, Any]], str], shown: int = 5
-) -> None:
+def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) -> None:
     """Print the first few of many, and how many more there are."""
     for row in rows[:shown]:
         say(f"  {sentence(row)}")
@@ -87,7 +86,7 @@ def listed(
 @contextmanager
 def bars() -> Iterator[Progress]:
     """Give a progress callback that draws one bar per stage on a terminal, and nothing elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     rate = TextColumn("{task.fields[rate]}")
@@ -95,7 +94,7 @@ def bars() -> Iterator[Progress]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(),
         console=err, transient=True, disable=not err.is_terminal,
     ) as shown:  # fmt: skip
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:

@@ -1,6 +1,7 @@
 """The last model on reserved images, and the models of rounds on what those rounds brought."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def _losses(judged: Judged) -> dict[str, Any] | None:
     if judged.predicted is None or not known.any():
         return None
     predicted, true = judged.predicted[known], judged.true[known]
-    found: dict[str, Any] = dict(score.loss_ranking(predicted, true))
+    found: dict[str, Any] = asdict(score.loss_ranking(predicted, true))
     spearman = found["spearman"]
     shown = np.linspace(0, len(true) - 1, min(DOTS, len(true))).astype(np.int64)
     return found | {

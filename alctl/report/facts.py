@@ -105,7 +105,7 @@ def _recorded(connection: Connection, project: Project) -> dict[str, Any]:
         "digest",
     )
     every = [
-        {key: run[key] for key in keys} | {"round": learned.get(run["id"])}
+        {key: run.plain()[key] for key in keys} | {"round": learned.get(run.id)}
         for run in training_runs.every_run(connection)
     ]
     counted = counts.count(connection)
@@ -154,21 +154,21 @@ def _rounds(connection: Connection) -> list[dict[str, Any]]:
     for row in every:
         picks = rounds.picks(connection, row["id"])
         said = {a["item_id"]: a for a in history.answers_of_round(connection, row["id"])}
-        candidates = [dict(pick) for pick in picks if pick["why"] not in RESERVED]
+        candidates = [pick for pick in picks if pick.why not in RESERVED]
         shown = candidates[:GALLERY] if row["id"] > every[-1]["id"] - GALLERY_ROUNDS else []
         found.append({
             **row,
             "images": len(candidates),
-            "control": [pick["item_id"] for pick in candidates if pick["why"] == rounds.CONTROL],
-            "picked": [pick["item_id"] for pick in candidates if pick["why"] != rounds.CONTROL],
+            "control": [pick.item_id for pick in candidates if pick.why == rounds.CONTROL],
+            "picked": [pick.item_id for pick in candidates if pick.why != rounds.CONTROL],
             "reserved": len(picks) - len(candidates),
             "answered": answered[row["id"]]["answered"],
             "out": answered[row["id"]]["out"],
             "answers": {item: a["category_id"] for item, a in said.items() if a["category_id"]},
             "shown": [
                 {
-                    "item": pick["item_id"], "path": pick["path"], "rank": pick["rank"], "score": pick["score"],
-                    "why": pick["why"], "answer": said_of(said.get(pick["item_id"])),
+                    "item": pick.item_id, "path": pick.path, "rank": pick.rank, "score": pick.score,
+                    "why": pick.why, "answer": said_of(said.get(pick.item_id)),
                 }
                 for pick in shown
             ],

@@ -1,7 +1,7 @@
 """Many rounds, strategies and trials on images whose labels are known, by the code of the real rounds.
 
-An arm is one strategy in one trial, and an ordinary project: what it has come to stands in its own database, so it
-can be killed at any point and goes on from there, and several processes share the arms by claiming one at a time.
+An arm is one strategy in one trial, and an ordinary project. How far it is stands in its own database, so that it can
+be killed at any point and goes on from there; several processes share the arms by claiming one at a time.
 The arms of a trial share the seed, and with it the first round, the initial weights and the order of the random
 subsets; the images of every arm are the same items, copied from one base project.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from filelock import FileLock, Timeout
 
@@ -26,11 +26,13 @@ from alctl.config import TrainConfig
 from alctl.database import project_row, training_runs
 from alctl.database import rounds as recorded
 from alctl.database.connection import copy_to, engine_of, writing
+from alctl.database.training_runs import TrainingRun
 from alctl.dataset import index
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation, LabeledImage
 from alctl.labels.format import FORMATS
 from alctl.model.task import TASKS
+from alctl.model.train import Epoch
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text, connect
 from alctl.rounds import select, train_run
@@ -51,7 +53,7 @@ class Simulation:
     """What is simulated. In a folder that was begun, only strategies, trials and rounds may be others."""
 
     dataset: str
-    strategies: Mapping[str, Mapping[str, Any]]
+    strategies: Mapping[str, Mapping[str, object]]
     """Names with parameters."""
     trials: int = 5
     rounds: int = 10
@@ -65,13 +67,42 @@ class Simulation:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
+class Wanted(TypedDict):
+    """A simulation as JSON, without what may be another in every command: device, trials, rounds."""
+
+    dataset: str
+    strategies: dict[str, dict[str, object]]
+    k: int
+    subset: int
+    shape: dict[str, object]
+    label_noise: float
+    seed: int
+    train: dict[str, object]
+
+
+class Facts(TypedDict):
+    """What the base project was made of."""
+
+    root: str
+    classes: list[str]
+    pool: int
+    """Images of the pool."""
+    test: int
+    rare_classes: list[str]
+    without_class: int
+
+
+class Record(Wanted, Facts):
+    """What `simulation.json` says."""
+
+
 @dataclass(frozen=True)
 class Arm:
     """One strategy in one trial, and its project."""
 
     folder: Path
     strategy: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     trial: int
     """From 1."""
     seed: int
@@ -83,7 +114,7 @@ class Arm:
 
 
 class Done(NamedTuple):
-    """A round of an arm that has come to its end."""
+    """A finished round of an arm."""
 
     arm: Arm
     round: int
@@ -109,7 +140,7 @@ def arms(folder: Path, simulation: Simulation) -> list[Arm]:
 
 def prepare(
     folder: Path, simulation: Simulation, find: Callable[[], index.Dataset], progress: Progress
-) -> dict[str, Any]:
+) -> Record:
     """Make the folder ready, or see that it is one of this simulation; return what is recorded of it.
 
     ``find`` is asked for the dataset only where the folder is new.
@@ -122,8 +153,8 @@ def prepare(
         file = folder / RECORD
         if not file.exists():
             facts = _make_base(folder, simulation, find(), progress)
-            files.write_whole(file, json.dumps(wanted | facts, indent=1))
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            files.write_whole(file, json.dumps({**wanted, **facts}, indent=1))
+        record: Record = json.loads(file.read_text(encoding="utf-8"))
         _refuse_other(folder, record, wanted)
         if set(wanted["strategies"]) - set(record["strategies"]):
             record["strategies"] |= wanted["strategies"]
@@ -136,7 +167,7 @@ def prepare(
     return record
 
 
-def check(simulation: Simulation) -> dict[str, Any]:
+def check(simulation: Simulation) -> Wanted:
     """Return the simulation as it is recorded, without what may grow; AlctlError for what has no meaning."""
     if os.environ.get("ALCTL_DATABASE"):
         raise AlctlError("simulate keeps every arm in a SQLite file of its own; unset ALCTL_DATABASE")
@@ -148,10 +179,11 @@ def check(simulation: Simulation) -> dict[str, Any]:
     for section, left_out in ((values, ("trials", "rounds")), (values["train"], _NO_MATTER)):
         for name in left_out:
             del section[name]
-    return dict(json.loads(json.dumps(values)))
+    wanted: Wanted = json.loads(json.dumps(values))
+    return wanted
 
 
-def _refuse_other(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _refuse_other(folder: Path, record: Record, wanted: Wanted) -> None:
     """Say what is not as the folder was begun with; a setting that it does not know had its default then."""
     known = {**record, "train": {**asdict(TrainConfig()), **record["train"]}}
     new = set(wanted["strategies"]) - set(record["strategies"])
@@ -168,7 +200,7 @@ def _refuse_other(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, 
         )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -176,10 +208,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def _make_base(
-    folder: Path, simulation: Simulation, dataset: index.Dataset, progress: Progress
-) -> dict[str, Any]:
-    """Make the project that every arm is a copy of; return what there is to know of it."""
+def _make_base(folder: Path, simulation: Simulation, dataset: index.Dataset, progress: Progress) -> Facts:
+    """Make the project that every arm is a copy of; return what it was made of."""
     shaped = hide_labels.shape(dataset, simulation.shape, simulation.seed)
     shutil.rmtree(folder / BASE, ignore_errors=True)
     options = index.Options(classes=shaped.classes, validation=0, test=0, seed=simulation.seed)
@@ -187,7 +217,10 @@ def _make_base(
     with opened(folder / BASE) as project, project.reading() as connection:
         pool = recorded.unlabeled(connection)
     hide_labels.write_truth(folder / TRUTH, shaped.truth)
-    return {"root": str(dataset.root), "classes": shaped.classes, "pool": pool, **shaped.facts}
+    return {
+        "root": str(dataset.root), "classes": shaped.classes, "pool": pool, "test": shaped.test,
+        "rare_classes": shaped.rare, "without_class": shaped.without_class,
+    }  # fmt: skip
 
 
 def run(folder: Path, simulation: Simulation, progress: Progress) -> Iterator[Done]:
@@ -267,8 +300,8 @@ def _rounds(arm: Arm, simulation: Simulation, truth: Mapping[str, str], progress
             import_labels(project, _answer(project, number, truth), options)
             result = _train(project, arm, simulation, number, progress)
             trained += 1
-            value = measured(result["metrics"]).get(metric_of(project))
-            yield Done(arm, number, result["labeled"], value, time.perf_counter() - started)
+            value = measured(result).get(metric_of(project))
+            yield Done(arm, number, result.labeled, value, time.perf_counter() - started)
 
 
 def _position(project: Project) -> tuple[int, int]:
@@ -291,9 +324,9 @@ def _answer(project: Project, number: int, truth: Mapping[str, str]) -> Path:
     with project.reading() as connection:
         asked = recorded.picks(connection, number)
     answers = [
-        LabeledImage(pick["path"], annotations=(Annotation(truth[pick["path"]]),), item=pick["item_id"])
+        LabeledImage(pick.path, annotations=(Annotation(truth[pick.path]),), item=pick.item_id)
         for pick in asked
-        if pick["path"] in truth
+        if pick.path in truth
     ]
     file = project.folder / round_file(number)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -311,28 +344,27 @@ def arm_config(simulation: Simulation, strategy: str) -> TrainConfig:
 
 def _train(
     project: Project, arm: Arm, simulation: Simulation, number: int, progress: Progress
-) -> Mapping[str, Any]:
+) -> TrainingRun:
     """Train on all that is labeled, and keep the weights of this run only."""
     plan = train_run.plan_training(project, arm_config(simulation, arm.strategy), None)
     if not plan.splits["test"].sources:
         raise AlctlError("no test image is labeled, so nothing could be measured")
-    state = train_run.Progressed()
-    with closing(
-        train_run.run_training(project, plan, state, _quiet)
-    ) as epochs:  # saves the last epoch on Ctrl-C
-        for epoch in epochs:
-            before = (number - 1) * epoch.epochs
-            progress(arm.name, before + epoch.epoch, simulation.rounds * epoch.epochs)
-    result = state.run or {}
+
+    def shown(epoch: Epoch) -> None:
+        before = (number - 1) * epoch.epochs
+        progress(arm.name, before + epoch.epoch, simulation.rounds * epoch.epochs)
+
+    with closing(train_run.run_training(project, plan, _quiet)) as events:  # saves the last epoch on Ctrl-C
+        run = train_run.to_the_end(events, shown).run
     for file in project.models.iterdir():
-        if file != project.folder / result["file"]:
+        if file != project.folder / run.file:
             file.unlink()
-    return result
+    return run
 
 
-def measured(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+def measured(run: TrainingRun) -> dict[str, float | None]:
     """Return a run's metrics on the test images: of the model to report if there is one, the other's as joint_… then."""
-    joint, alone = metrics.get("test") or {}, (metrics.get("report") or {}).get("test") or {}
+    joint, alone = (of["test"].by_name() if "test" in of else {} for of in (run.metrics, run.report))
     return {**joint, **alone, **{f"joint_{name}": joint.get(name) for name in alone}}
 
 

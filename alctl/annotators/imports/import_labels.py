@@ -225,6 +225,6 @@ def _holds(connection: Connection, earlier: Mapping[str, Any]) -> bool:
 
 
 def _keep_to_round(connection: Connection, number: int) -> None:
-    if rounds.round_row(connection, number) is None:
+    if rounds.find_round(connection, number) is None:
         raise AlctlError(f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}")
     staged_labels.keep_to_round(connection, number)
