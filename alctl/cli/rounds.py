@@ -23,7 +23,7 @@ from alctl.cli.options import (
 
 if TYPE_CHECKING:
     from alctl.rounds.new_round import NewRound
-    from alctl.rounds.select import Selected
+    from alctl.rounds.select import Selected, SelectOptions
 
 KOption = Annotated[
     int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
@@ -179,17 +179,26 @@ def select(
     from alctl.cli import screen
     from alctl.project import open_project
     from alctl.rounds.new_round import HandOut, new_round
-    from alctl.rounds.select import SelectOptions
 
-    c, given = choosing, parameters(files.option or [], "--option")
-    options = SelectOptions(
-        k, c.strategy, parameters(c.param or []), c.subset, seed, c.resend, device, dry_run, c.guard, c.fallback,
-        c.control, sharing.due, sharing.annotators, sharing.overlap,
-    )  # fmt: skip
+    options = select_options(k, choosing, sharing, seed=seed, device=device, dry_run=dry_run)
+    given = parameters(files.option or [], "--option")
     out = HandOut(files.images, files.to, files.format, given, files.predictions)
     with screen.bars() as progress:
-        made = new_round(open_project(project), options, out, progress, relabel=c.relabel)
+        made = new_round(open_project(project), options, out, progress, relabel=choosing.relabel)
     show_round(made, json=json)
+
+
+def select_options(
+    k: int, choosing: Choosing, sharing: Sharing, *, seed: int | None, device: str, dry_run: bool
+) -> "SelectOptions":
+    """Return how a round is selected, from the options of the command line."""
+    from alctl.rounds.select import SelectOptions
+
+    return SelectOptions(
+        k, strategy=choosing.strategy, params=parameters(choosing.param or []), subset=choosing.subset, seed=seed,
+        resend=choosing.resend, device=device, dry_run=dry_run, guard=choosing.guard, fallback=choosing.fallback,
+        control=choosing.control, due=sharing.due, annotators=sharing.annotators, overlap=sharing.overlap,
+    )  # fmt: skip
 
 
 def show_round(made: "NewRound", *, json: bool) -> None:

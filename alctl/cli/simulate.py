@@ -19,8 +19,9 @@ from alctl.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from alctl.simulation.prepare import Simulation
     from alctl.simulation.results import Summary
-    from alctl.simulation.run import Done, Simulation
+    from alctl.simulation.run import Done
     from alctl.simulation.statistics import Difference, Spread
     from alctl.simulation.statistics import Summary as Numbers
 
@@ -146,7 +147,7 @@ def simulation_of(dataset: str, arms: Arms, bending: Bending, seed: int, setting
     """Return the simulation that the options describe."""
     from alctl.config import TrainConfig
     from alctl.simulation.hide_labels import Shape
-    from alctl.simulation.run import Simulation
+    from alctl.simulation.prepare import Simulation
 
     names = list(dict.fromkeys(arms.strategy or ["learning-loss", BASELINE]))
     return Simulation(
@@ -172,9 +173,9 @@ def by_strategy(given: list[str], names: list[str]) -> dict[str, dict[str, str]]
 def show_plan(folder: Path, simulation: "Simulation", *, json: bool) -> None:
     """Print what would be run, without making anything."""
     from alctl.cli import screen
-    from alctl.simulation import run
+    from alctl.simulation import prepare, run
 
-    run.check(simulation)
+    prepare.check(simulation)
     every = run.arms(folder, simulation)
     left = [arm for arm in every if not run.finished(arm, simulation.rounds)]
     budgets = [simulation.k * number for number in range(1, simulation.rounds + 1)]
@@ -198,11 +199,11 @@ def run_all(folder: Path, simulation: "Simulation", dataset: str, others: list[P
     """Run what is left, show each round as it ends, and write tables and pictures."""
     from alctl.cli import screen
     from alctl.cli.dataset import find_dataset
-    from alctl.simulation import results, run
+    from alctl.simulation import prepare, results, run
 
     with screen.bars() as progress:
         try:
-            run.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
+            prepare.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
             for other in others:  # a mistake here should not come to light after hours
                 results.compared(results.read(folder), other)
             for done in run.run(folder, simulation, progress):

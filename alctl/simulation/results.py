@@ -18,7 +18,8 @@ from alctl.progress import Progress
 from alctl.project import CONFIG, Project
 from alctl.rounds import trained_model
 from alctl.simulation import figures, statistics
-from alctl.simulation.run import BASE, LOCK, RECORD, Record, claimed, measured, metric_of, opened
+from alctl.simulation.prepare import BASE, LOCK, RECORD, Record, opened
+from alctl.simulation.run import claimed, measured, metric_of
 from alctl.simulation.statistics import Curves, Point
 
 BASELINE = "random"
