@@ -130,10 +130,10 @@ def _pack(project: Project, snapshot: Path, partial: Path, progress: Progress, *
     with _looking(snapshot) as connection:
         state, totals = required_state(connection, project.folder), counts.totals(connection)
         revision, runs = revision_of(connection) or "", training_runs.every_run(connection)
-    weights = [run["file"] for run in runs if models and (project.folder / run["file"]).is_file()]
+    weights = [run.file for run in runs if models and (project.folder / run.file).is_file()]
     done = Backup("", 0, totals.items, totals.labels, len(weights))
     if models:
-        done.left_out = [f"{run['file']}: it is gone" for run in runs if run["file"] not in weights]
+        done.left_out = [f"{run.file}: it is gone" for run in runs if run.file not in weights]
     found = {DATABASE: snapshot, CONFIG: project.folder / CONFIG}
     for file in [*_work(project), *(project.folder / name for name in weights)]:
         name = file.relative_to(project.folder).as_posix()
@@ -308,5 +308,5 @@ def _opened(folder: Path, manifest: Manifest, file: Path) -> Restored:
         raise AlctlError(f"{file} is damaged: its database and its manifest count differently")
     for copy in folder.glob("alctl.before-*.db"):  # the backup itself is the copy
         copy.unlink()
-    gone = [run["id"] for run in runs if not (folder / run["file"]).is_file()]
+    gone = [run.id for run in runs if not (folder / run.file).is_file()]
     return Restored("", totals.items, totals.labels, state.root, Path(state.root).is_dir(), gone)

@@ -5,6 +5,7 @@ true classes stands in for the annotators. The same rounds run twice: picked by 
 """
 
 import csv
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from alctl.annotators import handout
 from alctl.annotators.imports.import_labels import ImportOptions, import_labels
 from alctl.config import Config
 from alctl.dataset import index
+from alctl.errors import AlctlError
 from alctl.progress import Progress
 from alctl.project import Project, open_project
 from alctl.rounds import select, train_run
@@ -45,6 +47,13 @@ class Point:
     strategy: str
     labeled: int
     accuracy: float
+
+
+def new_folder(folder: Path | None) -> Path:
+    """Return the folder to run in, a temporary one for None; AlctlError if there is something in it."""
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise AlctlError(f"{folder} is not empty; name a new folder, or none for a temporary one")
+    return (folder or Path(tempfile.mkdtemp(prefix="alctl-demo-"))).absolute()
 
 
 def write_digits(folder: Path) -> tuple[Path, Path]:
@@ -96,12 +105,13 @@ def _rounds(
         took = import_labels(project, answers, ImportOptions(round=number))
         yield Step(f"alctl import-labels answers.csv -p {strategy} --round {number}", f"{took.added} labels")
         plan = train_run.plan_training(project, config, None)
-        state = train_run.Progressed()
-        for epoch in train_run.run_training(project, plan, state, progress):
-            progress("training", epoch.epoch, epoch.epochs)
-        metrics = (state.run or {})["metrics"]["test"]
-        yield Step(f"alctl train -p {strategy} {flags()}", f"test accuracy {metrics['accuracy']:.3f}")
-        yield Point(strategy, len(plan.splits["pool"].sources), metrics["accuracy"])
+        for event in train_run.run_training(project, plan, progress):
+            if isinstance(event, train_run.FinishedRun):
+                accuracy = event.run.metrics["test"].of_task["accuracy"] or 0.0
+                yield Step(f"alctl train -p {strategy} {flags()}", f"test accuracy {accuracy:.3f}")
+                yield Point(strategy, event.run.labeled, accuracy)
+            else:
+                progress("training", event.epoch, event.epochs)
 
 
 def flags() -> str:
@@ -109,8 +119,8 @@ def flags() -> str:
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in TRAINING.items())
 
 
-def draw(points: list[Point], file: Path) -> None:
-    """Draw the learning curves to a picture file."""
+def draw(points: list[Point], folder: Path) -> Path:
+    """Draw the learning curves to a picture file in the folder; return it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -121,4 +131,6 @@ def draw(points: list[Point], file: Path) -> None:
     axes.set(xlabel="labeled images", ylabel="test accuracy", title="alctl demo: handwritten digits")
     axes.grid(alpha=0.3)
     axes.legend()
+    file = folder / "learning_curve.png"
     figure.savefig(file, dpi=120)
+    return file

@@ -1,7 +1,7 @@
 """How a project stands: its counts, its last model, what is wrong with it, and which command comes next."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,10 @@ def status(project: Project) -> Status:
         )
 
 
-def _last_run(run: Mapping[str, Any] | None) -> LastRun | None:
+def _last_run(run: training_runs.TrainingRun | None) -> LastRun | None:
     if run is None:
         return None
-    keys = ("id", "labeled", "metrics", "config", "seconds", "created_at")
-    return LastRun(**{key: run[key] for key in keys})
+    return LastRun(**{field.name: run.plain()[field.name] for field in fields(LastRun)})
 
 
 def next_step(project: Project) -> NextStep:
@@ -161,6 +160,6 @@ def check(project: Project) -> list[str]:
     with project.reading() as connection:
         problems += counts.broken_invariants(connection)
         run = training_runs.last_run(connection)
-    if run and not (project.folder / run["file"]).is_file():
-        problems.append(f"the weights of training run {run['id']} are gone: {run['file']}")
+    if run and not (project.folder / run.file).is_file():
+        problems.append(f"the weights of training run {run.id} are gone: {run.file}")
     return problems

@@ -77,14 +77,11 @@ def timed(function: Callable[[Connection, int], Any], connection: Connection, se
 
 def record(connection: Connection, ids: Any) -> float:
     """Return the milliseconds that it takes to write a round of 10,000 items."""
-    values = {
-        "id": 1, "strategy": "random", "params": {}, "seed": 0, "requested": K, "candidates": K, "run_id": None,
-        "created_at": "",
-    }  # fmt: skip
-    picks = [(1, int(item), rank, 0.5, "random") for rank, item in enumerate(ids, start=1)]
+    made = rounds.Round(1, "random", {}, 0, K, K, None, "")
+    picks = [rounds.Chosen(int(item), rank, 0.5, "random") for rank, item in enumerate(ids, start=1)]
     savepoint = connection.begin_nested()
     start = time.perf_counter()
-    rounds.write_round(connection, values, picks)
+    rounds.write_round(connection, made, picks)
     milliseconds = (time.perf_counter() - start) * 1000
     savepoint.rollback()
     return milliseconds

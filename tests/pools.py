@@ -6,7 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from alctl.database import categories, project_row, rounds, staged_labels, staged_matches, staged_problems
+from alctl.database import (
+    categories,
+    project_row,
+    rounds,
+    staged_labels,
+    staged_matches,
+    staged_problems,
+    training_runs,
+)
 from alctl.database.bulk import insert_rows, run
 from alctl.database.connection import engine_of, upgrade, writing
 from alctl.database.labels import ImportCounts
@@ -66,14 +74,25 @@ def send(connection: Connection, ids: Iterable[int]) -> int:
     """Write a round of these items; return its number."""
     number = rounds.next_round(connection)
     picked = list(ids)
-    values = {
-        "id": number, "strategy": "random", "params": {}, "seed": 7, "requested": len(picked),
-        "candidates": len(picked), "run_id": None, "created_at": NOW,
-    }  # fmt: skip
-    rounds.write_round(
-        connection, values, [(number, i, n, 0.0, "test") for n, i in enumerate(picked, start=1)]
-    )
+    made = rounds.Round(number, "random", {}, 7, len(picked), len(picked), None, NOW)
+    chosen = [rounds.Chosen(i, n, 0.0, "test") for n, i in enumerate(picked, start=1)]
+    rounds.write_round(connection, made, chosen)
     return number
+
+
+def write_run(
+    connection: Connection,
+    number: int,
+    learned: Iterable[int],
+    categories: Sequence[str] = ("cat",),
+    **facts: Any,
+) -> None:
+    """Write a training run that learned from these items; ``facts`` are its environment."""
+    items = list(learned)
+    run = training_runs.TrainingRun(
+        number, "f", 7, {}, list(categories), len(items), {}, {}, facts, "m", "d", 1.0, NOW
+    )
+    training_runs.write_run(connection, run, items)
 
 
 def reserve(connection: Connection, split: str, ids: Iterable[int]) -> None:

@@ -41,7 +41,7 @@ def project(tmp_path):
     (folder / "items.csv").write_text("item,label\n7,cat\n")
     (folder / "notes of ann.txt").write_text("the second one is blurred")
     plan = train_run.plan_training(made, tiny(epochs=1), None)
-    list(train_run.run_training(made, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(made, plan, no_progress))
     return made
 
 
@@ -108,7 +108,7 @@ def test_what_is_restored_is_what_was_backed_up(project):
     assert not (again.folder / "rounds" / "0001" / "images").exists()
     assert not list(again.folder.glob("*before*"))
     model = trained_model.required_model(again, "cpu")
-    assert model.run["id"] == 1
+    assert model.run.id == 1
     assert train_run.plan_training(again, tiny(epochs=1), None).finished is not None
 
 

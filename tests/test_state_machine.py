@@ -86,11 +86,11 @@ class Pool(RuleBasedStateMachine):
         free = set(range(1, self.items + 1)) - taken - self.reserved - self.broken
         options = SelectOptions(k, "random", resend=resend, dry_run=dry_run)
         chosen = select(self.project, options, no_progress)
-        picked = [pick["item"] for pick in chosen.picks if pick["rank"] is not None]
+        picked = [pick.item for pick in chosen.picks if pick.rank is not None]
         assert chosen.left == len(free)
         assert len(picked) == len(set(picked)) == min(k, len(free))
         assert set(picked) <= free
-        along = {pick["item"] for pick in chosen.picks} - set(picked)
+        along = {pick.item for pick in chosen.picks} - set(picked)
         assert along == self.reserved - self.broken - answered - self.live()
         if chosen.picks and not dry_run:
             self.rounds.append(Round(chosen.round, {*picked, *along}, self.last if resend else 0))

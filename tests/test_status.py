@@ -22,7 +22,7 @@ def send(project: Project, k: int) -> list[int]:
     """Select and export a round; return its items."""
     chosen = select(project, SelectOptions(k, "random"), no_progress)
     handout.export(project, chosen.round, no_progress)
-    return [pick["item"] for pick in chosen.picks]
+    return [pick.item for pick in chosen.picks]
 
 
 def test_every_item_is_in_exactly_one_state(tmp_path):
@@ -56,18 +56,18 @@ def test_the_next_step_is_always_the_one_that_brings_the_project_forward(tmp_pat
     assert status(project).next == "alctl export 1"  # recorded, but killed before its files were written
     handout.export(project, 1, no_progress)
     assert status(project).next.startswith("alctl import-labels")
-    items = [pick["item"] for pick in chosen.picks]
+    items = [pick.item for pick in chosen.picks]
     label(project, "l.csv", [(item, "cat" if i % 2 else "dog") for i, item in enumerate(items)])
     assert status(project).next == "alctl train"
     plan = train_run.plan_training(project, tiny(epochs=1), None)
-    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(project, plan, no_progress))
     assert status(project).next.startswith("alctl select")
     last = send(project, 4)
     assert status(project).next.startswith("alctl import-labels")
     label(project, "m.csv", [(item, "dog") for item in last])
     assert status(project).next == "alctl train"
     plan = train_run.plan_training(project, tiny(epochs=1), None)
-    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(project, plan, no_progress))
     assert status(project).next == "alctl evaluate"
 
 
@@ -119,10 +119,8 @@ def test_weights_that_are_gone_are_named(tmp_path):
     project = small_project(tmp_path)
     label(project, "l.csv", [(1, "cat"), (2, "dog"), (3, "dog")])
     plan = train_run.plan_training(project, tiny(epochs=1), None)
-    state = train_run.Progressed()
-    list(train_run.run_training(project, plan, state, no_progress))
-    assert state.run is not None
-    (project.folder / state.run["file"]).unlink()
+    done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), lambda _: None)
+    (project.folder / done.run.file).unlink()
     assert [problem for problem in check(project) if "weights of training run 1 are gone" in problem]
 
 

@@ -255,9 +255,9 @@ def _done(connection: Connection, change: Change) -> Change:
     present = categories.outputs(known, len(known))
     names, merged = [one.name for one in known], [list(places) for places in present.merged]
     change.stale_runs = [
-        run["id"]
+        run.id
         for run in training_runs.every_run(connection)
-        if run["categories"] != names or run["environment"].get("merged", []) != merged
+        if run.categories != names or run.merged != merged
     ]
     if change.dry_run:
         discard(connection)

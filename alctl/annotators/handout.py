@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -90,9 +90,9 @@ def export(
 class _Out(NamedTuple):
     """A round on its way out, as the database has it."""
 
-    row: Mapping[str, Any]
-    picks: Sequence[Mapping[str, Any]]
-    listed: Sequence[Mapping[str, Any]]
+    row: rounds.Round
+    picks: Sequence[rounds.Pick]
+    listed: Sequence[rounds.Pick]
     """The picks as annotators may see them."""
     names: AbstractSet[str]
     """The files of all images that ever were in the round."""
@@ -108,7 +108,7 @@ class _Out(NamedTuple):
 
 def _look(connection: Connection, project: Path, number: int, place: str, formats: Sequence[str]) -> _Out:
     """Read everything about a round that its files tell."""
-    row = rounds.round_row(connection, number)
+    row = rounds.find_round(connection, number)
     if row is None:
         last = rounds.next_round(connection) - 1
         raise AlctlError(
@@ -118,7 +118,7 @@ def _look(connection: Connection, project: Path, number: int, place: str, format
     if not picks:
         raise AlctlError(f"round {number} was recalled; nothing of it is out with annotators")
     state = required_state(connection, project)
-    blind = row["strategy"] == rounds_out.RELABEL or any(pick["why"] == CONTROL for pick in picks)
+    blind = row.strategy == rounds_out.RELABEL or any(pick.why == CONTROL for pick in picks)
     listed = blinded(picks) if blind else picks
     said, names = pre_annotations.of_round(connection, number), categories.effective_names(connection)
     earlier = [found.tool for found in handouts.find(connection, round_id=number) if found.place == place]
@@ -129,7 +129,7 @@ def _look(connection: Connection, project: Path, number: int, place: str, format
         {file_name(pick) for pick in rounds.picks(connection, number)},
         tables(listed, rounds_out.shares_of(connection, number)),
         {name: _tool(connection, name) for name in sorted({*formats, *earlier} - {"csv"})},
-        [_assignment(pick, number, said.get(pick["item_id"]), names) for pick in listed],
+        [_assignment(pick, number, said.get(pick.item_id), names) for pick in listed],
         state.root,
         state.task,
         categories.as_categories(connection, living=True),
@@ -142,10 +142,10 @@ def _write(folder: Path, out: _Out, images: Images, progress: Progress) -> None:
     for name, table in out.tables.items():
         (folder / name).write_text(table, encoding="utf-8", newline="")
     (folder / "manifest.json").write_text(manifest(out.row, out.picks, out.every), encoding="utf-8")
-    sources = [Source(pick["item_id"], f"{out.root}/{pick['path']}", pick["digest"]) for pick in out.listed]
+    sources = [Source(pick.item_id, f"{out.root}/{pick.path}", pick.digest) for pick in out.listed]
     place_images(folder / "images", out.listed, sources, images)
-    ranked = [pick for pick in out.listed if pick["rank"] is not None][:SHEET] or out.listed[:SHEET]
-    thumbnails = decoded(sources[: len(ranked)], out.row["id"], progress)
+    ranked = [pick for pick in out.listed if pick.rank is not None][:SHEET] or out.listed[:SHEET]
+    thumbnails = decoded(sources[: len(ranked)], out.row.id, progress)
     contact_sheet(ranked, thumbnails).save(folder / "contact_sheet.jpg", quality=85)
     for name, tool in out.tools.items():
         tool.hand_out(out.given, folder / file_of(name, tool), out.classes, out.task)
@@ -192,7 +192,7 @@ def _tool(
 
 
 def _assignment(
-    pick: Mapping[str, Any],
+    pick: rounds.Pick,
     number: int,
     said: pre_annotations.Said | None,
     names: Sequence[str],
@@ -203,8 +203,8 @@ def _assignment(
     elif said is not None:
         predicted = canonical_json.named(said.annotations or "[]", names)
     return Assignment(
-        pick["item_id"], pick["path"], f"images/{file_name(pick)}", pick["width"] or 0, pick["height"] or 0, number,
-        pick["digest"].hex(), pick["score"], predicted, f"run {said.run_id}" if said and said.run_id else "",
+        pick.item_id, pick.path, f"images/{file_name(pick)}", pick.width or 0, pick.height or 0, number,
+        pick.digest.hex(), pick.score, predicted, f"run {said.run_id}" if said and said.run_id else "",
     )  # fmt: skip
 
 

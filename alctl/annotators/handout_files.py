@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image
 
 from alctl.database import rounds_out
+from alctl.database.rounds import Pick, Round
 from alctl.errors import AlctlError
 from alctl.images.contact_sheet import thumbnails
 from alctl.images.pixels import Source
@@ -42,44 +44,44 @@ def decoded(sources: Sequence[Source], number: int, progress: Progress) -> list[
     return made.images
 
 
-def blinded(picks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def blinded(picks: Sequence[Pick]) -> list[Pick]:
     """Return the picks in the order of the items, without anything that tells the control from the rest."""
-    blank = {"rank": None, "score": None, "why": ""}
-    return [{**pick, **blank} for pick in sorted(picks, key=lambda pick: int(pick["item_id"]))]
+    ordered = sorted(picks, key=lambda pick: pick.item_id)
+    return [replace(pick, rank=None, score=None, why="") for pick in ordered]
 
 
-def tables(listed: Sequence[Mapping[str, Any]], shares: Mapping[str, Sequence[int]]) -> dict[str, str]:
+def tables(listed: Sequence[Pick], shares: Mapping[str, Sequence[int]]) -> dict[str, str]:
     """Return the tables of a round by file name: items.csv, or one for each annotator with what is theirs."""
     if not shares:
         return {rounds_out.tables([])[0]: _table(listed)}
     own = [frozenset(items) for items in shares.values()]
     return {
-        file: _table([pick for pick in listed if pick["item_id"] in mine], annotator)
+        file: _table([pick for pick in listed if pick.item_id in mine], annotator)
         for file, annotator, mine in zip(rounds_out.tables([*shares]), shares, own, strict=True)
     }
 
 
-def file_name(pick: Mapping[str, Any]) -> str:
+def file_name(pick: Pick) -> str:
     """Return the name of an image in an export: unique, and traceable to its item without the table.
 
     A name that would be too long for a file system loses the end of its stem.
     """
-    path = PurePosixPath(pick["path"])
+    path = PurePosixPath(pick.path)
     stem = path.stem.encode()[: _LONGEST - len(path.suffix.encode())].decode(errors="ignore")
-    return f"{pick['item_id']:07}_{stem}{path.suffix}"
+    return f"{pick.item_id:07}_{stem}{path.suffix}"
 
 
-def _table(picks: Sequence[Mapping[str, Any]], annotator: str = "") -> str:
+def _table(picks: Sequence[Pick], annotator: str = "") -> str:
     """Return a table that is ready to be filled in."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for pick in picks:
-        rank = "" if pick["rank"] is None else pick["rank"]
-        score = "" if pick["score"] is None else f"{pick['score']:.6g}"
+        rank = "" if pick.rank is None else pick.rank
+        score = "" if pick.score is None else f"{pick.score:.6g}"
         row = (
-            pick["item_id"],
-            pick["path"],
+            pick.item_id,
+            pick.path,
             f"images/{file_name(pick)}",
             "",
             annotator,
@@ -87,7 +89,7 @@ def _table(picks: Sequence[Mapping[str, Any]], annotator: str = "") -> str:
             "",
             rank,
             score,
-            pick["why"],
+            pick.why,
         )
         writer.writerow(
             [safe_cell(cell) if isinstance(cell, str) and cell is not score else cell for cell in row]
@@ -95,27 +97,25 @@ def _table(picks: Sequence[Mapping[str, Any]], annotator: str = "") -> str:
     return text.getvalue()
 
 
-def manifest(row: Mapping[str, Any], picks: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
+def manifest(row: Round, picks: Sequence[Pick], classes: Sequence[str]) -> str:
     """Return how the round came about, as JSON."""
     entries = [
         {
-            "item": pick["item_id"],
-            "path": pick["path"],
+            "item": pick.item_id,
+            "path": pick.path,
             "image": f"images/{file_name(pick)}",
-            "sha256": pick["digest"].hex(),
-            "rank": pick["rank"],
-            "score": pick["score"],
-            "why": pick["why"],
+            "sha256": pick.digest.hex(),
+            "rank": pick.rank,
+            "score": pick.score,
+            "why": pick.why,
         }
         for pick in picks
     ]
-    about = {key if key != "id" else "round": value for key, value in row.items()}
+    about = {key if key != "id" else "round": value for key, value in vars(row).items()}
     return json.dumps({**about, "categories": list(classes), "items": entries}, indent=1) + "\n"
 
 
-def place_images(
-    folder: Path, picks: Sequence[Mapping[str, Any]], sources: Sequence[Source], how: Images
-) -> None:
+def place_images(folder: Path, picks: Sequence[Pick], sources: Sequence[Source], how: Images) -> None:
     """Put the images in ``folder``: hard links cost no space; where they are impossible, copies."""
     if how == "none":
         return

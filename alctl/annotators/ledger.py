@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -42,18 +41,18 @@ def due_at(text: str) -> str | None:
     return stamp
 
 
-def terms(annotators: str, overlap: float) -> dict[str, Any]:
-    """Return the parameters of a round for several annotators: a number of them, or their names with commas between."""
+def terms(annotators: str, overlap: float) -> rounds_out.Terms:
+    """Return the terms of a round for several annotators: a number of them, or their names with commas between."""
     if not annotators.strip():
         if overlap:
             raise AlctlError("--overlap needs --annotators: how many there are, or their names")
-        return {}
+        return rounds_out.Terms()
     names = _names(annotators)
     if len(names) < 2 and overlap:
         raise AlctlError("--overlap needs at least two annotators")
     if len(names) > MOST:
         raise AlctlError(f"{len(names)} annotators are more than {MOST}, the most that one round can have")
-    return {"annotators": names, "overlap": overlap}
+    return rounds_out.Terms(names, overlap)
 
 
 def _names(annotators: str) -> list[str]:
@@ -112,10 +111,10 @@ def _overdue(connection: Connection) -> list[int]:
 
 
 def _recall(connection: Connection, number: int, items: Sequence[int], *, overdue: bool) -> Recalled:
-    row = rounds.round_row(connection, number)
+    row = rounds.find_round(connection, number)
     if row is None:
         raise AlctlError(f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}")
-    if overdue and (row["due_at"] is None or row["due_at"] >= now()):
+    if overdue and (row.due_at is None or row.due_at >= now()):
         return Recalled(number)
     known = {int(entry["item_id"]): entry for entry in rounds_out.items_of(connection, number)}
     if strange := sorted(set(items) - set(known)):
@@ -172,7 +171,7 @@ def overview(project: Project) -> list[RoundOverview]:
     """Return every round: when and where it went out, how its items came back, and who has answered how many."""
     with project.reading() as connection:
         required_state(connection, project.folder)
-        of_round = rounds_out.params(connection)
+        of_round = rounds_out.every_terms(connection)
         outcomes = rounds_out.outcomes(connection, of_round)
         answers = rounds_out.answers(connection, of_round)
         kept = {row.round_id: row for row in pre_annotations.kept(connection)}
@@ -197,7 +196,7 @@ def overview(project: Project) -> list[RoundOverview]:
 def _people(
     connection: Connection,
     number: int,
-    of_round: Mapping[int, Mapping[str, Any]],
+    of_round: Mapping[int, rounds_out.Terms],
     answers: Sequence[tuple[int, str, int]],
 ) -> list[AnnotatorShare]:
     """Return for each annotator how many answers are wanted of them, and how many there are.

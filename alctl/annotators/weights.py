@@ -123,7 +123,7 @@ def measure(project: Project, number: int | None = None) -> Agreement:
     """Return how far annotators agree about the items that several of them labeled, of a round or in all."""
     with project.reading() as connection:
         required_state(connection, project.folder)
-        if number is not None and rounds.round_row(connection, number) is None:
+        if number is not None and rounds.find_round(connection, number) is None:
             raise AlctlError(
                 f"there is no round {number}; the last one is {rounds.next_round(connection) - 1}"
             )

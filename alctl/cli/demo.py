@@ -1,12 +1,16 @@
 """`demo`: the whole loop on real images, without network."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import LARGEST, JsonOption
+
+if TYPE_CHECKING:
+    from alctl.demo import Point, Step
 
 
 @app.command(rich_help_panel="Start")
@@ -25,36 +29,46 @@ def demo(
     [dim]Example:[/dim]
       alctl demo ./my-first-rounds
     """
-    import tempfile
-
     from alctl import demo as demonstration
     from alctl.cli import screen
-    from alctl.errors import AlctlError
 
-    if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise AlctlError(f"{folder} is not empty; name a new folder, or none for a temporary one")
-    target = (folder or Path(tempfile.mkdtemp(prefix="alctl-demo-"))).absolute()
-    points: list[Any] = []
+    target = demonstration.new_folder(folder)
     if not json:
         screen.err.print(f"[bold cyan]$ cd {target}[/]")
     with screen.bars() as progress:
-        for event in demonstration.run(target, rounds, k, seed, progress):
-            if isinstance(event, demonstration.Point):
-                points.append(event)
-            elif not json:
-                screen.err.print(f"[bold cyan]$ {event.command}[/]\n  {event.result}")
-    demonstration.draw(points, target / "learning_curve.png")
+        events = list(shown(demonstration.run(target, rounds, k, seed, progress), quiet=json))
+    points = [event for event in events if isinstance(event, demonstration.Point)]
+    picture = demonstration.draw(points, target)
     if json:
         screen.as_json({"folder": target, "points": [vars(point) for point in points]})
-        return
-    show_curves(points, demonstration.STRATEGIES)
-    screen.say(f"the curves are drawn in {target / 'learning_curve.png'}; both projects are beside it")
+    else:
+        show_end(points, target, picture)
+
+
+def shown(events: "Iterator[Step | Point]", *, quiet: bool) -> "Iterator[Step | Point]":
+    """Print every command of the demo as it ends, with what came of it."""
+    from alctl.cli import screen
+    from alctl.demo import Step
+
+    for event in events:
+        if isinstance(event, Step) and not quiet:
+            screen.err.print(f"[bold cyan]$ {event.command}[/]\n  {event.result}")
+        yield event
+
+
+def show_end(points: "list[Point]", target: Path, picture: Path) -> None:
+    """Print the learning curves, and how to go on."""
+    from alctl.cli import screen
+    from alctl.demo import STRATEGIES
+
+    show_curves(points, STRATEGIES)
+    screen.say(f"the curves are drawn in {picture}; both projects are beside it")
     screen.say("one run on few images proves nothing either way; `alctl simulate` compares over many trials")
-    screen.next_step(f"alctl status --project {target / demonstration.STRATEGIES[0]}")
+    screen.next_step(f"alctl status --project {target / STRATEGIES[0]}")
     screen.next_step("alctl init YOUR_IMAGES", "to begin with your own")
 
 
-def show_curves(points: list[Any], strategies: tuple[str, ...]) -> None:
+def show_curves(points: "list[Point]", strategies: tuple[str, ...]) -> None:
     """Print the learning curves as a table with bars."""
     from alctl.cli import screen
 

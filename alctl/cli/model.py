@@ -1,8 +1,8 @@
 """`train`, `evaluate`, `predict`: the model."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,15 +12,20 @@ from alctl.cli.options import (
     JsonOption,
     ProjectOption,
     SeedOption,
+    Settings,
     settings_options,
     train_config,
 )
+
+if TYPE_CHECKING:
+    from alctl.model.train import Epoch
+    from alctl.rounds.train_run import FinishedRun, Plan
 
 
 @app.command(rich_help_panel="Models")
 @settings_options
 def train(
-    settings: dict[str, Any],
+    settings: Settings,
     project: ProjectOption = None,
     seed: SeedOption = None,
     json: JsonOption = False,
@@ -39,18 +44,20 @@ def train(
 
     opened = open_project(project)
     plan = train_run.plan_training(opened, train_config(opened.config.train, settings), seed)
-    state = train_run.Progressed(run=plan.finished)
-    if plan.finished is None:
-        screen.err.print(describe(plan), markup=False)
-        with screen.bars() as progress:
-            follow(train_run.run_training(opened, plan, state, progress), plan.config.epochs, plan.epochs)
-    show_run(state, already=plan.finished is not None, json=json)
+    if plan.finished is not None:
+        show_run(train_run.FinishedRun(plan.finished, 0, {}), already=True, json=json)
+        return
+    screen.err.print(describe(plan), markup=False)
+    with screen.bars() as progress:
+        events = train_run.run_training(opened, plan, progress)
+        finished = follow(events, plan.config.epochs, plan.epochs)
+    show_run(finished, already=False, json=json)
 
 
-def describe(plan: Any) -> str:
+def describe(plan: "Plan") -> str:
     """Return what is about to be trained, in one line."""
     config, pool = plan.config, plan.splits["pool"]
-    before = f", on from training run {plan.before['id']}" if plan.before else ""
+    before = f", on from training run {plan.before.id}" if plan.before else ""
     twice = ", then once more without the loss prediction module" if config.report_model else ""
     classes = len(plan.task.categories) - sum(len(places) - 1 for places in plan.task.merged)
     return (
@@ -59,14 +66,15 @@ def describe(plan: Any) -> str:
     )
 
 
-def follow(epochs: Generator[Any, None, None], joint: int, total: int) -> None:
-    """Show training as it goes: one bar on a terminal, a line now and then elsewhere.
+def follow(events: "Generator[Epoch | FinishedRun, None, None]", joint: int, total: int) -> "FinishedRun":
+    """Show training as it goes and return the finished run: one bar on a terminal, a line now and then elsewhere.
 
     The first ``joint`` epochs of ``total`` are of the joint model, the others of the model to report.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from alctl.cli import screen
+    from alctl.rounds.train_run import to_the_end
 
     validation: float | None = None
     columns = (
@@ -78,22 +86,26 @@ def follow(epochs: Generator[Any, None, None], joint: int, total: int) -> None:
         *columns, TimeRemainingColumn(), console=screen.err, disable=not screen.err.is_terminal
     ) as bar:
         task = bar.add_task("", total=total, facts="")
+
+        def each(epoch: "Epoch") -> None:
+            nonlocal validation
+            validation = epoch.validation if epoch.validation is not None else validation
+            facts = epoch_facts(epoch, validation)
+            bar.update(task, completed=epoch.epoch, facts=facts)
+            if epoch.epoch == joint + 1:
+                screen.err.print("and now without the loss prediction module", markup=False)
+            if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch % joint == 0):
+                screen.err.print(f"epoch {epoch.epoch}/{total}  {facts}", markup=False)
+
         try:
-            for epoch in epochs:
-                validation = epoch.validation if epoch.validation is not None else validation
-                facts = epoch_facts(epoch, validation)
-                bar.update(task, completed=epoch.epoch, facts=facts)
-                if epoch.epoch == joint + 1:
-                    screen.err.print("and now without the loss prediction module", markup=False)
-                if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch % joint == 0):
-                    screen.err.print(f"epoch {epoch.epoch}/{total}  {facts}", markup=False)
+            return to_the_end(events, each)
         except KeyboardInterrupt:
-            epochs.close()  # saves the last whole epoch
+            events.close()  # saves the last whole epoch
             screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
             raise typer.Exit(130) from None
 
 
-def epoch_facts(epoch: Any, validation: float | None) -> str:
+def epoch_facts(epoch: "Epoch", validation: float | None) -> str:
     """Return the numbers of one epoch."""
     facts = [f"loss {epoch.target_loss:.3f}"]
     if epoch.ranking_loss is not None:
@@ -107,39 +119,38 @@ def epoch_facts(epoch: Any, validation: float | None) -> str:
     return "  ".join(facts)
 
 
-def show_run(state: Any, *, already: bool, json: bool) -> None:
-    """Print what a training run came to."""
+def show_run(finished: "FinishedRun", *, already: bool, json: bool) -> None:
+    """Print a finished training run and its metrics."""
     from alctl.cli import screen
 
-    run = state.run
+    run, resumed = finished.run, finished.resumed
+    quarantined = dict(finished.quarantined)
     if json:
-        screen.as_json(
-            {**run, "already": already, "resumed": state.resumed, "quarantined": state.quarantined}
-        )
+        screen.as_json({**run.plain(), "already": already, "resumed": resumed, "quarantined": quarantined})
         return
-    for item, reason in state.quarantined.items():
+    for item, reason in quarantined.items():
         screen.warn(f"item {item} cannot be used and was left out: {reason}")
     if already:
-        screen.say(f"training run {run['id']} is this already: the same labels, settings and seed")
+        screen.say(f"training run {run.id} is this already: the same labels, settings and seed")
     else:
-        resumed = f", gone on from epoch {state.resumed}" if state.resumed else ""
-        screen.say(f"training run {run['id']}: {run['labeled']:,} images in {run['seconds']:.0f} s{resumed}")
-        screen.say(f"  initial weights: {run['environment']['weights']}")
-    show_metrics(run["metrics"])
+        since = f", gone on from epoch {resumed}" if resumed else ""
+        screen.say(f"training run {run.id}: {run.labeled:,} images in {run.seconds:.0f} s{since}")
+        screen.say(f"  initial weights: {run.weights}")
+    show_metrics(run.plain()["metrics"])
     screen.next_step("alctl select --k 100", "the images whose loss the model expects to be highest")
 
 
-def show_metrics(metrics: dict[str, Any]) -> None:
-    """Print metrics by split, the ones that people ask for first, and those of the model to report below."""
+def show_metrics(metrics: Mapping[str, Mapping[str, object]]) -> None:
+    """Print metrics as `TrainingRun.plain` gives them, by split; those of the model to report are below."""
     from alctl.cli import screen
 
     names = ("accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "spearman", "pearson")
     joint = {split: values for split, values in metrics.items() if split != "report"}
-    report = {f"{split}, module left out": values for split, values in metrics.get("report", {}).items()}
     if joint:
-        rows = [
-            [split, *(values.get(name) for name in names)] for split, values in {**joint, **report}.items()
-        ]
+        rows = [[split, *(values.get(name) for name in names)] for split, values in joint.items()]
+        for split, values in metrics.get("report", {}).items():
+            if isinstance(values, Mapping):
+                rows.append([f"{split}, module left out", *(values.get(name) for name in names)])
         screen.table("", ["", *(name.replace("_", " ") for name in names)], rows)
     else:
         screen.say("  no validation or test image is labeled yet, so nothing could be measured")
@@ -164,11 +175,11 @@ def evaluate(
     opened = open_project(project)
     with screen.bars() as progress:
         model = trained_model.required_model(opened, device)
-        metrics = trained_model.evaluate(opened, model, split, progress)
+        metrics = trained_model.evaluate(opened, model, split, progress).by_name()
     if json:
-        screen.as_json({"run": model.run["id"], "split": split, "metrics": metrics})
+        screen.as_json({"run": model.run.id, "split": split, "metrics": metrics})
         return
-    screen.say(f"training run {model.run['id']}")
+    screen.say(f"training run {model.run.id}")
     show_metrics({split: metrics})
     screen.next_step("alctl select --k 100")
 
@@ -197,7 +208,7 @@ def predict(
         model = trained_model.required_model(opened, device)
         count = predict.predict(opened, model, out, split, progress)
     if json:
-        screen.as_json({"run": model.run["id"], "file": out, "images": count})
+        screen.as_json({"run": model.run.id, "file": out, "images": count})
         return
-    screen.say(f"{count:,} predictions of training run {model.run['id']} are in {out}")
+    screen.say(f"{count:,} predictions of training run {model.run.id} are in {out}")
     screen.next_step("alctl status")

@@ -2,17 +2,20 @@
 
 import inspect
 import typing
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 
 import typer
 
 from alctl.config import TrainConfig, check_config
 from alctl.errors import AlctlError
 from alctl.plugins import Plugins
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def complete_strategies() -> list[str]:
@@ -71,12 +74,51 @@ TokenOption = Annotated[
 ]  # fmt: skip
 
 
+Settings = Mapping[str, object]
+"""Training settings that were given on the command line, by name."""
+
+
+def option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command`` the options of its groups: parameters whose type is a dataclass with an option for each field.
+
+    The options stand where the group stands among the parameters, and the command gets them as one object.
+    """
+    own = inspect.signature(command).parameters.values()
+    groups: dict[str, type[DataclassInstance]] = {
+        p.name: p.annotation for p in own if isinstance(p.annotation, type) and is_dataclass(p.annotation)
+    }
+
+    @wraps(command)
+    def wrapped(**values: object) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    made = [p for one in own for p in (_options(groups[one.name]) if one.name in groups else [one])]
+    wrapped.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in made}
+    return wrapped
+
+
+def _options(group: "type[DataclassInstance]") -> list[inspect.Parameter]:
+    """Return the fields of a group as parameters of a command."""
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=field.type,
+        )
+        for field in fields(group)
+    ]
+
+
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give ``command`` an option for every training setting; its ``settings`` gets the ones that were given."""
     kinds = typing.get_type_hints(TrainConfig)
 
     @wraps(command)
-    def wrapped(**values: Any) -> None:
+    def wrapped(**values: object) -> None:
         settings = {f.name: values.pop(f.name) for f in fields(TrainConfig)}
         command(settings={name: value for name, value in settings.items() if value is not None}, **values)
 
@@ -87,7 +129,7 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _parameter(name: str, kind: Any, default: Any, doc: str) -> inspect.Parameter:
+def _parameter(name: str, kind: object, default: object, doc: str) -> inspect.Parameter:
     """Return the option of one setting; its default is left to `alctl.toml`."""
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     flag = name.replace("_", "-")
@@ -98,18 +140,18 @@ def _parameter(name: str, kind: Any, default: Any, doc: str) -> inspect.Paramete
         help=f"{doc} (default: {_typed(default)})",
         autocompletion=(lambda: list(choices)) if choices else None,
     )
-    annotation: Any = Annotated[type(default) | None, option]
+    annotation: object = Annotated[type(default) | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _typed(default: Any) -> str:
+def _typed(default: object) -> str:
     """Return a default as one would type it."""
     if isinstance(default, bool):
         return "yes" if default else "no"
     return str(default) if default != "" else "found"
 
 
-def train_config(base: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
+def train_config(base: TrainConfig, settings: Settings) -> TrainConfig:
     """Return the project's training settings with those of the command line over them."""
     return check_config({"train": {**asdict(base), **settings}}, "the command line").train
 

@@ -1,7 +1,9 @@
 """`select`, `export`: images out to annotators."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,51 +17,24 @@ from alctl.cli.options import (
     SeedOption,
     complete_formats,
     complete_strategies,
+    option_groups,
     parameters,
 )
 
-ImagesOption = Annotated[
-    Literal["link", "symlink", "copy", "none"],
-    typer.Option("--images", help="How the images get into the export; link: hard links, or else copies."),
-]
-ToOption = Annotated[
-    Path | None,
-    typer.Option("--to", show_default=False, help="Export folder (default: rounds/NUMBER in the project)."),
-]
+if TYPE_CHECKING:
+    from alctl.rounds.new_round import NewRound
+    from alctl.rounds.select import Selected, SelectOptions
 
-FormatOption = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        show_default=False,
-        metavar="NAME,...",
-        autocompletion=complete_formats,
-        help="Also write what these tools open, such as label-studio,cvat.",
-    ),
+KOption = Annotated[
+    int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
 ]
-PredictionsOption = Annotated[
-    bool,
-    typer.Option(
-        "--predictions", help="Let annotators correct what the current model says, in the tools' files."
-    ),
-]
-OptionsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        metavar="NAME=VALUE",
-        show_default=False,
-        help="An option of the one format given; the project remembers it.",
-    ),
-]
+RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")]
 
 
-@app.command(rich_help_panel="Rounds")
-def select(
-    k: Annotated[
-        int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
-    ],
-    project: ProjectOption = None,
+@dataclass(frozen=True)
+class Choosing:
+    """Options that say which images are chosen."""
+
     strategy: Annotated[
         str,
         typer.Option(
@@ -67,17 +42,17 @@ def select(
             autocompletion=complete_strategies,
             help="Query strategy (default: learning-loss once a model is trained, before that random).",
         ),
-    ] = "",
+    ] = ""
     subset: Annotated[
         int | None,
         typer.Option(
             show_default=False, min=0, help="Random unlabeled images to score (default: 10,000); 0: all."
         ),
-    ] = None,
+    ] = None
     param: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", show_default=False, help="A parameter of the strategy."),
-    ] = None,
+    ] = None
     control: Annotated[
         float | None,
         typer.Option(
@@ -86,7 +61,7 @@ def select(
             max=1,
             help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
         ),
-    ] = None,
+    ] = None
     guard: Annotated[
         bool | None,
         typer.Option(
@@ -94,7 +69,7 @@ def select(
             show_default=False,
             help="Use the fallback while predicted losses have not proven themselves on the validation images (default: the project's setting, true).",
         ),
-    ] = None,
+    ] = None
     fallback: Annotated[
         str,
         typer.Option(
@@ -102,20 +77,26 @@ def select(
             autocompletion=complete_strategies,
             help="Query strategy of the guard (default: random).",
         ),
-    ] = "",
+    ] = ""
     resend: Annotated[
         bool, typer.Option("--resend", help="Also take images that are out with annotators, or were skipped.")
-    ] = False,
+    ] = False
     relabel: Annotated[
         bool,
         typer.Option(
             "--relabel",
             help="Choose labeled images for a second look instead: those that annotators, or the model, disagree about.",
         ),
-    ] = False,
+    ] = False
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Options that say who labels the images, and until when."""
+
     due: Annotated[
         str, typer.Option(show_default=False, help="When answers are due: 14d, 2w, 12h, or a date.")
-    ] = "",
+    ] = ""
     annotators: Annotated[
         str,
         typer.Option(
@@ -123,15 +104,64 @@ def select(
             metavar="N|NAME,...",
             help="Divide the images among so many annotators, or these; each gets a table of their own.",
         ),
-    ] = "",
+    ] = ""
     overlap: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the images that all annotators get.")
-    ] = 0.0,
-    images: ImagesOption = "link",
-    to: ToOption = None,
-    format: FormatOption = "",  # noqa: A002 - the option's natural name
-    predictions: PredictionsOption = False,
-    option: OptionsOption = None,
+    ] = 0.0
+
+
+@dataclass(frozen=True)
+class Files:
+    """Options that say what annotators get."""
+
+    images: Annotated[
+        Literal["link", "symlink", "copy", "none"],
+        typer.Option(
+            "--images", help="How the images get into the export; link: hard links, or else copies."
+        ),
+    ] = "link"
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", show_default=False, help="Export folder (default: rounds/NUMBER in the project)."
+        ),
+    ] = None
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            show_default=False,
+            metavar="NAME,...",
+            autocompletion=complete_formats,
+            help="Also write what these tools open, such as label-studio,cvat.",
+        ),
+    ] = ""
+    predictions: Annotated[
+        bool,
+        typer.Option(
+            "--predictions", help="Let annotators correct what the current model says, in the tools' files."
+        ),
+    ] = False
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="NAME=VALUE",
+            show_default=False,
+            help="An option of the one format given; the project remembers it.",
+        ),
+    ] = None
+
+
+@app.command(rich_help_panel="Rounds")
+@option_groups
+def select(
+    *,
+    k: KOption,
+    project: ProjectOption = None,
+    choosing: Choosing,
+    sharing: Sharing,
+    files: Files,
     seed: SeedOption = None,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
@@ -145,65 +175,45 @@ def select(
       alctl select --k 200 --format label-studio --predictions
       alctl select --k 300 --annotators ann,bob,eve --overlap 0.1 --due 14d
       alctl select --k 50 --relabel
-    """  # fmt: skip
-    from alctl.annotators import handout
+    """
     from alctl.cli import screen
-    from alctl.errors import AlctlError
     from alctl.project import open_project
-    from alctl.rounds import pre_annotate
-    from alctl.rounds import select as rounds
-    from alctl.rounds.second_look import select as second_look
+    from alctl.rounds.new_round import HandOut, new_round
 
-    if relabel and predictions:
-        raise AlctlError(
-            "--predictions would tell annotators what the model learned from the labels in doubt"
-        )
-    opened = open_project(project)
-    options = rounds.SelectOptions(
-        k, strategy, parameters(param or []), subset, seed, resend, device, dry_run, guard, fallback, control,
-        due, annotators, overlap,
-    )  # fmt: skip
-    folder = None
-    formats = handout.formats_of(opened, format, parameters(option or [], "--option"))
-    if predictions:
-        from alctl.rounds.trained_model import required_model
-
-        required_model(opened, device)  # better missed now than after the selection
+    options = select_options(k, choosing, sharing, seed=seed, device=device, dry_run=dry_run)
+    given = parameters(files.option or [], "--option")
+    out = HandOut(files.images, files.to, files.format, given, files.predictions)
     with screen.bars() as progress:
-        selected = (
-            second_look(opened, options, progress) if relabel else rounds.select(opened, options, progress)
-        )
-        if selected.picks and not dry_run:
-            if predictions:
-                pre_annotate.predict_round(opened, selected.round, device, progress)
-            folder = handout.export(
-                opened, selected.round, progress, images=images, target=to, formats=formats
-            )
-    show_selected(selected, folder, formats, task=opened.state().task, json=json)
+        made = new_round(open_project(project), options, out, progress, relabel=choosing.relabel)
+    show_round(made, json=json)
 
 
-def show_selected(
-    selected: Any, folder: Path | None, tools: list[str], *, task: str = "classification", json: bool
-) -> None:
+def select_options(
+    k: int, choosing: Choosing, sharing: Sharing, *, seed: int | None, device: str, dry_run: bool
+) -> "SelectOptions":
+    """Return how a round is selected, from the options of the command line."""
+    from alctl.rounds.select import SelectOptions
+
+    return SelectOptions(
+        k, strategy=choosing.strategy, params=parameters(choosing.param or []), subset=choosing.subset, seed=seed,
+        resend=choosing.resend, device=device, dry_run=dry_run, guard=choosing.guard, fallback=choosing.fallback,
+        control=choosing.control, due=sharing.due, annotators=sharing.annotators, overlap=sharing.overlap,
+    )  # fmt: skip
+
+
+def show_round(made: "NewRound", *, json: bool) -> None:
     """Print what was selected, and where it is."""
-    from dataclasses import asdict
-
     from alctl.cli import screen
-    from alctl.database import rounds_out
 
+    selected, folder = made.selected, made.folder
     if json:
         screen.as_json(asdict(selected) | {"folder": str(folder) if folder else None})
         return
-    picked = len(selected.picks) - selected.reserved
     show_doubts(selected)
     if not selected.picks:
-        screen.say(
-            "no label stands out: annotators agree, and the model is surprised by none that is not out already"
-            if selected.strategy == rounds_out.RELABEL
-            else "nothing is left to select: every image of the pool is labeled, out, or cannot be used"
-        )
-        screen.next_step("alctl status")
+        show_nothing(selected)
         return
+    picked = len(selected.picks) - selected.reserved
     how = f"by {selected.strategy}" + (f" with training run {selected.run}" if selected.run else "")
     screen.say(f"round {selected.round}: {picked:,} images {how}, from {selected.candidates:,} candidates")
     if picked < selected.requested:
@@ -217,10 +227,23 @@ def show_selected(
     if folder is None:
         screen.say("a dry run: nothing was recorded")
         return
-    show_next(selected, folder, tools, task)
+    show_next(selected, folder, made.formats, made.task)
 
 
-def show_next(selected: Any, folder: Path, tools: list[str], task: str) -> None:
+def show_nothing(selected: "Selected") -> None:
+    """Print why no image was selected."""
+    from alctl.cli import screen
+    from alctl.database import rounds_out
+
+    screen.say(
+        "no label stands out: annotators agree, and the model is surprised by none that is not out already"
+        if selected.strategy == rounds_out.RELABEL
+        else "nothing is left to select: every image of the pool is labeled, out, or cannot be used"
+    )
+    screen.next_step("alctl status")
+
+
+def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: str) -> None:
     """Print what there is to fill in, and what to do then."""
     from alctl.cli import screen
     from alctl.database import rounds_out
@@ -229,7 +252,7 @@ def show_next(selected: Any, folder: Path, tools: list[str], task: str) -> None:
         screen.warn(f"a table has no place for labels of {task}; --format writes what annotators' tools open")
         screen.next_step(f"alctl export {selected.round} --format label-studio", "or cvat, coco, yolo, …")
         return
-    tables = rounds_out.tables(selected.params.get("annotators", []))
+    tables = rounds_out.tables(selected.terms.annotators)
     also = f", and for the others {', '.join(tables[1:])}" if len(tables) > 1 else ""
     if task == "classification":
         screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
@@ -238,7 +261,7 @@ def show_next(selected: Any, folder: Path, tools: list[str], task: str) -> None:
     screen.next_step(f"alctl import-labels {table}")
 
 
-def show_tools(folder: Path, tools: list[str]) -> None:
+def show_tools(folder: Path, tools: Sequence[str]) -> None:
     """Print what annotators' tools open, and what to import afterwards."""
     from alctl.cli import screen
 
@@ -249,7 +272,7 @@ def show_tools(folder: Path, tools: list[str]) -> None:
         screen.say("  what the tools export is imported with `alctl import-labels FILE`")
 
 
-def show_doubts(selected: Any) -> None:
+def show_doubts(selected: "Selected") -> None:
     """Print what was in the way of a selection."""
     from alctl.cli import screen
 
@@ -259,20 +282,18 @@ def show_doubts(selected: Any) -> None:
         screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
     if selected.guard:
         screen.warn(
-            f"chosen by {selected.strategy} instead of {selected.guard['instead_of']}, whose predicted losses have not "
-            f"proven themselves yet: {selected.guard['reason']}; --no-guard uses them all the same"
+            f"chosen by {selected.strategy} instead of {selected.guard.instead_of}, whose predicted losses have not "
+            f"proven themselves yet: {selected.guard.reason}; --no-guard uses them all the same"
         )
 
 
 @app.command(rich_help_panel="Rounds")
+@option_groups
 def export(
-    number: Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")],
+    *,
+    number: RoundArgument,
     project: ProjectOption = None,
-    images: ImagesOption = "link",
-    to: ToOption = None,
-    format: FormatOption = "",  # noqa: A002 - the option's natural name
-    predictions: PredictionsOption = False,
-    option: OptionsOption = None,
+    files: Files,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -287,17 +308,26 @@ def export(
     from alctl.project import open_project
 
     opened = open_project(project)
-    formats = handout.formats_of(opened, format, parameters(option or [], "--option"))
+    formats = handout.formats_of(opened, files.format, parameters(files.option or [], "--option"))
     with screen.bars() as progress:
-        if predictions:
+        if files.predictions:
             from alctl.rounds.pre_annotate import predict_round
 
             predict_round(opened, number, device, progress)
-        folder = handout.export(opened, number, progress, images=images, target=to, formats=formats)
+        folder = handout.export(
+            opened, number, progress, images=files.images, target=files.to, formats=formats
+        )
+    show_export(number, folder, formats, json=json)
+
+
+def show_export(number: int, folder: Path, tools: Sequence[str], *, json: bool) -> None:
+    """Print where a round's files are, and what to do with them."""
+    from alctl.cli import screen
+
     if json:
         screen.as_json({"round": number, "folder": folder})
         return
     screen.say(f"round {number} is in {folder}")
-    show_tools(folder, formats)
+    show_tools(folder, tools)
     table = next(iter(sorted(folder.glob("items*.csv"))))
     screen.next_step(f"alctl import-labels {table}", "when it is filled in")

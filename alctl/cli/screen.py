@@ -16,8 +16,6 @@ from rich.table import Table
 from alctl.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from alctl.project import Project
 
 Row = TypeVar("Row")
@@ -106,7 +104,7 @@ def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) 
 @contextmanager
 def bars() -> Iterator[Progress]:
     """Give a progress callback that draws one bar per stage on a terminal, and nothing elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     rate = TextColumn("{task.fields[rate]}")

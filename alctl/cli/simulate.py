@@ -1,7 +1,8 @@
 """`simulate`: would it have been worth it? Strategies compared on images whose labels are known."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,25 +10,35 @@ from alctl.cli.app import app
 from alctl.cli.options import (
     DryRunOption,
     JsonOption,
+    Settings,
     complete_strategies,
+    option_groups,
     parameters,
     settings_options,
     train_config,
 )
 
+if TYPE_CHECKING:
+    from alctl.simulation.prepare import Simulation
+    from alctl.simulation.results import Summary
+    from alctl.simulation.run import Done
+    from alctl.simulation.statistics import Difference, Spread
+    from alctl.simulation.statistics import Summary as Numbers
+
 BASELINE = "random"
+DatasetArgument = Annotated[
+    str, typer.Argument(help="A folder of class folders, a manifest with labels, or a torchvision name.")
+]
+FolderOption = Annotated[
+    Path, typer.Option("--project", "-p", metavar="FOLDER", help="Where the simulation is kept.")
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of all chance.")]
 
 
-@app.command(rich_help_panel="Models")
-@settings_options
-def simulate(
-    settings: dict[str, Any],
-    dataset: Annotated[
-        str, typer.Argument(help="A folder of class folders, a manifest with labels, or a torchvision name.")
-    ],
-    project: Annotated[
-        Path, typer.Option("--project", "-p", metavar="FOLDER", help="Where the simulation is kept.")
-    ] = Path("alctl-simulation"),
+@dataclass(frozen=True)
+class Arms:
+    """Options that say what is compared, and over how many trials and rounds."""
+
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,23 +46,29 @@ def simulate(
             autocompletion=complete_strategies,
             help="A query strategy, once for each; else learning-loss and random.",
         ),
-    ] = None,
+    ] = None
     param: Annotated[
         list[str] | None,
         typer.Option(metavar="STRATEGY.NAME=VALUE", show_default=False, help="A parameter of a strategy."),
-    ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy, paired by their seed.")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial; the first is random.")] = 10,
-    k: Annotated[int, typer.Option("--k", min=1, help="Images a round.")] = 1000,
-    subset: Annotated[
-        int, typer.Option(min=0, help="Random unlabeled images that are scored; 0: all.")
-    ] = 10_000,
+    ] = None
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy, paired by their seed.")] = 5
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial; the first is random.")] = 10
+    k: Annotated[int, typer.Option("--k", min=1, help="Images a round.")] = 1000
+    subset: Annotated[int, typer.Option(min=0, help="Random unlabeled images that are scored; 0: all.")] = (
+        10_000
+    )
+
+
+@dataclass(frozen=True)
+class Bending:
+    """Options that say how the dataset is bent."""
+
     imbalance: Annotated[
         float, typer.Option(min=1, help="R: half of the classes keep 1/R of their pool images.")
-    ] = 1.0,
+    ] = 1.0
     label_noise: Annotated[
         float, typer.Option(min=0, max=1, help="Share of wrong labels in the pool, never in the test.")
-    ] = 0.0,
+    ] = 0.0
     test: Annotated[
         int | None,
         typer.Option(
@@ -59,11 +76,16 @@ def simulate(
             min=1,
             help="Images held out for the test, if the dataset has none of its own; else a fifth, at most 10,000.",
         ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all chance.")] = 0,
+    ] = None
+
+
+@dataclass(frozen=True)
+class Showing:
+    """Options that say where else the results go, and what stands beside them."""
+
     csv: Annotated[
         Path | None, typer.Option("--csv", show_default=False, help="Also write every measurement here.")
-    ] = None,
+    ] = None
     compare: Annotated[
         list[Path] | None,
         typer.Option(
@@ -71,7 +93,32 @@ def simulate(
             show_default=False,
             help="Show another simulation's strategies beside: the same rounds, trained otherwise.",
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A simulation after this command."""
+
+    summary: "Summary"
+    folder: str
+    figures: list[Path]
+    running: list[str]
+    """Arms that other processes have."""
+
+
+@app.command(rich_help_panel="Models")
+@option_groups
+@settings_options
+def simulate(
+    *,
+    settings: Settings,
+    dataset: DatasetArgument,
+    project: FolderOption = Path("alctl-simulation"),
+    arms: Arms,
+    bending: Bending,
+    seed: SeedOption = 0,
+    showing: Showing,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -85,28 +132,29 @@ def simulate(
       alctl simulate cifar10 --strategy learning-loss --strategy entropy --strategy random
       alctl simulate ./sorted --k 100 --rounds 5 --trials 5 --epochs 50 --subset 0
     """
-    from alctl.cli import screen
+    simulation = simulation_of(dataset, arms, bending, seed, settings)
+    folder = project.absolute()
+    if dry_run:
+        show_plan(folder, simulation, json=json)
+        return
+    ran = run_all(folder, simulation, dataset, [other.absolute() for other in showing.compare or []])
+    if showing.csv is not None:
+        copy_table(folder, showing.csv)
+    show_outcome(ran, json=json)
+
+
+def simulation_of(dataset: str, arms: Arms, bending: Bending, seed: int, settings: Settings) -> "Simulation":
+    """Return the simulation that the options describe."""
     from alctl.config import TrainConfig
     from alctl.simulation.hide_labels import Shape
-    from alctl.simulation.run import Simulation
+    from alctl.simulation.prepare import Simulation
 
-    names = list(dict.fromkeys(strategy or ["learning-loss", BASELINE]))
-    simulation = Simulation(
-        dataset=str(Path(dataset).resolve()), strategies=by_strategy(param or [], names), trials=trials,
-        rounds=rounds, k=k, subset=subset, shape=Shape(imbalance, test), label_noise=label_noise, seed=seed,
-        train=train_config(TrainConfig(), settings),
+    names = list(dict.fromkeys(arms.strategy or ["learning-loss", BASELINE]))
+    return Simulation(
+        dataset=str(Path(dataset).resolve()), strategies=by_strategy(arms.param or [], names), trials=arms.trials,
+        rounds=arms.rounds, k=arms.k, subset=arms.subset, shape=Shape(bending.imbalance, bending.test),
+        label_noise=bending.label_noise, seed=seed, train=train_config(TrainConfig(), settings),
     )  # fmt: skip
-    if dry_run:
-        show_plan(project.absolute(), simulation, json=json)
-        return
-    others = [folder.absolute() for folder in compare or []]
-    result = run_all(project.absolute(), simulation, dataset, others)
-    if csv is not None:
-        copy_table(Path(result["folder"]), csv)
-    if json:
-        screen.as_json(result)
-        return
-    show_outcome(result)
 
 
 def by_strategy(given: list[str], names: list[str]) -> dict[str, dict[str, str]]:
@@ -122,12 +170,12 @@ def by_strategy(given: list[str], names: list[str]) -> dict[str, dict[str, str]]
     return found
 
 
-def show_plan(folder: Path, simulation: Any, *, json: bool) -> None:
+def show_plan(folder: Path, simulation: "Simulation", *, json: bool) -> None:
     """Print what would be run, without making anything."""
     from alctl.cli import screen
-    from alctl.simulation import run
+    from alctl.simulation import prepare, run
 
-    run.check(simulation)
+    prepare.check(simulation)
     every = run.arms(folder, simulation)
     left = [arm for arm in every if not run.finished(arm, simulation.rounds)]
     budgets = [simulation.k * number for number in range(1, simulation.rounds + 1)]
@@ -147,15 +195,15 @@ def show_plan(folder: Path, simulation: Any, *, json: bool) -> None:
     screen.say("a dry run: nothing was changed")
 
 
-def run_all(folder: Path, simulation: Any, dataset: str, others: list[Path]) -> dict[str, Any]:
-    """Run what is left, show each round as it ends, and write tables and pictures; return the summary."""
+def run_all(folder: Path, simulation: "Simulation", dataset: str, others: list[Path]) -> Ran:
+    """Run what is left, show each round as it ends, and write tables and pictures."""
     from alctl.cli import screen
     from alctl.cli.dataset import find_dataset
-    from alctl.simulation import results, run
+    from alctl.simulation import prepare, results, run
 
     with screen.bars() as progress:
         try:
-            run.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
+            prepare.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
             for other in others:  # a mistake here should not come to light after hours
                 results.compared(results.read(folder), other)
             for done in run.run(folder, simulation, progress):
@@ -170,7 +218,7 @@ def run_all(folder: Path, simulation: Any, dataset: str, others: list[Path]) -> 
         figures = results.draw(folder, found, device, progress) if found.results else []
     every = run.arms(folder, simulation)
     left = [arm.name for arm in every if not run.finished(arm, simulation.rounds)]
-    return results.summary(found) | {"folder": str(folder), "figures": figures, "running": left}
+    return Ran(results.summary(found), str(folder), figures, left)
 
 
 def copy_table(folder: Path, target: Path) -> None:
@@ -185,51 +233,66 @@ def copy_table(folder: Path, target: Path) -> None:
         raise AlctlError(f"cannot write {target}: {error.strerror}") from error
 
 
-def told(done: Any, rounds: int) -> str:
+def told(done: "Done", rounds: int) -> str:
     """Return a line on a finished round."""
     value = "not measured" if done.value is None else f"{done.value:.4f}"
     return f"{done.arm.name}  round {done.round}/{rounds}  {done.labeled:,} labels  {value}  {done.seconds:.0f} s"
 
 
-def show_outcome(result: dict[str, Any]) -> None:
+def show_outcome(ran: Ran, *, json: bool) -> None:
     """Print the tables and what they say."""
     from alctl.cli import screen
 
-    found, ranking = result["outcome"], result["ranking"]
-    if result["running"]:
-        screen.warn(f"not finished yet, other processes have them: {', '.join(result['running'])}")
+    found = ran.summary.outcome
+    if json:
+        values = vars(ran).items()
+        screen.as_json(asdict(ran.summary) | {name: value for name, value in values if name != "summary"})
+        return
+    if ran.running:
+        screen.warn(f"not finished yet, other processes have them: {', '.join(ran.running)}")
     if found is None:
         screen.say("no round is finished yet; the same command shows the results when some are")
         return
-    trials = len(found["trials"])
-    what = found["metric"].replace("_", " ")
-    counted = f"{trials} trials, mean ± standard deviation" if trials > 1 else "one trial"
-    screen.table(f"{what} of {counted}", *values_table(found, area=True))
-    if found["differences"]:
-        title = f"\ndifference to {found['baseline']} in the same trials, with 95 % bootstrap intervals"
-        screen.table(title, *differences_table(found))
-    if len(found["beats"]) > 1 and trials > 1:
-        rows = [[name, *(f"{share:.2f}" for share in row.values())] for name, row in found["beats"].items()]
-        title = "\nshare of budgets at which the row beats the column (paired t-test, α = 0.05)"
-        screen.table(title, ["", *found["beats"]], rows)
-    if ranking:
-        screen.table("\npredicted losses in the right order (ranking accuracy)", *values_table(ranking))
+    show_tables(found, ran.summary.ranking)
     screen.say("")
     show_verdicts(found)
-    screen.say(f"all numbers are in {result['folder']}: results.csv, results.json, figures")
+    screen.say(f"all numbers are in {ran.folder}: results.csv, results.json, figures")
     screen.next_step("alctl init YOUR_IMAGES", "to begin with your own")
 
 
-def values_table(found: dict[str, Any], *, area: bool = False) -> tuple[list[str], list[list[str]]]:
+def show_tables(found: "Numbers", ranking: "Numbers | None") -> None:
+    """Print the learning curves, the differences to the baseline, who beats whom, and the ranking accuracy."""
+    from alctl.cli import screen
+
+    trials, what = len(found.trials), found.metric.replace("_", " ")
+    counted = f"{trials} trials, mean ± standard deviation" if trials > 1 else "one trial"
+    screen.table(f"{what} of {counted}", *values_table(found, area=True))
+    if found.differences:
+        title = f"\ndifference to {found.baseline} in the same trials, with 95 % bootstrap intervals"
+        screen.table(title, *differences_table(found))
+    if len(found.beats) > 1 and trials > 1:
+        rows = [[name, *(f"{share:.2f}" for share in row.values())] for name, row in found.beats.items()]
+        title = "\nshare of budgets at which the row beats the column (paired t-test, α = 0.05)"
+        screen.table(title, ["", *found.beats], rows)
+    if ranking:
+        screen.table("\npredicted losses in the right order (ranking accuracy)", *values_table(ranking))
+
+
+def values_table(found: "Numbers", *, area: bool = False) -> tuple[list[str], list[list[str]]]:
     """Return the header and rows of mean ± deviation: labels down, strategies across."""
-    names = list(found["mean"])
+    names = list(found.mean)
     rows = [
-        [f"{labeled:,}", *(spread(found["mean"][n][r], found["deviation"][n][r]) for n in names)]
-        for r, labeled in enumerate(found["labeled"])
+        [f"{labeled:,}", *(spread(found.mean[n][r], found.deviation[n][r]) for n in names)]
+        for r, labeled in enumerate(found.labeled)
     ]
-    if area and len(found["labeled"]) > 1:
-        rows.append(["area under the curve", *(spread(**found["area"][n]) for n in names)])
+    if area and len(found.labeled) > 1:
+        rows.append(["area under the curve", *(spread_of(found.area[n]) for n in names)])
     return ["labels", *names], rows
+
+
+def spread_of(found: "Spread") -> str:
+    """Return "0.8764 ± 0.0027"."""
+    return spread(found.mean, found.deviation)
 
 
 def spread(mean: float | None, deviation: float | None) -> str:
@@ -239,41 +302,41 @@ def spread(mean: float | None, deviation: float | None) -> str:
     return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
-def differences_table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def differences_table(found: "Numbers") -> tuple[list[str], list[list[str]]]:
     """Return the header and rows of the differences to the baseline."""
-    rivals = found["differences"]
+    rivals = found.differences
     rows = [
-        [f"{labeled:,}", *(difference(rival["budgets"][r]) for rival in rivals.values())]
-        for r, labeled in enumerate(found["labeled"])
+        [f"{labeled:,}", *(difference(rival.budgets[r]) for rival in rivals.values())]
+        for r, labeled in enumerate(found.labeled)
     ]
     if len(rows) > 1:
-        rows.append(["area under the curve", *(difference(rival["area"]) for rival in rivals.values())])
+        rows.append(["area under the curve", *(difference(rival.area) for rival in rivals.values())])
     return ["labels", *rivals], rows
 
 
-def difference(found: dict[str, Any] | None) -> str:
+def difference(found: "Difference | None") -> str:
     """Return "+0.0337 [+0.0301, +0.0370]"."""
     if found is None:
         return "–"
-    interval = "" if found["low"] is None else f" [{found['low']:+.4f}, {found['high']:+.4f}]"
-    return f"{found['mean']:+.4f}{interval}"
+    interval = "" if found.low is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
+    return f"{found.mean:+.4f}{interval}"
 
 
-def show_verdicts(found: dict[str, Any]) -> None:
+def show_verdicts(found: "Numbers") -> None:
     """Print what the numbers say, in sentences."""
     from alctl.cli import screen
 
-    if not found["differences"]:
-        screen.say(f"nothing to compare: add --strategy {found['baseline']} and another one")
-    for name, rival in found["differences"].items():
-        screen.say(rival["verdict"])
-        last = rival["labels"][-1] if rival["labels"] else None
+    if not found.differences:
+        screen.say(f"nothing to compare: add --strategy {found.baseline} and another one")
+    for name, rival in found.differences.items():
+        screen.say(rival.verdict)
+        last = rival.labels[-1] if rival.labels else None
         if last is None:
             continue
-        goal = f"  the mean of {found['baseline']} at {last['labeled']:,} labels, {last['value']:.4f},"
-        if last["needed"] is None:
+        goal = f"  the mean of {found.baseline} at {last.labeled:,} labels, {last.value:.4f},"
+        if last.needed is None:
             screen.say(f"{goal} is more than {name} reached")
         else:
-            most, least = ("at most ", "at least ") if last["at_most"] else ("", "")
-            needed, fewer = f"{most}{last['needed']:,.0f}", f"{least}{last['saved']:,.0f}"
+            most, least = ("at most ", "at least ") if last.at_most else ("", "")
+            needed, fewer = f"{most}{last.needed:,.0f}", f"{least}{last.saved:,.0f}"
             screen.say(f"{goal} took {name} {needed} labels, {fewer} fewer")

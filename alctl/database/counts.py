@@ -103,16 +103,16 @@ def totals(connection: Connection) -> Totals:
 
 def per_round(connection: Connection, now: str = "") -> list[RoundCounts]:
     """Return what became of the items of each round, oldest first. Without ``now`` nothing is overdue."""
-    params = rounds_out.params(connection)
+    terms = rounds_out.every_terms(connection)
     rows = mappings(
         connection,
         f"""SELECT r.id, r.strategy, r.run_id, r.created_at, r.due_at, count(*) AS items, sum(answered) AS answered,
               sum(CASE WHEN answered = 0 AND recalled_at IS NULL THEN 1 ELSE 0 END) AS out,
               sum(CASE WHEN answered = 0 AND recalled_at IS NOT NULL THEN 1 ELSE 0 END) AS recalled
-            FROM round AS r JOIN {rounds_out.answered(params)} AS s ON s.round_id = r.id
+            FROM round AS r JOIN {rounds_out.answered(terms)} AS s ON s.round_id = r.id
             GROUP BY r.id, r.strategy, r.run_id, r.created_at, r.due_at ORDER BY r.id""",
     )
-    return [_with_overdue(row, params[row["id"]].get("annotators", []), now) for row in rows]
+    return [_with_overdue(row, list(terms[row["id"]].annotators), now) for row in rows]
 
 
 def _with_overdue(row: Mapping[str, Any], annotators: list[str], now: str) -> RoundCounts:

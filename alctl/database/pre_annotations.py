@@ -72,7 +72,7 @@ def kept(connection: Connection) -> list[Kept]:
         f"""SELECT p.round_id, count(*), sum(CASE WHEN f.category_id = {effective} THEN 1 ELSE 0 END)
             FROM prediction AS p JOIN {IN_FORCE} AS f ON f.item_id = p.item_id
             WHERE p.category_id IS NOT NULL AND f.status = 'labeled'
-              AND f.id > {rounds_out.after(rounds_out.params(connection), "p.round_id")} GROUP BY p.round_id""",
+              AND f.id > {rounds_out.after(rounds_out.every_terms(connection), "p.round_id")} GROUP BY p.round_id""",
     )
     answers = {row[0]: (int(row[1]), int(row[2])) for row in answered}
     return [Kept(number, n, *answers.get(number, (0, 0))) for number, n in predicted]

@@ -1,29 +1,90 @@
-"""Rounds: the random subset of the pool, selections, and the training runs that scored them."""
+"""Rounds: what they may choose from (`subset` draws the random subset of the pool), and how they are recorded.
+
+The order that the subset is drawn in is made in `random_order`; `alctl.rounds.select` asks for it, once a round.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert
 
 from alctl.chance import stream
 from alctl.database.bulk import as_rows, insert_rows, mappings, run, scalar
 from alctl.database.items import size
+from alctl.database.rounds_out import Terms, terms_of
 from alctl.database.tables import round_, selection
 
 if TYPE_CHECKING:
     from alctl.database.random_order import Ids
 
+CONTROL = "control"
+"""Why an item was picked that is there to compare the strategy with."""
 _BLOCK = 8_192
 _PATIENCE = 64
 """Blocks that are tried along the random order before all items are looked at, when few of them are left."""
 
 
+@dataclass(frozen=True)
+class Round:
+    """A recorded round."""
+
+    id: int
+    strategy: str
+    params: Mapping[str, object]
+    """The strategy's parameters, the terms for annotators, and why the guard chose another strategy."""
+    seed: int
+    requested: int
+    candidates: int
+    """Unlabeled items that were in the subset."""
+    run_id: int | None
+    """The training run whose model scored the items."""
+    created_at: str
+    due_at: str | None = None
+
+    @property
+    def terms(self) -> Terms:
+        """How the round is shared among annotators."""
+        return terms_of(self.params)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An item that a round chooses."""
+
+    item: int
+    rank: int | None
+    """1 is best; None for a reserved item that goes out with the first round."""
+    score: float | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Pick:
+    """An item that a recorded round chose, with what is known of its image."""
+
+    item_id: int
+    path: str
+    """Relative to the folder of images."""
+    digest: bytes
+    """SHA-256 of the file."""
+    width: int | None
+    """Pixels, upright."""
+    height: int | None
+    rank: int | None
+    score: float | None
+    why: str
+
+
 def subset(connection: Connection, n: int, seed: int, round_id: int, *, resend: bool = False) -> "Ids":
-    """Return up to ``n`` unlabeled items of the pool, ascending: the first ones of a random order of all items.
+    """Draw the random subset: up to ``n`` unlabeled items of the pool, the first ones of a random order of all items.
 
     The order depends on the seed and the round only, so every strategy sees the same subset (LL4AL, section 3.1),
     and an item that drops out is replaced by the next one. ``n`` = 0 means all. Items that are out with annotators
-    or were skipped by them are left out unless ``resend``.
+    or were skipped by them are left out unless ``resend``. The ids are ascending.
+
+    To draw it otherwise, such as evenly from each source folder, change which of the free items are taken here;
+    `alctl.rounds.select` takes whatever ids this returns.
     """
     import numpy as np
 
@@ -97,10 +158,10 @@ def next_round(connection: Connection) -> int:
     return int(scalar(connection, "SELECT coalesce(max(id), 0) + 1 FROM round"))
 
 
-def write_round(connection: Connection, values: Mapping[str, Any], picks: Sequence[tuple[Any, ...]]) -> None:
-    """Write a round and its selection; a pick is (round, item, rank, score, why)."""
-    connection.execute(insert(round_).values(**values))
-    insert_rows(connection, selection, picks)
+def write_round(connection: Connection, made: Round, chosen: Sequence[Chosen]) -> None:
+    """Write a round and the items that it chooses."""
+    connection.execute(insert(round_).values(**vars(made)))
+    insert_rows(connection, selection, ((made.id, *astuple(one)) for one in chosen))
 
 
 def unsent_reserved(connection: Connection) -> list[tuple[int, str]]:
@@ -117,18 +178,18 @@ def unsent_reserved(connection: Connection) -> list[tuple[int, str]]:
     return [(int(row[0]), str(row[1])) for row in rows]
 
 
-def round_row(connection: Connection, number: int) -> Mapping[str, Any] | None:
+def find_round(connection: Connection, number: int) -> Round | None:
     """Return what is recorded of a round, None if there is no such round."""
     row = connection.execute(round_.select().where(round_.c.id == number)).mappings().first()
-    return dict(row) if row else None
+    return None if row is None else Round(**dict(row))
 
 
-def picks(connection: Connection, number: int, *, recalled: bool = True) -> list[Mapping[str, Any]]:
-    """Return the items of a round with path, digest, size, rank, score and reason; best first, then the reserved.
+def picks(connection: Connection, number: int, *, recalled: bool = True) -> list[Pick]:
+    """Return the items that a round chose; best first, then the reserved.
 
     With ``recalled`` also those that were taken back from the annotators.
     """
-    return mappings(
+    found = mappings(
         connection,
         f"""SELECT s.item_id, i.path, i.digest, i.width, i.height, s.rank, s.score, s.why
             FROM selection AS s JOIN item AS i ON i.id = s.item_id
@@ -136,7 +197,4 @@ def picks(connection: Connection, number: int, *, recalled: bool = True) -> list
             ORDER BY s.rank IS NULL, s.rank, s.why DESC, s.item_id""",
         number=number,
     )
-
-
-CONTROL = "control"
-"""Why an item was picked that is there to compare the strategy with."""
+    return [Pick(**row) for row in found]

@@ -6,6 +6,7 @@ skipped, records the number of the newest label there was before it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -26,25 +27,48 @@ ITS_OWN = """(s.recalled_at IS NULL OR NOT EXISTS (
 """Whether an answer to a selection ``s`` is its round's: not that of a later round, which took up what this one recalled."""
 
 
+@dataclass(frozen=True)
+class Terms:
+    """How a round is shared among annotators, and which answers count for it."""
+
+    annotators: Sequence[str] = ()
+    """Their names; empty where a round is for anybody."""
+    overlap: float = 0.0
+    """Share of the items that all of them get."""
+    after_label: int = 0
+    """The newest label there was before a round that sends answered items out again; 0 for any other round."""
+
+    def params(self) -> dict[str, object]:
+        """Return the names and the overlap as parameters of a round; none where it names nobody."""
+        return {"annotators": list(self.annotators), "overlap": self.overlap} if self.annotators else {}
+
+
+def terms_of(params: Mapping[str, Any]) -> Terms:
+    """Return the terms among the recorded parameters of a round."""
+    return Terms(
+        params.get("annotators") or (), float(params.get("overlap") or 0), int(params.get(AFTER) or 0)
+    )
+
+
 def newest_label(connection: Connection) -> int:
     """Return the number of the newest label; 0 if there is none."""
     return int(scalar(connection, "SELECT coalesce(max(id), 0) FROM label"))
 
 
-def params(connection: Connection) -> dict[int, Mapping[str, Any]]:
-    """Return the parameters of every round, oldest first."""
+def every_terms(connection: Connection) -> dict[int, Terms]:
+    """Return the terms of every round by its number, oldest first."""
     rows = connection.execute(select(round_.c.id, round_.c.params).order_by(round_.c.id))
-    return {int(row[0]): row[1] or {} for row in rows}
+    return {int(row[0]): terms_of(row[1] or {}) for row in rows}
 
 
-def after(of_round: Mapping[int, Mapping[str, Any]], column: str) -> str:
+def after(of_round: Mapping[int, Terms], column: str) -> str:
     """Return SQL for the number of the newest label that is too old to answer the round in ``column``."""
-    known = {number: int(found[AFTER]) for number, found in of_round.items() if found.get(AFTER)}
+    known = {number: terms.after_label for number, terms in of_round.items() if terms.after_label}
     cases = " ".join(f"WHEN {number} THEN {label}" for number, label in known.items())
     return f"CASE {column} {cases} ELSE 0 END" if cases else "0"
 
 
-def answered(of_round: Mapping[int, Mapping[str, Any]]) -> str:
+def answered(of_round: Mapping[int, Terms]) -> str:
     """Return SQL for every selection with ``answered``: 1 if any answer came since, or the item cannot be used."""
     return f"""(SELECT s.round_id, s.item_id, s.recalled_at,
         CASE WHEN a.newest > {after(of_round, "s.round_id")} AND {ITS_OWN} THEN 1 ELSE 0 END AS answered
@@ -55,14 +79,13 @@ def answered(of_round: Mapping[int, Mapping[str, Any]]) -> str:
       ON a.item_id = s.item_id)"""
 
 
-def shares(number: int, seed: int, params: Mapping[str, Any], items: Iterable[int]) -> dict[str, list[int]]:
-    """Return for each annotator of a round which of its items are theirs, ascending; empty where it names none.
+def shares(number: int, seed: int, terms: Terms, items: Iterable[int]) -> dict[str, list[int]]:
+    """Return for each annotator of a round which of its items are theirs, ascending; empty where it names nobody.
 
     A share ``overlap`` of the items, drawn by a stream of its own, goes to everybody; the rest is dealt out evenly.
     """
-    names: Sequence[str] = params.get("annotators") or []
+    names, overlap = terms.annotators, terms.overlap
     order = sorted(items, key=lambda item: stream(seed, "annotators", number, item))
-    overlap = float(params.get("overlap") or 0)
     common = min(len(order), max(1, round(overlap * len(order)))) if overlap and names else 0
     own = order[common:]
     return {name: sorted([*order[:common], *own[i :: len(names)]]) for i, name in enumerate(names)}
@@ -71,10 +94,11 @@ def shares(number: int, seed: int, params: Mapping[str, Any], items: Iterable[in
 def shares_of(connection: Connection, number: int) -> dict[str, list[int]]:
     """Return the shares of a recorded round."""
     row = connection.execute(select(round_.c.seed, round_.c.params).where(round_.c.id == number)).one()
-    if not (row.params or {}).get("annotators"):
+    terms = terms_of(row.params or {})
+    if not terms.annotators:
         return {}
     items = run(connection, "SELECT item_id FROM selection WHERE round_id = :number", number=number).scalars()
-    return shares(number, row.seed, row.params, map(int, items))
+    return shares(number, row.seed, terms, map(int, items))
 
 
 def tables(annotators: Sequence[str]) -> list[str]:
@@ -82,16 +106,16 @@ def tables(annotators: Sequence[str]) -> list[str]:
     return [f"items-{name}.csv" for name in annotators] or ["items.csv"]
 
 
-def outcomes(connection: Connection, of_round: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, int]]:
+def outcomes(connection: Connection, of_round: Mapping[int, Terms]) -> dict[int, dict[str, int]]:
     """Return for each round how many of its answered items came back labeled, skipped, or unusable."""
     found: dict[int, dict[str, int]] = {
         number: {"labeled": 0, "skipped": 0, "unusable": 0} for number in of_round
     }
-    plain = [number for number in of_round if not of_round[number].get(AFTER)]
+    plain = [number for number in of_round if not of_round[number].after_label]
     for number, state, n in _outcomes(connection, CONSENSUS, plain):
         found[number][state] += n
     for number in of_round.keys() - set(plain):
-        since = f"""(SELECT * FROM {IN_FORCE} AS f WHERE f.id > {int(of_round[number][AFTER])}
+        since = f"""(SELECT * FROM {IN_FORCE} AS f WHERE f.id > {of_round[number].after_label}
                      AND f.item_id IN (SELECT item_id FROM selection WHERE round_id = {int(number)}))"""
         for _, state, n in _outcomes(connection, consensus_of(since), [number]):
             found[number][state] += n
@@ -113,7 +137,7 @@ def _outcomes(connection: Connection, consensus: str, numbers: Iterable[int]) ->
     )
 
 
-def answers(connection: Connection, of_round: Mapping[int, Mapping[str, Any]]) -> list[tuple[int, str, int]]:
+def answers(connection: Connection, of_round: Mapping[int, Terms]) -> list[tuple[int, str, int]]:
     """Return for each round and annotator how many of its items they have answered since."""
     rows = run(
         connection,
@@ -124,9 +148,7 @@ def answers(connection: Connection, of_round: Mapping[int, Mapping[str, Any]]) -
     return [(int(row[0]), str(row[1]), int(row[2])) for row in rows]
 
 
-def answers_of(
-    connection: Connection, number: int, of_round: Mapping[int, Mapping[str, Any]]
-) -> set[tuple[int, str]]:
+def answers_of(connection: Connection, number: int, of_round: Mapping[int, Terms]) -> set[tuple[int, str]]:
     """Return item and annotator of every answer that a round got since it was made."""
     rows = run(
         connection,
@@ -141,7 +163,7 @@ def items_of(connection: Connection, number: int) -> list[Mapping[str, Any]]:
     """Return item, whether it was answered since, and when it was recalled, for each item of a round, by item."""
     return mappings(
         connection,
-        f"""SELECT s.item_id, s.answered, s.recalled_at FROM {answered(params(connection))} AS s
+        f"""SELECT s.item_id, s.answered, s.recalled_at FROM {answered(every_terms(connection))} AS s
             WHERE s.round_id = :number ORDER BY s.item_id""",
         number=number,
     )
@@ -152,7 +174,7 @@ def second_looks(connection: Connection) -> dict[int, tuple[int, bool]]:
     rows = run(
         connection,
         f"""SELECT s.item_id, sum(s.answered), max(CASE WHEN s.answered = 0 AND s.recalled_at IS NULL THEN 1 ELSE 0 END)
-            FROM round AS r JOIN {answered(params(connection))} AS s ON s.round_id = r.id
+            FROM round AS r JOIN {answered(every_terms(connection))} AS s ON s.round_id = r.id
             WHERE r.strategy = :relabel GROUP BY s.item_id""",
         relabel=RELABEL,
     )
@@ -175,4 +197,4 @@ def recall(connection: Connection, number: int, items: Iterable[int], now: str) 
 def asked_since(connection: Connection, batch: int) -> bool:
     """Tell whether a round after this import asks for answers again."""
     last = scalar(connection, "SELECT coalesce(max(id), 0) FROM label WHERE import_id <= :batch", batch=batch)
-    return any(int(found.get(AFTER) or 0) >= int(last) > 0 for found in params(connection).values())
+    return any(terms.after_label >= int(last) > 0 for terms in every_terms(connection).values())

@@ -197,16 +197,14 @@ def _confirm(connection: Connection) -> None:
     Given after the round that asks again was made; where the file tells no times, by a file about that round alone.
     """
     of_round = {
-        number: found
-        for number, found in rounds_out.params(connection).items()
-        if found.get(rounds_out.AFTER)
+        number: terms for number, terms in rounds_out.every_terms(connection).items() if terms.after_label
     }
-    for number in of_round:
+    for number, terms in of_round.items():
         run(
             connection,
             f"""UPDATE staged_label SET fate = {in_sql("confirmed")} FROM {IN_FORCE} AS f
                 WHERE staged_label.fate = {in_sql("unchanged")} AND f.item_id = staged_label.item_id
-                  AND f.annotator = staged_label.annotator AND f.id <= {int(of_round[number][rounds_out.AFTER])}
+                  AND f.annotator = staged_label.annotator AND f.id <= {terms.after_label}
                   AND staged_label.item_id IN
                     (SELECT item_id FROM selection WHERE round_id = :number AND recalled_at IS NULL)
                   AND CASE WHEN staged_label.made_at IS NOT NULL

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from PIL import Image, ImageDraw
 
@@ -13,6 +13,19 @@ from alctl.progress import Progress
 SHEET = 200
 """Images on a contact sheet."""
 _TILE, _CAPTION, _ACROSS = 128, 28, 10
+
+
+class Captioned(Protocol):
+    """An image of a round, as far as its caption tells."""
+
+    @property
+    def item_id(self) -> int: ...  # noqa: D102
+    @property
+    def rank(self) -> int | None: ...  # noqa: D102
+    @property
+    def score(self) -> float | None: ...  # noqa: D102
+    @property
+    def why(self) -> str: ...  # noqa: D102
 
 
 class Thumbnails(NamedTuple):
@@ -45,7 +58,7 @@ def thumbnails(sources: Sequence[Source], progress: Progress) -> Thumbnails:
 
 
 def contact_sheet(
-    picks: Sequence[Mapping[str, Any]],
+    picks: Sequence[Captioned],
     thumbnails: Sequence[Image.Image | None],
     said: Mapping[int, str] | None = None,
 ) -> Image.Image:
@@ -61,12 +74,12 @@ def contact_sheet(
             larger = _TILE // max(image.size)
             shown = image.resize((image.width * larger, image.height * larger)) if larger > 1 else image
             sheet.paste(shown, (x + (_TILE - shown.width) // 2, y + (_TILE - shown.height) // 2))
-        place = f"#{pick['rank']}" if pick["rank"] else pick["why"]
-        score = f"  {pick['score']:.3g}" if pick["rank"] and pick["score"] else ""
+        place = f"#{pick.rank}" if pick.rank else pick.why
+        score = f"  {pick.score:.3g}" if pick.rank and pick.score else ""
         draw.text((x, y + _TILE + 2), f"{place}{score}", fill="black")
-        draw.text((x, y + _TILE + 13), f"item {pick['item_id']}", fill="#666666")
+        draw.text((x, y + _TILE + 13), f"item {pick.item_id}", fill="#666666")
         if said is not None:
-            draw.text((x, y + _TILE + 25), _shortened(draw, said.get(pick["item_id"], "")), fill="#0b5cad")
+            draw.text((x, y + _TILE + 25), _shortened(draw, said.get(pick.item_id, "")), fill="#0b5cad")
     return sheet
 
 

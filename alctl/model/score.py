@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from alctl.chance import stream
 from alctl.errors import AlctlError
+from alctl.metrics import LossRanking, Metrics, RankingInterval
 from alctl.model.loss_prediction import Output, Trained
 from alctl.model.strategy import Prediction
 from alctl.model.task import Task
@@ -179,33 +181,31 @@ def predict(
 
 def evaluate(
     trained: Trained, task: Task, images: Tensor | np.ndarray, targets: Tensor, *, batch_size: int = 256
-) -> dict[str, float | None]:
+) -> Metrics:
     """Return the metrics of a model on labeled images: see `measure`."""
     return measure(predict(trained, task, images, targets, batch_size=batch_size), task, targets)
 
 
-def measure(
-    predictions: Predictions, task: Task, targets: Tensor, *, interval: bool = False
-) -> dict[str, float | None]:
+def measure(predictions: Predictions, task: Task, targets: Tensor, *, interval: bool = False) -> Metrics:
     """Return the task's metrics, the mean true loss, and how well the predicted losses follow the true ones.
 
     What cannot be said, such as a correlation of constants or anything about a missing module, is None. With
     ``interval``, also that of the ranking accuracy, and the number of images it is from.
     """
-    metrics: dict[str, float | None] = dict(task.evaluate(predictions.probabilities, targets.cpu()))
+    of_task = task.evaluate(predictions.probabilities, targets.cpu())
     if predictions.target_loss is None:
-        return metrics
+        return Metrics(of_task)
     true = predictions.target_loss.double().numpy()
-    metrics["target_loss"] = float(true.mean())
-    if predictions.predicted_loss is not None:
-        predicted = predictions.predicted_loss.double().numpy()
-        metrics |= loss_ranking(predicted, true)
-        if interval:
-            metrics |= {"images": len(true), **ranking_interval(predicted, true)}
-    return metrics
+    if predictions.predicted_loss is None:
+        return Metrics(of_task, float(true.mean()))
+    predicted = predictions.predicted_loss.double().numpy()
+    found = Metrics(of_task, float(true.mean()), loss_ranking(predicted, true))
+    if not interval:
+        return found
+    return replace(found, images=len(true), interval=ranking_interval(predicted, true))
 
 
-def loss_ranking(predicted: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+def loss_ranking(predicted: np.ndarray, true: np.ndarray) -> LossRanking:
     """Return ranking accuracy, its ties, and the correlations of predicted with true losses, both (N,).
 
     Ranking accuracy is the share of pairs in the right order (LL4AL section 4.1); pairs of equal true loss do not
@@ -225,19 +225,19 @@ def loss_ranking(predicted: np.ndarray, true: np.ndarray) -> dict[str, float | N
     if accuracy is not None:
         strict = accuracy - 0.5 * (ties_predicted - ties_both) / ranked
     varies = ranked > 0 and ties_predicted < every
-    return {
-        "ranking_accuracy": accuracy,
-        "ranking_accuracy_strict": strict,
-        "ties_predicted": ties_predicted,
-        "ties_true": ties_true,
-        "pearson": _correlation(predicted, true) if varies else None,
-        "spearman": _correlation(stats.rankdata(predicted), stats.rankdata(true)) if varies else None,
-    }
+    return LossRanking(
+        accuracy,
+        strict,
+        ties_predicted,
+        ties_true,
+        _correlation(predicted, true) if varies else None,
+        _correlation(stats.rankdata(predicted), stats.rankdata(true)) if varies else None,
+    )
 
 
 def ranking_interval(
     predicted: np.ndarray, true: np.ndarray, *, resamples: int = 1_000, seed: int = 0
-) -> dict[str, float | None]:
+) -> RankingInterval:
     """Return the 95 % bootstrap interval of the ranking accuracy of predicted against true losses, both (N,).
 
     Images are drawn with replacement, not pairs, which depend on each other. How often an image was drawn is its
@@ -252,14 +252,14 @@ def ranking_interval(
     counts = np.abs(order).astype(np.float32)
     right = ((1 + order * np.sign(guess[:, None] - guess[None, :])) / 2).astype(np.float32) * counts
     if not counts.any() or not (np.isfinite(guess).all() and np.isfinite(loss).all()):
-        return {"ranking_accuracy_low": None, "ranking_accuracy_high": None}
+        return RankingInterval(None, None)
     n = len(part)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
     above, below = (((weights @ pairs) * weights).sum(axis=1, dtype=np.float64) for pairs in (right, counts))
     if not (below > 0).any():
-        return {"ranking_accuracy_low": None, "ranking_accuracy_high": None}
+        return RankingInterval(None, None)
     low, high = np.quantile(above[below > 0] / below[below > 0], (0.025, 0.975))
-    return {"ranking_accuracy_low": float(low), "ranking_accuracy_high": float(high)}
+    return RankingInterval(float(low), float(high))
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:

@@ -296,7 +296,7 @@ def _pair_accuracy(predicted: Sequence[Tensor], true: Sequence[Tensor], pairing:
 
 
 def _validate(trained: Trained, task: Task, validation: tuple[Images, Tensor]) -> float | None:
-    return evaluate(trained, task, *validation, batch_size=trained.config.batch_size)[task.metric]
+    return evaluate(trained, task, *validation, batch_size=trained.config.batch_size).of_task[task.metric]
 
 
 def _gatherer(images: Images, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -79,7 +79,7 @@ class Judges:
         if not len(truth):
             return None
         try:
-            model = trained_model.model_of(self.project, vars(run), self.device)
+            model = trained_model.model_number(self.project, run.id, self.device)
             return _judge(self.project, model, truth, self.progress)
         except AlctlError as error:
             if str(error) not in self.problems:

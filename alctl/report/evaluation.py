@@ -108,15 +108,10 @@ def _losses(judged: Judged) -> Losses | None:
         return None
     predicted, true = judged.predicted[known], judged.true[known]
     ranking = score.loss_ranking(predicted, true)
-    spearman = ranking["spearman"]
+    spearman = ranking.spearman
     shown = np.linspace(0, len(true) - 1, min(DOTS, len(true))).astype(np.int64)
     return Losses(
-        ranking_accuracy=ranking["ranking_accuracy"],
-        ranking_accuracy_strict=ranking["ranking_accuracy_strict"],
-        ties_predicted=ranking["ties_predicted"],
-        ties_true=ranking["ties_true"],
-        pearson=ranking["pearson"],
-        spearman=spearman,
+        **vars(ranking),
         images=len(true),
         spearman_interval=None if spearman is None else measures.spearman_interval(spearman, len(true)),
         predicted=[round(float(value), 5) for value in predicted[shown]],

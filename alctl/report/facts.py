@@ -129,7 +129,7 @@ def _runs(connection: Connection) -> list[Run]:
         "digest",
     )
     return [
-        Run(**{key: run[key] for key in keys}, round=learned.get(run["id"]))
+        Run(**{key: run.plain()[key] for key in keys}, round=learned.get(run.id))
         for run in training_runs.every_run(connection)
     ]
 
@@ -168,9 +168,9 @@ def _rounds(connection: Connection) -> list[tuple[RoundFacts, RoundItems]]:
     for row in every:
         picks = rounds.picks(connection, row["id"])
         said = {answer.item_id: answer for answer in history.answers_of_round(connection, row["id"])}
-        candidates = [pick for pick in picks if pick["why"] not in RESERVED]
-        control = [pick["item_id"] for pick in candidates if pick["why"] == rounds.CONTROL]
-        picked = [pick["item_id"] for pick in candidates if pick["why"] != rounds.CONTROL]
+        candidates = [pick for pick in picks if pick.why not in RESERVED]
+        control = [pick.item_id for pick in candidates if pick.why == rounds.CONTROL]
+        picked = [pick.item_id for pick in candidates if pick.why != rounds.CONTROL]
         shown = candidates[:GALLERY] if row["id"] > every[-1]["id"] - GALLERY_ROUNDS else []
         facts = RoundFacts(
             **row,
@@ -182,12 +182,12 @@ def _rounds(connection: Connection) -> list[tuple[RoundFacts, RoundItems]]:
             out=counted[row["id"]].out,
             shown=[
                 ShownPick(
-                    item=pick["item_id"],
-                    path=pick["path"],
-                    rank=pick["rank"],
-                    score=pick["score"],
-                    why=pick["why"],
-                    answer=said[pick["item_id"]].words if pick["item_id"] in said else None,
+                    item=pick.item_id,
+                    path=pick.path,
+                    rank=pick.rank,
+                    score=pick.score,
+                    why=pick.why,
+                    answer=said[pick.item_id].words if pick.item_id in said else None,
                 )
                 for pick in shown
             ],

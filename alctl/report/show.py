@@ -76,27 +76,27 @@ def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
         root = required_state(connection, project.folder).root
         answers = {answer.item_id: answer.words for answer in history.answers_of_round(connection, number)}
     shown = picks[: sheet.SHEET]
-    sources = [Source(pick["item_id"], f"{root}/{pick['path']}", pick["digest"]) for pick in shown]
+    sources = [Source(pick.item_id, f"{root}/{pick.path}", pick.digest) for pick in shown]
     thumbnails = sheet.thumbnails(sources, progress).images  # a broken one is blank
     said = {
-        pick["item_id"]: ("(random) " if pick["why"] == rounds.CONTROL else "")
-        + (answers.get(pick["item_id"]) or "no answer yet")
+        pick.item_id: ("(random) " if pick.why == rounds.CONTROL else "")
+        + (answers.get(pick.item_id) or "no answer yet")
         for pick in shown
     }
-    about = {"round": number, "strategy": row["strategy"], "images": len(picks), "shown": len(shown)}
+    about = {"round": number, "strategy": row.strategy, "images": len(picks), "shown": len(shown)}
     return Shown(number, sheet.contact_sheet(shown, thumbnails, said), about)
 
 
-def _round(connection: Connection, number: int) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+def _round(connection: Connection, number: int) -> tuple[rounds.Round, list[rounds.Pick]]:
     """Return a round and its training candidates, best first, or the reserved ones if it has no others."""
-    row = rounds.round_row(connection, number)
+    row = rounds.find_round(connection, number)
     if row is None:
         last = rounds.next_round(connection) - 1
         raise AlctlError(
             f"there is no round {number}; " + (f"the last one is {last}" if last else "none was selected yet")
         )
     picks = rounds.picks(connection, number)
-    return row, [pick for pick in picks if pick["why"] not in RESERVED] or picks
+    return row, [pick for pick in picks if pick.why not in RESERVED] or picks
 
 
 def embedding(project: Project, number: int, device: str, progress: Progress) -> Shown:
@@ -107,12 +107,12 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
     with project.reading() as connection:
         row, picks = _round(connection, number)
         state = required_state(connection, project.folder)
-        run = next((r for r in training_runs.every_run(connection) if r["id"] == row["run_id"]), None)
-        picked = np.array([pick["item_id"] for pick in picks], dtype=np.int64)
+        run = None if row.run_id is None else training_runs.run_with(connection, row.run_id)
+        picked = np.array([pick.item_id for pick in picks], dtype=np.int64)
         labeled = history.learned_before(connection, number)
-        rest = history.rest(connection, [*labeled.tolist(), *picked.tolist()], MOST, row["seed"], number)
+        rest = history.rest(connection, [*labeled.tolist(), *picked.tolist()], MOST, row.seed, number)
     parts = {"rest": rest, "labeled": labeled, "picked": picked}
-    parts = {kind: _some(ids, stream(row["seed"], "show", kind, number)) for kind, ids in parts.items()}
+    parts = {kind: _some(ids, stream(row.seed, "show", kind, number)) for kind, ids in parts.items()}
     model = (
         trained_model.model_of(project, run, device) if run else trained_model.required_model(project, device)
     )
@@ -122,9 +122,9 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
     if len(vectors) < 5:
         raise AlctlError(f"{len(vectors)} images are too few for a picture of their embeddings")
     progress("arranging", 0, 1)
-    places, parameters = arrange(vectors, row["seed"])
+    places, parameters = arrange(vectors, row.seed)
     about = {
-        "round": number, "strategy": row["strategy"], "run": model.run["id"], "arranged_by": "t-SNE",
+        "round": number, "strategy": row.strategy, "run": model.run.id, "arranged_by": "t-SNE",
         **parameters, "images": {kind: int((kinds[kept] == i).sum()) for i, kind in enumerate(KINDS)},
     }  # fmt: skip
     return Shown(number, _draw(places, kinds[kept], about), about, "embedding")

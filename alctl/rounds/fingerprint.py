@@ -1,36 +1,43 @@
-"""What a training run follows from, as a digest: labels, settings, seed and, after a warm start, the run before."""
+"""Fingerprints of training runs: two runs with the same fingerprint get the same weights.
+
+A fingerprint is a digest of the class list, the settings, the seed and the labels and, after a warm start, of the run
+whose weights it starts from.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from alctl.config import TrainConfig
+from alctl.database.training_runs import TrainingRun
 
 
-def fingerprint(categories: Sequence[str], config: TrainConfig, seed: int, learned: Sequence[Any]) -> str:
-    """Return the digest of all that the weights of a cold start follow from; ``learned`` is plain data."""
+def fingerprint_of(
+    categories: Sequence[str], config: TrainConfig, seed: int, learned: Sequence[object]
+) -> str:
+    """Return the fingerprint of a cold start; ``learned`` is the labeled images as plain data, fit for JSON."""
     settings = {k: v for k, v in asdict(config).items() if k != "checkpoint_every"}
     text = json.dumps([categories, settings, seed, learned])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def gone_on(own: str, before: Mapping[str, Any] | None) -> str:
-    """Return the fingerprint of a run that goes on from another, if there is one."""
-    return (
-        own if before is None else hashlib.sha256(f"{own} after {before['fingerprint']}".encode()).hexdigest()
-    )
+def fingerprint_after(own: str, before: TrainingRun | None) -> str:
+    """Return the fingerprint of a warm start from the weights of ``before``; of a cold start where that is None.
+
+    ``own`` is the fingerprint that the run would have as a cold start.
+    """
+    return own if before is None else hashlib.sha256(f"{own} after {before.fingerprint}".encode()).hexdigest()
 
 
-def run_before(own: str, every: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return which of ``every`` run, oldest first, a warm start goes on from: the last one.
+def run_to_start_from(own: str, every: Sequence[TrainingRun]) -> TrainingRun | None:
+    """Return the training run whose weights a warm start begins with: the last of ``every`` run, oldest first.
 
-    If the last one is what would be trained again, it is the one that this went on from: training again with the same
+    If the last one is what would be trained again, it is the one that this started from: training again with the same
     labels and settings is the same run and not one more.
     """
     if not every:
         return None
     last = every[-1]
-    earlier = next((run for run in every if run["id"] == last["environment"].get("started_from")), None)
-    return earlier if last["fingerprint"] == gone_on(own, earlier) else last
+    earlier = next((run for run in every if run.id == last.started_from), None)
+    return earlier if last.fingerprint == fingerprint_after(own, earlier) else last

@@ -1,7 +1,6 @@
 """What the model says of every image of a split, as a CSV file."""
 
 import csv
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +10,11 @@ from alctl.database import items
 from alctl.files import whole_file
 from alctl.images.pixels import BrokenImages
 from alctl.labels.spreadsheet_cells import safe_cell
-from alctl.model.score import Scorer
 from alctl.model.strategy import Prediction
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.rounds.trained_model import Model
-from alctl.rounds.training_set import cache_of, quarantine, source_of
+from alctl.rounds.trained_model import Model, scorer
+from alctl.rounds.training_set import quarantine, source_of
 
 
 def predict(project: Project, model: Model, out: Path, split: str, progress: Progress) -> int:
@@ -30,11 +28,9 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
         usable = items.fetch(connection, items.usable(connection, split))
     found = [source_of(root, item) for item in usable]
     paths = {item.id: item.path for item in usable}
-    cache = cache_of(project, model.task, model.trained.config.image_size)
     while True:
-        scorer = Scorer(model.trained, model.task, partial(cache.batches, found, progress), len(found))
         try:
-            answer = scorer.map(_class_and_loss).cpu().tolist()
+            answer = scorer(project, model, found, progress).map(_class_and_loss).cpu().tolist()
             break
         except BrokenImages as broken:
             quarantine(project, broken)

@@ -10,6 +10,7 @@ Images that have had a second look come after those that have had none; those th
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -18,14 +19,15 @@ from scipy import stats
 from sqlalchemy import Connection
 
 from alctl.agreement.measures import agreement_of, pairs_of
-from alctl.annotators.ledger import due_at, terms
+from alctl.annotators import ledger
 from alctl.database import consensus, items, labels, rounds, rounds_out
 from alctl.database.bulk import discard
+from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages, check_decodable
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.rounds.select import Selected, SelectOptions, record
+from alctl.rounds.select import Selected, SelectOptions, asked_after, record
 from alctl.rounds.trained_model import Model, last_model, losses
 from alctl.rounds.training_set import quarantine, source_of
 
@@ -44,7 +46,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
         raise AlctlError(
             "--relabel chooses by disagreement and loss; leave out --strategy, --param, --control and --resend"
         )
-    due, shared = due_at(options.due), terms(options.annotators, options.overlap)
+    due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
     model = last_model(project, options.device)
     with project.held("select", "select.lock"):
         surprising = surprises(project, model, progress) if model is not None else []
@@ -57,14 +59,13 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 quarantine(project, broken)
                 quarantined |= broken.reasons
                 continue
-            selected.quarantined = quarantined
+            selected = replace(selected, params=terms.params(), quarantined=quarantined)
             with project.writing("select") as connection:
                 if not _still_labeled(connection, selected):
                     continue
-                selected.params = {**shared, rounds_out.AFTER: rounds_out.newest_label(connection)}
-                seed = (
-                    required_state(connection, project.folder).seed if options.seed is None else options.seed
-                )
+                selected = asked_after(selected, rounds_out.newest_label(connection))
+                state = required_state(connection, project.folder)
+                seed = state.seed if options.seed is None else options.seed
                 if selected.picks:
                     record(connection, selected, seed, due)
                 if options.dry_run:
@@ -97,9 +98,10 @@ def _choose(
         options.k,
         candidates=len(free),
         left=len(free),
-        run=None if model is None else model.run["id"],
+        run=None if model is None else model.run.id,
+        params={},
         picks=[
-            {"item": suspect.item, "rank": rank, "score": suspect.score, "why": suspect.why}
+            Chosen(suspect.item, rank, suspect.score, suspect.why)
             for rank, suspect in enumerate(chosen, start=1)
         ],
     )
@@ -157,7 +159,7 @@ def _look(project: Project, selected: Selected, progress: Progress) -> None:
     """See that every image can be decoded, before anybody is asked to look at it."""
     with project.reading() as connection:
         root = required_state(connection, project.folder).root
-        ids = np.array([pick["item"] for pick in selected.picks], dtype=np.int64)
+        ids = np.array([pick.item for pick in selected.picks], dtype=np.int64)
         sources = [source_of(root, item) for item in items.fetch(connection, ids)]
     check_decodable(sources, progress)
 
@@ -166,4 +168,4 @@ def _still_labeled(connection: Connection, selected: Selected) -> bool:
     """Tell whether every pick is still labeled, and none has gone out for a second look meanwhile."""
     usable = set(labels.labeled_ids(connection))
     out = {item for item, (_, is_out) in rounds_out.second_looks(connection).items() if is_out}
-    return {pick["item"] for pick in selected.picks} <= usable - out
+    return {pick.item for pick in selected.picks} <= usable - out

@@ -1,30 +1,34 @@
-"""Selecting a round. Strategies speak in positions, the pool in ids, and here they meet, once."""
+"""Selecting a round, step by step: what the pool holds, what the strategy may choose from, its answer, the record.
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from typing import Any
+Strategies speak in positions, the pool in ids, and they meet in `_choose`, once. The random subset that a strategy
+chooses from is drawn by `alctl.database.rounds.subset`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from sqlalchemy import Connection
 
-from alctl.annotators.ledger import due_at
-from alctl.annotators.ledger import terms as terms_of
+from alctl.annotators import ledger
 from alctl.chance import stream
 from alctl.database import categories, items, labels, rounds, rounds_out
 from alctl.database.bulk import discard
 from alctl.database.random_order import Ids
+from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages, Source, check_decodable
-from alctl.model.score import Scorer, Unscored
+from alctl.model.score import Unscored
 from alctl.model.strategy import STRATEGIES, Candidates, QueryStrategy
 from alctl.plugins import configured
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds import cold_start_guard
-from alctl.rounds.trained_model import Model, last_model
-from alctl.rounds.training_set import cache_of, quarantine, source_of
+from alctl.rounds.cold_start_guard import Doubt
+from alctl.rounds.trained_model import Model, last_model, scorer
+from alctl.rounds.training_set import quarantine, source_of
 
 UNTRAINED = "random"
 """The strategy of a round before anything is trained."""
@@ -37,7 +41,7 @@ class SelectOptions:
     k: int
     strategy: str = ""
     """Empty: the project's setting once a model is trained, before that random."""
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
     subset: int | None = None
     seed: int | None = None
     resend: bool = False
@@ -55,28 +59,36 @@ class SelectOptions:
     """Share of the images that all of them get."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Selected:
-    """What a selection came to."""
+    """A round as it was selected."""
 
     round: int
     strategy: str
     requested: int
-    candidates: int = 0
-    left: int = 0
+    candidates: int
+    left: int
     """Unlabeled items that were there before this round."""
-    run: int | None = None
-    params: dict[str, Any] = field(default_factory=dict)
-    picks: list[dict[str, Any]] = field(default_factory=list)
+    run: int | None
+    """The training run whose model was asked."""
+    params: Mapping[str, object]
+    """As they are recorded: of the strategy, the terms for annotators, the guard's doubt."""
+    picks: Sequence[Chosen]
     reserved: int = 0
     """Validation and test images that go out with this round."""
     control: int = 0
     """Picks that are random, to compare the strategy with; their ranks come last."""
-    guard: dict[str, Any] | None = None
+    guard: Doubt | None = None
     """Why the fallback chose, and instead of which strategy."""
-    quarantined: dict[int, str] = field(default_factory=dict)
-    stale: list[str] = field(default_factory=list)
+    quarantined: Mapping[int, str] = field(default_factory=dict)
+    """Images that turned out not to decode and were replaced, by item id, and why."""
+    stale: Sequence[str] = ()
     """Classes that the model has never seen, because they were added after it was trained."""
+
+    @property
+    def terms(self) -> rounds_out.Terms:
+        """How the round is shared among annotators."""
+        return rounds_out.terms_of(self.params)
 
 
 def select(project: Project, options: SelectOptions, progress: Progress) -> Selected:
@@ -84,65 +96,70 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
 
     Images that turn out not to decode are quarantined, and the next ones of the random order take their place.
     """
-    due, terms = due_at(options.due), terms_of(options.annotators, options.overlap)
+    due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
     model = None if options.strategy == UNTRAINED else last_model(project, options.device)
-    name = options.strategy or (project.config.select.strategy if model else UNTRAINED)
-    strategy = make_strategy(name, options.params)
-    doubt = _doubt(project, options, strategy, model)
-    if doubt is not None:
-        doubt["instead_of"] = name
-        name = options.fallback or project.config.select.fallback
-        strategy = _fallback(name)
+    asked = _asked(project, options, model)
     quarantined: dict[int, str] = {}
     with project.held("select", "select.lock"):
         while True:
-            situation = _look(project, options, model)
+            found = _look(project, options, model)
             try:
-                selected = _choose(project, options, strategy, model, situation, progress)
+                chosen = _choose(project, asked, found, options.k, progress)
+                out = [*(source for source, _ in chosen), *found.control, *found.reserved]
+                check_decodable(out, progress)  # before anybody is asked to label them
             except BrokenImages as broken:
                 quarantine(project, broken)
                 quarantined |= broken.reasons
                 continue
-            selected.strategy, selected.quarantined, selected.guard = name, quarantined, doubt
-            selected.params |= terms if doubt is None else {**terms, "guard": doubt}
+            selected = replace(_selected(options, asked, found, chosen, terms), quarantined=quarantined)
             with project.writing("select") as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
                 if options.resend:
-                    selected.params[rounds_out.AFTER] = rounds_out.newest_label(connection)
+                    selected = asked_after(selected, rounds_out.newest_label(connection))
                 if selected.picks:
-                    record(connection, selected, situation.seed, due)
+                    record(connection, selected, found.seed, due)
                 if options.dry_run:
                     discard(connection)
             return selected
 
 
-def _doubt(
-    project: Project, options: SelectOptions, strategy: QueryStrategy, model: Model | None
-) -> dict[str, Any] | None:
-    """Return why the strategy's predicted losses are not to be used yet; None if they are, or it needs none."""
-    wanted = project.config.select.guard if options.guard is None else options.guard
-    if not wanted or not strategy.uses_predicted_loss or model is None or model.trained.module is None:
-        return None
-    return cold_start_guard.doubt(model.run)
+class _Asked(NamedTuple):
+    """Who chooses."""
+
+    name: str
+    strategy: QueryStrategy
+    doubt: Doubt | None
+    """Why the guard put the fallback in the place of another strategy."""
+    model: Model | None
 
 
-def _fallback(name: str) -> QueryStrategy:
+def _asked(project: Project, options: SelectOptions, model: Model | None) -> _Asked:
+    """Return the strategy that was asked for, or the fallback while its predicted losses have not proven themselves."""
+    name = options.strategy or (project.config.select.strategy if model else UNTRAINED)
+    strategy = make_strategy(name, options.params)
+    guarded = project.config.select.guard if options.guard is None else options.guard
+    if not guarded or not strategy.uses_predicted_loss or model is None or model.trained.module is None:
+        return _Asked(name, strategy, None, model)
+    doubt = cold_start_guard.doubt(model.run, name)
+    if doubt is None:
+        return _Asked(name, strategy, None, model)
+    name = options.fallback or project.config.select.fallback
     strategy = make_strategy(name, {})
     if strategy.uses_predicted_loss:
         raise AlctlError(
             f"{name!r} reads predicted losses too and cannot stand in for them; choose another --fallback"
         )
-    return strategy
+    return _Asked(name, strategy, doubt, model)
 
 
-def make_strategy(name: str, params: Mapping[str, Any]) -> QueryStrategy:
+def make_strategy(name: str, params: Mapping[str, object]) -> QueryStrategy:
     """Build a strategy; a parameter that it does not have, or of the wrong kind, raises AlctlError."""
     return configured(STRATEGIES.load(name), params, f"strategy {name!r}")
 
 
 @dataclass(frozen=True)
-class _Situation:
+class _Found:
     """What the database says before a selection."""
 
     number: int
@@ -150,13 +167,16 @@ class _Situation:
     left: int
     control: list[Source]
     subset: list[Source]
+    """The random subset: what the strategy may choose from."""
     labeled: list[Source]
-    reserved: list[tuple[Source, str]]
+    reserved: list[Source]
+    splits: list[str]
+    """Of each reserved item."""
     classes: list[str]
 
 
-def _look(project: Project, options: SelectOptions, model: Model | None) -> _Situation:
-    """Read the state of the pool and draw the random subset."""
+def _look(project: Project, options: SelectOptions, model: Model | None) -> _Found:
+    """Read the state of the pool; draw the random subset, and the control images beside it."""
     size = project.config.select.subset if options.subset is None else options.subset
     share = project.config.select.control if options.control is None else options.control
     with project.reading() as connection:
@@ -179,94 +199,88 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Sit
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
             return [source_of(state.root, item) for item in found]
 
-        return _Situation(
-            number,
-            seed,
-            left,
-            sources(control),
-            sources(subset),
-            sources(labeled),
-            list(zip(sources([i for i, _ in reserved]), [split for _, split in reserved], strict=True)),
-            [found.name for found in categories.as_categories(connection, living=True)],
-        )
+        return _Found(
+            number, seed, left, sources(control), sources(subset), sources(labeled),
+            sources([item for item, _ in reserved]), [split for _, split in reserved],
+            [known.name for known in categories.as_categories(connection, living=True)],
+        )  # fmt: skip
 
 
 def _choose(
-    project: Project,
-    options: SelectOptions,
-    strategy: QueryStrategy,
-    model: Model | None,
-    now_: _Situation,
-    progress: Progress,
-) -> Selected:
-    """Ask the strategy, and turn its positions into items."""
-    selected = Selected(
-        now_.number,
-        "",
-        options.k,
-        len(now_.subset),
-        now_.left,
-        params=asdict(strategy),
-        reserved=len(now_.reserved),
-        control=len(now_.control),
-    )
-    chosen: list[Source] = []
-    scores: list[float] = []
-    wanted = options.k - len(now_.control)
-    if now_.subset and wanted:
-        unlabeled = _candidates(project, model, now_.subset, progress)
-        labeled = _candidates(project, model, now_.labeled, progress)
-        rng = torch.Generator().manual_seed(stream(now_.seed, "strategy", now_.number))
-        answer = strategy.query(unlabeled, labeled, wanted, rng)
-        chosen = [now_.subset[position] for position in answer.positions.tolist()]
-        scores = answer.scores.tolist()
-    out = [*chosen, *now_.control, *(source for source, _ in now_.reserved)]
-    check_decodable(out, progress)  # before anybody is asked to label them
-    if model is not None:
-        selected.run = model.run["id"]
-        selected.stale = [name for name in now_.classes if name not in model.task.categories]
-    selected.picks = [
-        {"item": source.id, "rank": rank, "score": value, "why": "picked"}
-        for rank, (source, value) in enumerate(zip(chosen, scores, strict=True), start=1)
-    ]
-    selected.picks += [
-        {"item": source.id, "rank": rank, "score": None, "why": rounds.CONTROL}
-        for rank, source in enumerate(now_.control, start=len(chosen) + 1)
-    ]
-    selected.picks += [
-        {"item": source.id, "rank": None, "score": None, "why": split} for source, split in now_.reserved
-    ]
-    return selected
+    project: Project, asked: _Asked, found: _Found, k: int, progress: Progress
+) -> list[tuple[Source, float]]:
+    """Ask the strategy; return what it chose with the scores, best first: here its positions become items."""
+    wanted = k - len(found.control)
+    if not found.subset or not wanted:
+        return []
+    unlabeled = _candidates(project, asked.model, found.subset, progress)
+    labeled = _candidates(project, asked.model, found.labeled, progress)
+    rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
+    answer = asked.strategy.query(unlabeled, labeled, wanted, rng)
+    chosen = [found.subset[position] for position in answer.positions.tolist()]
+    return list(zip(chosen, answer.scores.tolist(), strict=True))
 
 
 def _candidates(
     project: Project, model: Model | None, sources: list[Source], progress: Progress
 ) -> Candidates:
     """Return what a strategy may ask of these images."""
-    if model is None:
-        return Unscored(len(sources))
-    cache = cache_of(project, model.task, model.trained.config.image_size)
-    return Scorer(model.trained, model.task, partial(cache.batches, sources, progress), len(sources))
+    return scorer(project, model, sources, progress) if model else Unscored(len(sources))
+
+
+def _selected(
+    options: SelectOptions,
+    asked: _Asked,
+    found: _Found,
+    chosen: Sequence[tuple[Source, float]],
+    terms: rounds_out.Terms,
+) -> Selected:
+    """Return the round as it is to be recorded: the strategy's picks, then the control, then the reserved items."""
+    picks = [Chosen(source.id, rank, score, "picked") for rank, (source, score) in enumerate(chosen, start=1)]
+    control = enumerate(found.control, start=len(picks) + 1)
+    picks += [Chosen(source.id, rank, None, rounds.CONTROL) for rank, source in control]
+    reserved = zip(found.reserved, found.splits, strict=True)
+    picks += [Chosen(source.id, None, None, split) for source, split in reserved]
+    known = asked.model.task.categories if asked.model else found.classes
+    doubted = {"guard": asdict(asked.doubt)} if asked.doubt else {}
+    return Selected(
+        found.number,
+        asked.name,
+        options.k,
+        len(found.subset),
+        found.left,
+        asked.model.run.id if asked.model else None,
+        {**asdict(asked.strategy), **terms.params(), **doubted},
+        picks,
+        len(found.reserved),
+        len(found.control),
+        asked.doubt,
+        stale=[name for name in found.classes if name not in known],
+    )
+
+
+def asked_after(selected: Selected, label: int) -> Selected:
+    """Return a round that takes only answers newer than this label, because its items have older ones."""
+    return replace(selected, params={**selected.params, rounds_out.AFTER: label})
 
 
 def _still_free(connection: Connection, selected: Selected, options: SelectOptions) -> bool:
     """Tell whether none of the picks was answered or sent since the subset was drawn."""
-    ids = np.array([pick["item"] for pick in selected.picks if pick["rank"]], dtype=np.int64)
+    ids = np.array([pick.item for pick in selected.picks if pick.rank], dtype=np.int64)
     return len(rounds.free_of(connection, ids, resend=options.resend)) == len(ids)
 
 
 def record(connection: Connection, selected: Selected, seed: int, due: str | None) -> None:
     """Write the round, every item's rank and score with it."""
-    values = {
-        "id": selected.round,
-        "strategy": selected.strategy,
-        "params": selected.params,
-        "seed": seed,
-        "requested": selected.requested,
-        "candidates": selected.candidates,
-        "run_id": selected.run,
-        "created_at": now(),
-        "due_at": due,
-    }
-    rows = [(selected.round, p["item"], p["rank"], p["score"], p["why"]) for p in selected.picks]
-    rounds.write_round(connection, values, rows)
+    made = rounds.Round(
+        id=selected.round,
+        strategy=selected.strategy,
+        params=selected.params,
+        seed=seed,
+        requested=selected.requested,
+        candidates=selected.candidates,
+        run_id=selected.run,
+        created_at=now(),
+        due_at=due,
+    )
+    rounds.write_round(connection, made, selected.picks)

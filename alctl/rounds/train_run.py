@@ -1,22 +1,23 @@
-"""Training runs of the real project: what there is to learn from, training, recording, and the model afterwards."""
+"""Training runs: read what there is to learn from, train, measure, and record the run with its weights."""
 
 import time
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from alctl.config import TrainConfig
 from alctl.database import categories, items, training_runs
+from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.files import file_digest
+from alctl.metrics import Metrics
 from alctl.model import checkpoint, score
 from alctl.model.device import check_device, environment, resolve
 from alctl.model.loss_prediction import Trained
 from alctl.model.task import Task
-from alctl.model.train import Epoch, new_model, train
+from alctl.model.train import Epoch, Images, new_model, train
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
-from alctl.rounds import fingerprint as lineage
+from alctl.rounds.fingerprint import fingerprint_after, fingerprint_of, run_to_start_from
 from alctl.rounds.trained_model import has_weights, weights_of
 from alctl.rounds.training_set import Labeled, Loaded, cache_of, labeled, load, task_of
 
@@ -30,10 +31,10 @@ class Plan:
     seed: int
     splits: Mapping[str, Labeled]
     fingerprint: str
-    finished: Mapping[str, Any] | None
+    finished: TrainingRun | None
     """The recorded run of the same fingerprint, if there is one: training again would give the same weights."""
-    before: Mapping[str, Any] | None = None
-    """The training run that a warm start goes on from."""
+    before: TrainingRun | None = None
+    """The training run whose weights a warm start begins with."""
 
     @property
     def models(self) -> list[TrainConfig]:
@@ -43,17 +44,19 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """Of all models together."""
+        """How many epochs all models together take."""
         return self.config.epochs * len(self.models)
 
 
-@dataclass
-class Progressed:
-    """What a training run has come to; filled in as it goes."""
+@dataclass(frozen=True)
+class FinishedRun:
+    """The last event of `run_training`: the run as it is recorded."""
 
-    resumed: int = 0
-    quarantined: dict[int, str] = field(default_factory=dict)
-    run: Mapping[str, Any] | None = None
+    run: TrainingRun
+    resumed: int
+    """Epochs that were done before, by a run that was killed."""
+    quarantined: Mapping[int, str]
+    """Images that could not be decoded and were left out, by item id, and why."""
 
 
 def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
@@ -70,10 +73,10 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         check_device(config.device)
         _check_enough(splits["pool"], names)
         seed = state.seed if seed is None else seed
-        own = lineage.fingerprint([*names, *map(str, merged)], config, seed, splits["pool"].plain)
+        own = fingerprint_of([*names, *map(str, merged)], config, seed, splits["pool"].plain)
         warm = config.start == "warm"
-        before = lineage.run_before(own, training_runs.every_run(connection)) if warm else None
-        fingerprint = lineage.gone_on(own, before)
+        before = run_to_start_from(own, training_runs.every_run(connection)) if warm else None
+        fingerprint = fingerprint_after(own, before)
         finished = training_runs.last_run(connection, fingerprint)
     if finished is not None and not has_weights(project, finished):
         finished = None  # training again is what the error about such weights advises
@@ -94,27 +97,22 @@ def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
 
 
 def run_training(
-    project: Project, plan: Plan, state: Progressed, progress: Progress
-) -> Generator[Epoch, None, None]:
-    """Train as planned and record the run, whole or not at all; a killed run goes on from its last checkpoint.
+    project: Project, plan: Plan, progress: Progress
+) -> Generator[Epoch | FinishedRun, None, None]:
+    """Train as planned, yielding every epoch; record the run, whole or not at all, and yield it last.
 
-    An image that cannot be decoded is quarantined, named in ``state``, and left out. Epochs count on from the joint
-    model to the one to report.
+    A killed run goes on from its last checkpoint. An image that cannot be decoded is quarantined and left out. Epochs
+    count on from the joint model to the one to report.
     """
     with project.held("train", "train.lock"):
         cache = cache_of(project, plan.task, plan.config.image_size)
         learned, images, broken = load(project, cache, plan.splits["pool"], progress)
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
-        for reasons in (broken, *(loaded.broken for loaded in held.values())):
-            state.quarantined |= reasons
-        started, done = time.perf_counter(), 0
+        started, done, resumed = time.perf_counter(), 0, 0
         finished: list[Trained] = []
         files = [project.models / f"{plan.fingerprint[:12]}.{n}.checkpoint.safetensors" for n in range(2)]
-        validation = (
-            (held["validation"].pixels, held["validation"].labeled.targets)
-            if held["validation"].labeled.sources
-            else None
-        )
+        told = held["validation"]
+        validation = (told.pixels, told.labeled.targets) if told.labeled.sources else None
         ids = [source.id for source in learned.sources]
         for config, file in zip(plan.models, files, strict=False):
             trained = _untrained(project, plan, config, images)
@@ -125,27 +123,37 @@ def run_training(
             for epoch in epochs:
                 done += 1
                 number = len(finished) * config.epochs + epoch.epoch
-                state.resumed = number - done
+                resumed = number - done
                 yield epoch._replace(epoch=number, epochs=plan.epochs)
             finished.append(trained)
         metrics = [_measure(plan, trained, held) for trained in finished]
-        state.run = _record(project, plan, finished[0], ids, metrics, time.perf_counter() - started)
+        run = _record(project, plan, finished[0], ids, metrics, time.perf_counter() - started)
         for file in files:
             file.unlink(missing_ok=True)
+    yield FinishedRun(run, resumed, {**broken, **held["validation"].broken, **held["test"].broken})
 
 
-def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Any) -> Trained:
-    """Return a model to be trained; a warm one has the weights of the run before."""
+def to_the_end(events: Iterator[Epoch | FinishedRun], each: Callable[[Epoch], object]) -> FinishedRun:
+    """Give every epoch of `run_training` to ``each`` as it ends; return the finished run."""
+    for event in events:
+        if isinstance(event, FinishedRun):
+            return event
+        each(event)
+    raise RuntimeError("a training ended without its run")
+
+
+def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Images) -> Trained:
+    """Return a model to be trained; for a warm start with the weights of the run before."""
     if config.start == "cold" or plan.before is None:
         return new_model(plan.task, images, config, seed=plan.seed)
     trained = new_model(plan.task, images, replace(config, weights="none"), seed=plan.seed)
     trained.config = config
     checkpoint.carry_over(weights_of(project, plan.before), trained)
-    trained.model.weights = f"training run {plan.before['id']}"
+    trained.model.weights = f"training run {plan.before.id}"
     return trained
 
 
-def _measure(plan: Plan, trained: Trained, held: Mapping[str, Loaded]) -> dict[str, Any]:
+def _measure(plan: Plan, trained: Trained, held: Mapping[str, Loaded]) -> dict[str, Metrics]:
     """Return the metrics of a model on each reserved split that has labels."""
     return {
         split: score.measure(
@@ -162,13 +170,13 @@ def _record(
     plan: Plan,
     trained: Trained,
     ids: list[int],
-    metrics: list[dict[str, Any]],
+    metrics: list[dict[str, Metrics]],
     seconds: float,
-) -> Mapping[str, Any]:
-    """Write the weights, then the run that names them; the metrics of the model to report are in "report"."""
+) -> TrainingRun:
+    """Write the weights, then the run that names them; ``metrics`` are of the joint model and the one to report."""
     known = environment(plan.config.device) | {"weights": trained.model.weights}
     if plan.before is not None:
-        known["started_from"] = plan.before["id"]
+        known["started_from"] = plan.before.id
     if plan.task.merged:
         known["merged"] = [list(places) for places in plan.task.merged]
     info = {"task": _task_name(project), "categories": plan.task.categories, "fingerprint": plan.fingerprint}
@@ -176,21 +184,23 @@ def _record(
         number = training_runs.next_run(connection)
         file = project.models / f"run-{number:04}.safetensors"
         checkpoint.save_model(file, trained, info)
-        values = {
-            "fingerprint": plan.fingerprint,
-            "seed": plan.seed,
-            "config": asdict(plan.config),
-            "categories": list(plan.task.categories),
-            "labeled": len(ids),
-            "metrics": {**metrics[0], **({"report": metrics[1]} if len(metrics) > 1 else {})},
-            "environment": known,
-            "file": file.relative_to(project.folder).as_posix(),
-            "digest": file_digest(file),
-            "seconds": seconds,
-            "created_at": now(),
-        }
-        training_runs.write_run(connection, number, values, ids)
-    return {"id": number, **values}
+        run = TrainingRun(
+            id=number,
+            fingerprint=plan.fingerprint,
+            seed=plan.seed,
+            config=asdict(plan.config),
+            categories=list(plan.task.categories),
+            labeled=len(ids),
+            metrics=metrics[0],
+            report=metrics[1] if len(metrics) > 1 else {},
+            environment=known,
+            file=file.relative_to(project.folder).as_posix(),
+            digest=file_digest(file),
+            seconds=seconds,
+            created_at=now(),
+        )
+        training_runs.write_run(connection, run, ids)
+    return run
 
 
 def _task_name(project: Project) -> str:

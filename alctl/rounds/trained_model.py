@@ -1,18 +1,22 @@
 """The model of the last training run, ready to score and to measure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from alctl.database import categories, training_runs
+from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.files import file_digest
+from alctl.images.pixels import Source
+from alctl.metrics import Metrics
 from alctl.model import checkpoint, score
 from alctl.model.device import check_device, resolve
 from alctl.model.loss_prediction import Trained
+from alctl.model.score import Scorer
 from alctl.model.task import Task
 from alctl.progress import Progress
 from alctl.project import Project, required_state
@@ -23,7 +27,7 @@ from alctl.rounds.training_set import cache_of, labeled, load, task_of
 class Model:
     """A finished training run, ready to score."""
 
-    run: Mapping[str, Any]
+    run: TrainingRun
     trained: Trained
     task: Task
     """With the class list as it is now, as far as the model knows it."""
@@ -38,7 +42,16 @@ def last_model(project: Project, device: str = "auto") -> Model | None:
     return None if run is None else model_of(project, run, device)
 
 
-def model_of(project: Project, run: Mapping[str, Any], device: str = "auto") -> Model:
+def model_number(project: Project, number: int, device: str = "auto") -> Model:
+    """Load the model of the training run with this number; AlctlError if it or its weights are gone."""
+    with project.reading() as connection:
+        run = training_runs.run_with(connection, number)
+    if run is None:
+        raise AlctlError(f"there is no training run {number}")
+    return model_of(project, run, device)
+
+
+def model_of(project: Project, run: TrainingRun, device: str = "auto") -> Model:
     """Load the model of a recorded training run; AlctlError if its weights are gone or not its own."""
     trained, info = checkpoint.load_model(
         weights_of(project, run), lambda info: task_of(info["task"], info["categories"])
@@ -52,7 +65,13 @@ def model_of(project: Project, run: Mapping[str, Any], device: str = "auto") -> 
     return Model(run, trained, task_of(info["task"], names, merged), ids)
 
 
-def has_weights(project: Project, run: Mapping[str, Any]) -> bool:
+def scorer(project: Project, model: Model, sources: Sequence[Source], progress: Progress) -> Scorer:
+    """Return these images as candidates that the model scores; their pixels come through the project's cache."""
+    cache = cache_of(project, model.task, model.trained.config.image_size)
+    return Scorer(model.trained, model.task, partial(cache.batches, sources, progress), len(sources))
+
+
+def has_weights(project: Project, run: TrainingRun) -> bool:
     """Tell whether the weights of a training run are still there, and its own."""
     try:
         weights_of(project, run)
@@ -61,15 +80,13 @@ def has_weights(project: Project, run: Mapping[str, Any]) -> bool:
     return True
 
 
-def weights_of(project: Project, run: Mapping[str, Any]) -> Path:
+def weights_of(project: Project, run: TrainingRun) -> Path:
     """Return the file of weights of a training run; AlctlError if it is gone or another."""
-    file: Path = project.folder / run["file"]
+    file: Path = project.folder / run.file
     if not file.is_file():
-        raise AlctlError(f"the weights of training run {run['id']} are gone: {file}; run `alctl train` again")
-    if file_digest(file) != run["digest"]:
-        raise AlctlError(
-            f"{file} is not the file that training run {run['id']} wrote; run `alctl train` again"
-        )
+        raise AlctlError(f"the weights of training run {run.id} are gone: {file}; run `alctl train` again")
+    if file_digest(file) != run.digest:
+        raise AlctlError(f"{file} is not the file that training run {run.id} wrote; run `alctl train` again")
     return file
 
 
@@ -104,7 +121,7 @@ def losses(project: Project, model: Model, progress: Progress) -> tuple[list[int
     )
 
 
-def evaluate(project: Project, model: Model, split: str, progress: Progress) -> dict[str, float | None]:
+def evaluate(project: Project, model: Model, split: str, progress: Progress) -> Metrics:
     """Return the metrics of the model on the labeled images of a split, "validation" or "test"."""
     said, targets = predictions(project, model, split, progress)
     return score.measure(said, model.task, targets, interval=split == "validation")

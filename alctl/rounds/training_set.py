@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class Labeled:
     targets: Tensor
 
     @property
-    def plain(self) -> list[tuple[int, str, Any]]:
+    def plain(self) -> list[tuple[int, str, object]]:
         """Id, digest and target of each item."""
         both = zip(self.sources, self.targets, strict=True)
         return [(source.id, (source.digest or b"").hex(), target.tolist()) for source, target in both]

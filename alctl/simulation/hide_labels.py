@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +34,12 @@ class Shaped(NamedTuple):
     classes: list[str]
     truth: dict[str, str]
     """The class of every pool image, by path."""
-    facts: dict[str, Any]
-    """What was done, to be recorded."""
+    test: int
+    """Images of the test."""
+    rare: list[str]
+    """Classes that were thinned out."""
+    without_class: int
+    """Images that were left out, because nothing says their class."""
 
 
 def shape(dataset: Dataset, wanted: Shape, seed: int) -> Shaped:
@@ -53,12 +57,9 @@ def shape(dataset: Dataset, wanted: Shape, seed: int) -> Shaped:
     rare = _rare(classes, seed) if wanted.imbalance > 1 else []
     entries = _thinned(entries, rare, wanted.imbalance, seed)
     truth = {entry.path: str(entry.category) for entry in entries if entry.split == "pool"}
-    facts = {
-        "test": sum(entry.split == "test" for entry in entries),
-        "rare_classes": rare,
-        "without_class": unknown,
-    }
-    return Shaped(Dataset(dataset.root, lambda: iter(entries), dataset.skipped), classes, truth, facts)
+    test = sum(entry.split == "test" for entry in entries)
+    kept = Dataset(dataset.root, lambda: iter(entries), dataset.skipped)
+    return Shaped(kept, classes, truth, test, rare, unknown)
 
 
 def _hold_out(dataset: Dataset, entries: list[Entry], wanted: int | None, seed: int) -> list[Entry]:

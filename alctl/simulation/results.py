@@ -1,4 +1,4 @@
-"""What a simulation has come to: read from the databases of its arms, written as tables and pictures."""
+"""The results of a simulation so far: read from the databases of its arms, written as tables and pictures."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -19,7 +18,8 @@ from alctl.progress import Progress
 from alctl.project import CONFIG, Project
 from alctl.rounds import trained_model
 from alctl.simulation import figures, statistics
-from alctl.simulation.run import BASE, LOCK, RECORD, claimed, measured, metric_of, opened
+from alctl.simulation.prepare import BASE, LOCK, RECORD, Record, opened
+from alctl.simulation.run import claimed, measured, metric_of
 from alctl.simulation.statistics import Curves, Point
 
 BASELINE = "random"
@@ -41,14 +41,14 @@ class Result:
     """Images of each class that the round brought, by the labels that were given."""
     seconds: float
     """Of training."""
-    environment: Mapping[str, str]
+    environment: Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that is known of a simulation so far."""
+    """The results of every round of every arm so far."""
 
-    record: Mapping[str, Any]
+    record: Record
     metric: str
     results: list[Result]
 
@@ -74,9 +74,21 @@ class Outcome:
         return statistics.curves(self.points, metric, names)
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What the results say; None where no arm has measured it yet."""
+
+    simulation: Record
+    metric: str
+    outcome: statistics.Summary | None
+    """Of the task's metric."""
+    ranking: statistics.Summary | None
+    """Of the ranking accuracy of predicted losses."""
+
+
 def read(folder: Path) -> Outcome:
     """Read every arm of the folder, also those of earlier commands and those that are running."""
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     with opened(folder / BASE) as base:
         metric = metric_of(base)
     results: list[Result] = []
@@ -97,15 +109,16 @@ def compared(outcome: Outcome, folder: Path) -> Outcome:
         raise AlctlError(f"{folder} holds no simulation to compare with")
     other = read(folder)
     free = ("train", "strategies", "dataset")
-    for name in (set(outcome.record) | set(other.record)) - set(free):
-        ours, theirs = outcome.record.get(name), other.record.get(name)
+    here, there = dict(outcome.record), dict(other.record)
+    for name in (set(here) | set(there)) - set(free):
+        ours, theirs = here.get(name), there.get(name)
         if ours != theirs:
             raise AlctlError(
                 f"{folder} cannot be compared: its {name} is {theirs!r}, and here it is {ours!r}"
             )
     renamed = [replace(r, strategy=f"{folder.name}:{r.strategy}") for r in other.results]
     strategies = {f"{folder.name}:{name}": params for name, params in other.record["strategies"].items()}
-    record = {**outcome.record, "strategies": {**outcome.record["strategies"], **strategies}}
+    record: Record = {**outcome.record, "strategies": {**outcome.record["strategies"], **strategies}}
     return Outcome(record, outcome.metric, [*outcome.results, *renamed])
 
 
@@ -121,11 +134,11 @@ def _of_arm(project: Project, strategy: str, trial: int) -> list[Result]:
         picks = [rounds.picks(connection, number) for number in range(1, len(every) + 1)]
     results = []
     for number, (run, asked) in enumerate(zip(every, picks, strict=True), start=1):
-        classes = Counter(given.get(pick["item_id"]) for pick in asked if pick["rank"])
+        classes = Counter(given.get(pick.item_id) for pick in asked if pick.rank)
         results.append(
             Result(
-                strategy, trial, run["seed"], number, run["labeled"], measured(run["metrics"]),
-                {name: classes[i] for i, name in enumerate(names, start=1)}, run["seconds"], run["environment"],
+                strategy, trial, run.seed, number, run.labeled, measured(run),
+                {name: classes[i] for i, name in enumerate(names, start=1)}, run.seconds, run.environment,
             )
         )  # fmt: skip
     return results
@@ -140,14 +153,11 @@ def table(points: Sequence[Point]) -> str:
     return text.getvalue()
 
 
-def summary(outcome: Outcome) -> dict[str, Any]:
-    """Return what the numbers say, as plain data."""
-    found = {"simulation": dict(outcome.record), "metric": outcome.metric, "outcome": None, "ranking": None}
-    if (c := outcome.of(outcome.metric)).strategies:
-        found["outcome"] = statistics.summary(c, outcome.baseline)
-    if (c := outcome.of(RANKING)).strategies:
-        found["ranking"] = statistics.summary(c, outcome.baseline)
-    return found
+def summary(outcome: Outcome) -> Summary:
+    """Return what the numbers say."""
+    every = [outcome.of(metric) for metric in (outcome.metric, RANKING)]
+    found = [statistics.summary(c, outcome.baseline) if c.strategies else None for c in every]
+    return Summary(outcome.record, outcome.metric, found[0], found[1])
 
 
 def write(folder: Path, others: Sequence[Path] = ()) -> Outcome:
@@ -160,7 +170,7 @@ def write(folder: Path, others: Sequence[Path] = ()) -> Outcome:
         for other in others:
             outcome = compared(outcome, other)
         write_whole(folder / "results.csv", table(outcome.points))
-        result = summary(outcome) | {"results": [asdict(result) for result in outcome.results]}
+        result = asdict(summary(outcome)) | {"results": [asdict(result) for result in outcome.results]}
         write_whole(folder / "results.json", json.dumps(result, indent=1))
     return outcome
 
@@ -218,7 +228,7 @@ def losses(
             model = trained_model.last_model(project, device)
             if model is None or model.trained.module is None:
                 return None
-            file = folder / f"test-losses-{model.run['id']:04}.npz"
+            file = folder / f"test-losses-{model.run.id:04}.npz"
             if not file.exists():
                 said, _ = trained_model.predictions(project, model, "test", progress)
                 with whole_file(file) as partial:
@@ -226,4 +236,4 @@ def losses(
                         partial, predicted=np.asarray(said.predicted_loss), true=np.asarray(said.target_loss)
                     )
         with np.load(file) as kept:
-            return int(model.run["labeled"]), kept["predicted"].astype(float), kept["true"].astype(float)
+            return model.run.labeled, kept["predicted"].astype(float), kept["true"].astype(float)

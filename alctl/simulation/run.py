@@ -1,20 +1,17 @@
 """Many rounds, strategies and trials on images whose labels are known, by the code of the real rounds.
 
-An arm is one strategy in one trial, and an ordinary project: what it has come to stands in its own database, so it
-can be killed at any point and goes on from there, and several processes share the arms by claiming one at a time.
+An arm is one strategy in one trial, and an ordinary project. How far it is stands in its own database, so that it can
+be killed at any point and goes on from there; several processes share the arms by claiming one at a time.
 The arms of a trial share the seed, and with it the first round, the initial weights and the order of the random
 subsets; the images of every arm are the same items, copied from one base project.
 """
 
-import json
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -25,44 +22,21 @@ from alctl.config import TrainConfig
 from alctl.database import project_row, training_runs
 from alctl.database import rounds as recorded
 from alctl.database.connection import copy_to, engine_of, writing
-from alctl.dataset import index
+from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.files import whole_file, write_whole
 from alctl.labels.annotation import Annotation, LabeledImage
 from alctl.labels.format import FORMATS
 from alctl.model.task import TASKS
+from alctl.model.train import Epoch
 from alctl.progress import Progress
-from alctl.project import CONFIG, Project, config_text, connect
+from alctl.project import CONFIG, Project, config_text
 from alctl.rounds import select, train_run
 from alctl.simulation import hide_labels
+from alctl.simulation.prepare import BASE, LOCK, TRUTH, Simulation, opened
 
-LOCK = "simulate.lock"
-RECORD = "simulation.json"
-TRUTH = "truth.csv"
-BASE = "base"
 ORACLE = "oracle"
 """The annotator who knows."""
-_NO_MATTER = ("device", "checkpoint_every")
-"""Training settings that may change in a folder: they say where and how safely it runs, not what."""
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """What is simulated. In a folder that was begun, only strategies, trials and rounds may be others."""
-
-    dataset: str
-    strategies: Mapping[str, Mapping[str, Any]]
-    """Names with parameters."""
-    trials: int = 5
-    rounds: int = 10
-    k: int = 1000
-    subset: int = 10_000
-    """Random unlabeled images that are scored in every round after the first; 0: all."""
-    shape: hide_labels.Shape = field(default_factory=hide_labels.Shape)
-    label_noise: float = 0.0
-    """Share of the pool's labels that name another class; the test's never do."""
-    seed: int = 0
-    train: TrainConfig = field(default_factory=TrainConfig)
 
 
 @dataclass(frozen=True)
@@ -71,7 +45,7 @@ class Arm:
 
     folder: Path
     strategy: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     trial: int
     """From 1."""
     seed: int
@@ -83,7 +57,7 @@ class Arm:
 
 
 class Done(NamedTuple):
-    """A round of an arm that has come to its end."""
+    """A finished round of an arm."""
 
     arm: Arm
     round: int
@@ -105,89 +79,6 @@ def arms(folder: Path, simulation: Simulation) -> list[Arm]:
         for trial in range(1, simulation.trials + 1)
         for name, params in simulation.strategies.items()
     ]
-
-
-def prepare(
-    folder: Path, simulation: Simulation, find: Callable[[], index.Dataset], progress: Progress
-) -> dict[str, Any]:
-    """Make the folder ready, or see that it is one of this simulation; return what is recorded of it.
-
-    ``find`` is asked for the dataset only where the folder is new.
-    """
-    wanted = check(simulation)
-    if folder.exists() and any(folder.iterdir()) and not (folder / LOCK).exists():
-        raise AlctlError(f"{folder} is not empty and holds no simulation; choose another --project")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
-        file = folder / RECORD
-        if not file.exists():
-            facts = _make_base(folder, simulation, find(), progress)
-            write_whole(file, json.dumps(wanted | facts, indent=1))
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        _refuse_other(folder, record, wanted)
-        if set(wanted["strategies"]) - set(record["strategies"]):
-            record["strategies"] |= wanted["strategies"]
-            write_whole(file, json.dumps(record, indent=1))
-    if simulation.k * simulation.rounds > record["pool"]:
-        raise AlctlError(
-            f"{simulation.rounds} rounds of {simulation.k:,} are more than the {record['pool']:,} images of the pool; "
-            "choose a smaller --k or fewer --rounds"
-        )
-    return record
-
-
-def check(simulation: Simulation) -> dict[str, Any]:
-    """Return the simulation as it is recorded, without what may grow; AlctlError for what has no meaning."""
-    if os.environ.get("ALCTL_DATABASE"):
-        raise AlctlError("simulate keeps every arm in a SQLite file of its own; unset ALCTL_DATABASE")
-    strategies = {name: select.make_strategy(name, params) for name, params in simulation.strategies.items()}
-    readers = [name for name, strategy in strategies.items() if strategy.uses_predicted_loss]
-    if readers and not simulation.train.loss_weight:
-        raise AlctlError(f"{readers[0]} needs the loss prediction module, which --loss-weight 0 leaves out")
-    values = asdict(simulation) | {"strategies": {name: asdict(made) for name, made in strategies.items()}}
-    for section, left_out in ((values, ("trials", "rounds")), (values["train"], _NO_MATTER)):
-        for name in left_out:
-            del section[name]
-    return dict(json.loads(json.dumps(values)))
-
-
-def _refuse_other(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Say what is not as the folder was begun with; a setting that it does not know had its default then."""
-    known = {**record, "train": {**asdict(TrainConfig()), **record["train"]}}
-    new = set(wanted["strategies"]) - set(record["strategies"])
-    old = {name: params for name, params in wanted["strategies"].items() if name not in new}
-    before, now = dict(_flat(known)), dict(_flat({**wanted, "strategies": old}))
-    changed = [
-        f"  {name} was {before.get(name)!r} and is {value!r} now"
-        for name, value in now.items()
-        if value != before.get(name)
-    ]
-    if changed:
-        raise AlctlError(
-            "\n".join([f"{folder} holds another simulation; choose another --project:", *changed])
-        )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _make_base(
-    folder: Path, simulation: Simulation, dataset: index.Dataset, progress: Progress
-) -> dict[str, Any]:
-    """Make the project that every arm is a copy of; return what there is to know of it."""
-    shaped = hide_labels.shape(dataset, simulation.shape, simulation.seed)
-    shutil.rmtree(folder / BASE, ignore_errors=True)
-    options = index.Options(classes=shaped.classes, validation=0, test=0, seed=simulation.seed)
-    index.create(folder / BASE, index.without_pool_labels(shaped.dataset), options, progress)
-    with opened(folder / BASE) as project, project.reading() as connection:
-        pool = recorded.unlabeled(connection)
-    hide_labels.write_truth(folder / TRUTH, shaped.truth)
-    return {"root": str(dataset.root), "classes": shaped.classes, "pool": pool, **shaped.facts}
 
 
 def run(folder: Path, simulation: Simulation, progress: Progress) -> Iterator[Done]:
@@ -267,8 +158,8 @@ def _rounds(arm: Arm, simulation: Simulation, truth: Mapping[str, str], progress
             import_labels(project, _answer(project, number, truth), options)
             result = _train(project, arm, simulation, number, progress)
             trained += 1
-            value = measured(result["metrics"]).get(metric_of(project))
-            yield Done(arm, number, result["labeled"], value, time.perf_counter() - started)
+            value = measured(result).get(metric_of(project))
+            yield Done(arm, number, result.labeled, value, time.perf_counter() - started)
 
 
 def _position(project: Project) -> tuple[int, int]:
@@ -291,9 +182,9 @@ def _answer(project: Project, number: int, truth: Mapping[str, str]) -> Path:
     with project.reading() as connection:
         asked = recorded.picks(connection, number)
     answers = [
-        LabeledImage(pick["path"], annotations=(Annotation(truth[pick["path"]]),), item=pick["item_id"])
+        LabeledImage(pick.path, annotations=(Annotation(truth[pick.path]),), item=pick.item_id)
         for pick in asked
-        if pick["path"] in truth
+        if pick.path in truth
     ]
     file = project.folder / round_file(number)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -310,44 +201,33 @@ def arm_config(simulation: Simulation, strategy: str) -> TrainConfig:
 
 def _train(
     project: Project, arm: Arm, simulation: Simulation, number: int, progress: Progress
-) -> Mapping[str, Any]:
+) -> TrainingRun:
     """Train on all that is labeled, and keep the weights of this run only."""
     plan = train_run.plan_training(project, arm_config(simulation, arm.strategy), None)
     if not plan.splits["test"].sources:
         raise AlctlError("no test image is labeled, so nothing could be measured")
-    state = train_run.Progressed()
-    with closing(
-        train_run.run_training(project, plan, state, _quiet)
-    ) as epochs:  # saves the last epoch on Ctrl-C
-        for epoch in epochs:
-            before = (number - 1) * epoch.epochs
-            progress(arm.name, before + epoch.epoch, simulation.rounds * epoch.epochs)
-    result = state.run or {}
+
+    def shown(epoch: Epoch) -> None:
+        before = (number - 1) * epoch.epochs
+        progress(arm.name, before + epoch.epoch, simulation.rounds * epoch.epochs)
+
+    with closing(train_run.run_training(project, plan, _quiet)) as events:  # saves the last epoch on Ctrl-C
+        run = train_run.to_the_end(events, shown).run
     for file in project.models.iterdir():
-        if file != project.folder / result["file"]:
+        if file != project.folder / run.file:
             file.unlink()
-    return result
+    return run
 
 
-def measured(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+def measured(run: TrainingRun) -> dict[str, float | None]:
     """Return a run's metrics on the test images: of the model to report if there is one, the other's as joint_… then."""
-    joint, alone = metrics.get("test") or {}, (metrics.get("report") or {}).get("test") or {}
+    joint, alone = (of["test"].by_name() if "test" in of else {} for of in (run.metrics, run.report))
     return {**joint, **alone, **{f"joint_{name}": joint.get(name) for name in alone}}
 
 
 def metric_of(project: Project) -> str:
     """Return the name of the task's metric."""
     return TASKS.load(project.state().task).metric
-
-
-@contextmanager
-def opened(folder: Path) -> Iterator[Project]:
-    """Give the project of a folder, and close its database."""
-    project = connect(folder)
-    try:
-        yield project
-    finally:
-        project.engine.dispose()
 
 
 def _quiet(_stage: str, _done: int, _total: int) -> None:

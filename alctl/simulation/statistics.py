@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,8 @@ class Curves:
         return values
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """What two strategies differ by in the same trials."""
 
     mean: float
@@ -62,6 +63,59 @@ class Difference(NamedTuple):
     trials: int
     above: int
     """Trials in which the difference is above 0."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over the trials; None where there are none, or for the deviation only one."""
+
+    mean: float | None
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many labels a strategy needs for what the baseline reaches with some number of labels."""
+
+    labeled: int
+    """Labels of the baseline."""
+    value: float
+    """What the baseline reaches with them, the mean of the trials."""
+    needed: float | None
+    """Labels of the strategy; None where it never gets there."""
+    at_most: bool
+    """Whether it is there from its first point on, so that it may have taken fewer."""
+    saved: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A strategy against the baseline."""
+
+    budgets: list[Difference | None]
+    """After each round."""
+    area: Difference | None
+    """Of the whole curves."""
+    verdict: str
+    labels: list[Budget]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the curves of one metric say; by strategy where it is a mapping."""
+
+    metric: str
+    labeled: list[int]
+    """(R,) labeled images after each round."""
+    trials: list[int]
+    mean: dict[str, list[float | None]]
+    """After each round, as is the deviation."""
+    deviation: dict[str, list[float | None]]
+    area: dict[str, Spread]
+    baseline: str
+    differences: dict[str, Comparison]
+    beats: dict[str, dict[str, float]]
+    """The share of budgets at which the first strategy beats the second: see `penalty_matrix`."""
 
 
 def curves(points: Sequence[Point], metric: str, strategies: Sequence[str]) -> Curves:
@@ -170,10 +224,10 @@ def labels_at(labeled: Sequence[int], curve: Floats, height: float) -> tuple[flo
     return float(labeled[r - 1] + step * (labeled[r] - labeled[r - 1])), False
 
 
-def saved(c: Curves, strategy: str, baseline: str) -> list[dict[str, Any]]:
+def saved(c: Curves, strategy: str, baseline: str) -> list[Budget]:
     """Return for each budget of the baseline how many labels the strategy needs for the baseline's mean value.
 
-    Means are over the trials that both have finished; `needed` is None where the strategy never gets there.
+    Means are over the trials that both have finished.
     """
     whole = np.isfinite(c.of(strategy) + c.of(baseline)).all(axis=1)
     if not whole.any():
@@ -183,10 +237,8 @@ def saved(c: Curves, strategy: str, baseline: str) -> list[dict[str, Any]]:
     for budget, height in zip(c.labeled, theirs, strict=True):
         reached = labels_at(c.labeled, ours, float(height))
         needed, at_most = reached or (None, False)
-        rows.append({
-            "labeled": budget, "value": float(height), "needed": needed, "at_most": at_most,
-            "saved": None if needed is None else budget - needed,
-        })  # fmt: skip
+        spared = None if needed is None else budget - needed
+        rows.append(Budget(budget, float(height), needed, at_most, spared))
     return rows
 
 
@@ -194,8 +246,8 @@ def verdict(strategy: str, baseline: str, metric: str, difference: Difference | 
     """Return one plain sentence on the area under the curve."""
     if difference is None:
         return f"{strategy} and {baseline} have no finished trial in common yet"
-    mean, low, high, trials, above = difference
-    counted = f"{trials} trial{'s' if trials > 1 else ''}, {above} of them above {baseline}"
+    mean, low, high, trials = difference.mean, difference.low, difference.high, difference.trials
+    counted = f"{trials} trial{'s' if trials > 1 else ''}, {difference.above} of them above {baseline}"
     if low is None or high is None:
         return f"{strategy}: {mean:+.4f} mean {metric}; one trial is too few to tell from chance"
     measured = f"{mean:+.4f} mean {metric}, 95 % interval {low:+.4f} to {high:+.4f}, {counted}"
@@ -206,8 +258,8 @@ def verdict(strategy: str, baseline: str, metric: str, difference: Difference | 
     return f"{strategy} is {'above' if low > 0 else 'below'} {baseline}: {measured}"
 
 
-def summary(c: Curves, baseline: str) -> dict[str, Any]:
-    """Return everything that the numbers say, as plain data: None where there is nothing to say."""
+def summary(c: Curves, baseline: str) -> Summary:
+    """Return everything that the numbers say; None where there is nothing to say."""
     mean, deviation = np.array([mean_and_deviation(values) for values in c.values]).swapaxes(0, 1)
     areas = area(c.labeled, c.values)
     rivals = [name for name in c.strategies if name != baseline] if baseline in c.strategies else []
@@ -215,33 +267,25 @@ def summary(c: Curves, baseline: str) -> dict[str, Any]:
     for name in rivals:
         ours, theirs = c.of(name), c.of(baseline)
         whole = paired(area(c.labeled, ours), area(c.labeled, theirs))
-        comparisons[name] = {
-            "budgets": [_plain(paired(ours[:, r], theirs[:, r])) for r in range(len(c.labeled))],
-            "area": _plain(whole),
-            "verdict": verdict(name, baseline, c.metric, whole),
-            "labels": saved(c, name, baseline),
-        }
-    return {
-        "metric": c.metric,
-        "labeled": c.labeled,
-        "trials": c.trials,
-        "mean": dict(zip(c.strategies, map(_numbers, mean), strict=True)),
-        "deviation": dict(zip(c.strategies, map(_numbers, deviation), strict=True)),
-        "area": {
-            name: dict(zip(("mean", "deviation"), _numbers(np.array(mean_and_deviation(a))), strict=True))
-            for name, a in zip(c.strategies, areas, strict=True)
-        },
-        "baseline": baseline,
-        "differences": comparisons,
-        "beats": {
-            name: dict(zip(c.strategies, map(float, row), strict=True))
-            for name, row in zip(c.strategies, penalty_matrix(c), strict=True)
-        },
-    }
-
-
-def _plain(difference: Difference | None) -> dict[str, Any] | None:
-    return None if difference is None else difference._asdict()
+        comparisons[name] = Comparison(
+            [paired(ours[:, r], theirs[:, r]) for r in range(len(c.labeled))],
+            whole,
+            verdict(name, baseline, c.metric, whole),
+            saved(c, name, baseline),
+        )
+    spreads = [Spread(*_numbers(np.array(mean_and_deviation(a)))) for a in areas]
+    beats = [dict(zip(c.strategies, map(float, row), strict=True)) for row in penalty_matrix(c)]
+    return Summary(
+        c.metric,
+        c.labeled,
+        c.trials,
+        dict(zip(c.strategies, map(_numbers, mean), strict=True)),
+        dict(zip(c.strategies, map(_numbers, deviation), strict=True)),
+        dict(zip(c.strategies, spreads, strict=True)),
+        baseline,
+        comparisons,
+        dict(zip(c.strategies, beats, strict=True)),
+    )
 
 
 def _numbers(values: Floats) -> list[float | None]:

@@ -12,7 +12,7 @@ from sqlalchemy import insert, text
 
 from alctl.annotators import classes
 from alctl.config import Config
-from alctl.database import categories, counts, history, labels, training_runs
+from alctl.database import categories, counts, history, labels
 from alctl.database.bulk import run
 from alctl.database.categories import Class, outputs
 from alctl.database.tables import import_batch
@@ -30,7 +30,7 @@ from alctl.rounds.predict import predict
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
 from tests.fakes import tiny
-from tests.pools import NOW, answer, pool, send
+from tests.pools import NOW, answer, pool, send, write_run
 from tests.project_files import make_images, no_progress, small_project, take, write_csv
 from tests.warm import run_warm, warm_json
 
@@ -335,12 +335,8 @@ def test_runs_that_know_another_class_list_are_named(project):
     def trained(number):
         known = outputs_now(project)
         with project.writing("test") as connection:
-            values = {
-                "fingerprint": "f", "seed": 7, "config": {}, "categories": known.names, "labeled": 2, "metrics": {},
-                "environment": {"merged": [list(m) for m in known.merged]} if known.merged else {}, "file": "m",
-                "digest": "d", "seconds": 1.0, "created_at": NOW,
-            }  # fmt: skip
-            training_runs.write_run(connection, number, values, [1, 2])
+            merged = {"merged": [list(m) for m in known.merged]} if known.merged else {}
+            write_run(connection, number, [1, 2], known.names, **merged)
 
     trained(1)
     assert classes.merge(project, "cat", "dog").stale_runs == [1]
@@ -413,11 +409,9 @@ def digits(tmp_path):
 
 
 def train(project: Project):
-    state = train_run.Progressed()
     plan = train_run.plan_training(project, tiny(epochs=2), None)
-    list(train_run.run_training(project, plan, state, no_progress))
-    assert state.run is not None
-    return plan, state.run
+    done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), lambda _: None)
+    return plan, done.run
 
 
 def predicted(project: Project, file: Path) -> set[str]:
@@ -448,7 +442,7 @@ def test_a_model_from_before_a_merge_is_measured_and_selects_under_the_classes_o
     assert said.probabilities[:, 0, 2].abs().sum() == 0
     metrics = trained_model.evaluate(digits, model, "test", no_progress)
     right = said.probabilities[:, 0].argmax(1) == targets
-    assert metrics["accuracy"] == pytest.approx(right.double().mean().item())
+    assert metrics.of_task["accuracy"] == pytest.approx(right.double().mean().item())
     make_images(tmp_path / "more", 4, seed=1)
     add(digits, folder_dataset(tmp_path / "more", class_folders=False), Options(), no_progress)
     chosen = select(digits, SelectOptions(2, "entropy", device="cpu", guard=False), no_progress)

@@ -45,7 +45,7 @@ def choose(project: Project, k: int, **options):
 
 
 def items_of(selected) -> list[int]:
-    return [pick["item"] for pick in selected.picks]
+    return [pick.item for pick in selected.picks]
 
 
 def label(project: Project, name: str, rows, header=("item", "label")) -> None:
@@ -146,12 +146,12 @@ def test_recalled_reserved_items_go_out_with_the_next_round(tmp_path):
     first = choose(project, 4)
     assert first.reserved == 5
     assert choose(project, 2).reserved == 0
-    reserved = [pick["item"] for pick in first.picks if pick["rank"] is None]
+    reserved = [pick.item for pick in first.picks if pick.rank is None]
     label(project, "l.csv", [(reserved[0], "cat")])
     (found,) = ledger.recall(project, 1)
     assert (len(found.items), found.answered) == (8, 1)
     third = choose(project, 3)
-    assert {pick["item"] for pick in third.picks if pick["rank"] is None} == set(reserved[1:])
+    assert {pick.item for pick in third.picks if pick.rank is None} == set(reserved[1:])
     assert check(project) == []
 
 
@@ -224,7 +224,7 @@ def test_every_item_of_a_round_is_counted_once(url):
         insert_rows(connection, unusable, [(4, "broken")])
         rounds_out.recall(connection, number, [5], LATER)
         due(connection, number, PAST)
-        of_round = rounds_out.params(connection)
+        of_round = rounds_out.every_terms(connection)
         row = counts.per_round(connection, LATER)[0]
         came = rounds_out.outcomes(connection, of_round)[number]
         people = rounds_out.answers(connection, of_round)
@@ -290,7 +290,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
     seed=st.integers(0, 3),
 )
 def test_shares_cover_the_round_evenly_and_overlap_as_told(items, names, overlap, seed):
-    shares = rounds_out.shares(3, seed, {"annotators": names, "overlap": overlap}, items)
+    shares = rounds_out.shares(3, seed, rounds_out.Terms(names, overlap), items)
     assert list(shares) == names
     held = Counter(item for own in shares.values() for item in own)
     assert set(held) == items
@@ -302,12 +302,12 @@ def test_shares_cover_the_round_evenly_and_overlap_as_told(items, names, overlap
     sizes = [len(own) for own in shares.values()]
     assert max(sizes) - min(sizes) <= 1
     assert all(a < b for own in shares.values() for a, b in pairwise(own))
-    assert shares == rounds_out.shares(3, seed, {"annotators": names, "overlap": overlap}, sorted(items))
+    assert shares == rounds_out.shares(3, seed, rounds_out.Terms(names, overlap), sorted(items))
 
 
 def test_another_seed_or_round_shares_otherwise():
-    params = {"annotators": ["a", "b"], "overlap": 0.2}
-    found = [rounds_out.shares(n, seed, params, range(1, 41)) for n, seed in ((1, 1), (2, 1), (1, 2))]
+    terms = rounds_out.Terms(["a", "b"], 0.2)
+    found = [rounds_out.shares(n, seed, terms, range(1, 41)) for n, seed in ((1, 1), (2, 1), (1, 2))]
     assert len({tuple(shares["a"]) for shares in found}) == 3
 
 

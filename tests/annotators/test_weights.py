@@ -184,7 +184,7 @@ def test_agreement_of_classes_from_the_command_line(tmp_path):
 
 def test_agreement_about_a_round_is_about_its_images_alone(tmp_path):
     made = small_project(tmp_path, 10)
-    sent = [pick["item"] for pick in select(made, SelectOptions(3, "random"), no_progress).picks]
+    sent = [pick.item for pick in select(made, SelectOptions(3, "random"), no_progress).picks]
     rows = [(i, "cat", who) for i in range(1, 9) for who in ("ann", "bob")]
     take(made, write_csv(tmp_path / "l.csv", rows, HEADER))
     assert weights.measure(made, 1).items == len([i for i in sent if i < 9])
@@ -282,7 +282,7 @@ def look(made: Project, k: int = 50, **options: Any):
 
 
 def picked(selected) -> list[int]:
-    return [pick["item"] for pick in selected.picks]
+    return [pick.item for pick in selected.picks]
 
 
 def test_what_annotators_disagree_about_goes_out_again_the_worst_first(tmp_path):
@@ -313,7 +313,7 @@ def test_the_files_of_a_second_look_tell_neither_the_label_nor_why(tmp_path):
     blank = ("label", "annotator", "status", "seconds", "rank", "score", "why")
     assert all(row[name] == "" for row in rows for name in blank)
     with made.reading() as connection:
-        assert [pick["why"] for pick in rounds.picks(connection, 1)] == ["disagreement 0.67"] * 3
+        assert [pick.why for pick in rounds.picks(connection, 1)] == ["disagreement 0.67"] * 3
 
 
 def test_the_same_answer_again_answers_a_second_look_and_another_one_changes_the_label(tmp_path):
@@ -393,11 +393,7 @@ def test_an_image_that_cannot_be_shown_is_replaced(tmp_path):
 def test_what_the_model_is_surprised_by_goes_out_again(tmp_path):
     made = small_project(tmp_path, 24)
     take(made, write_csv(tmp_path / "l.csv", [(i, ("cat", "dog")[i % 2]) for i in range(1, 21)]))
-    list(
-        train_run.run_training(
-            made, train_run.plan_training(made, tiny(epochs=1), None), train_run.Progressed(), no_progress
-        )
-    )
+    list(train_run.run_training(made, train_run.plan_training(made, tiny(epochs=1), None), no_progress))
     model = trained_model.last_model(made, "cpu")
     assert model is not None
     ids, said = trained_model.losses(made, model, no_progress)
@@ -410,7 +406,7 @@ def test_what_the_model_is_surprised_by_goes_out_again(tmp_path):
     selected = look(made)
     assert picked(selected) == [ids[i] for i in np.argsort(-difference, kind="stable") if difference[i] > 0]
     first = ids.index(picked(selected)[0])
-    assert selected.picks[0]["why"] == f"loss {true[first]:.3g} against {predicted[first]:.3g} predicted"
+    assert selected.picks[0].why == f"loss {true[first]:.3g} against {predicted[first]:.3g} predicted"
     assert selected.run == 1
     with made.reading() as connection:
         assert history.rounds_learned(connection) == {}  # the run has learned nothing from this round
@@ -463,15 +459,13 @@ def test_second_looks_are_counted_on_both_databases(url):
     with pool(url, 9) as engine, writing(engine) as connection:
         answer(connection, [(1, "ann", "cat"), (1, "bob", "dog"), (2, "ann", "cat")])
         after = rounds_out.newest_label(connection)
-        values = {
-            "id": 1, "strategy": "relabel", "params": {rounds_out.AFTER: after}, "seed": 1, "requested": 2,
-            "candidates": 2, "run_id": None, "created_at": NOW,
-        }  # fmt: skip
-        rounds.write_round(connection, values, [(1, 1, 1, 0.5, "x"), (1, 2, 2, 0.4, "x")])
+        made = rounds.Round(1, "relabel", {rounds_out.AFTER: after}, 1, 2, 2, None, NOW)
+        chosen = [rounds.Chosen(1, 1, 0.5, "x"), rounds.Chosen(2, 2, 0.4, "x")]
+        rounds.write_round(connection, made, chosen)
         assert rounds_out.second_looks(connection) == {1: (0, True), 2: (0, True)}
         answer(connection, [(1, "ann", "cat")])  # the same answer, in a file about nothing else
         assert rounds_out.second_looks(connection) == {1: (1, False), 2: (0, True)}
-        of_round = rounds_out.params(connection)
+        of_round = rounds_out.every_terms(connection)
         assert rounds_out.outcomes(connection, of_round)[1] == {"labeled": 1, "skipped": 0, "unusable": 0}
         assert rounds_out.answers(connection, of_round) == [(1, "ann", 1)]
         assert counts.broken_invariants(connection) == []

@@ -3,19 +3,11 @@
 import numpy as np
 from sqlalchemy import update
 
-from alctl.database import history, items, training_runs
+from alctl.database import history, items
 from alctl.database.bulk import insert_rows, run
 from alctl.database.connection import writing
 from alctl.database.tables import label, unusable
-from tests.pools import NOW, answer, pool, reserve, send
-
-
-def write_run(connection, number, learned):
-    values = {
-        "fingerprint": "f", "seed": 7, "config": {}, "categories": ["cat"], "labeled": len(learned), "metrics": {},
-        "environment": {}, "file": "m", "digest": "d", "seconds": 1.0, "created_at": NOW,
-    }  # fmt: skip
-    training_runs.write_run(connection, number, values, learned)
+from tests.pools import NOW, answer, pool, reserve, send, write_run
 
 
 def test_agreement_counts_each_pair_of_annotators_once_by_what_is_in_force(url):

@@ -6,7 +6,7 @@ from sqlalchemy import insert
 from alctl.annotators import classes, handout
 from alctl.annotators.imports.undo import undo_import
 from alctl.config import Config
-from alctl.database import handouts, item_history, items, pre_annotations, training_runs
+from alctl.database import handouts, item_history, items, pre_annotations
 from alctl.database.bulk import insert_rows, run
 from alctl.database.tables import duplicate, import_batch, item
 from alctl.database.tables import label as label_table
@@ -15,7 +15,7 @@ from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.project import Project
 from alctl.rounds.select import SelectOptions, select
-from tests.pools import NOW, answer, pool, reserve, send
+from tests.pools import NOW, answer, pool, reserve, send, write_run
 from tests.project_files import make_images, make_project, no_progress, take, write_csv
 from tests.warm import run_warm, warm_json
 
@@ -159,11 +159,7 @@ def test_rounds_say_why_how_where_to_and_what_was_given_to_correct(project):
         pre_annotations.write(connection, number, [(1, 2, None), (3, None, "[]")])
         again = send(connection, [1])
         run(connection, "UPDATE selection SET recalled_at = :now WHERE round_id = :n", now=NOW, n=number)
-        values = {
-            "fingerprint": "f", "seed": 7, "config": {}, "categories": ["cat"], "labeled": 1, "metrics": {},
-            "environment": {}, "file": "m", "digest": "d", "seconds": 1.0, "created_at": NOW,
-        }  # fmt: skip
-        training_runs.write_run(connection, 1, values, [1])
+        write_run(connection, 1, [1])
     found = history(project, 1)
     first, second = found.rounds
     assert (first.round, first.rank, first.score, first.strategy, first.why) == (

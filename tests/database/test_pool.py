@@ -20,14 +20,13 @@ from alctl.database import (
     staged_labels,
     staged_matches,
     staged_problems,
-    training_runs,
 )
 from alctl.database.bulk import insert_rows, run, scalar
 from alctl.database.connection import writing
 from alctl.database.random_order import RandomOrder
 from alctl.database.staged_labels import StagedLabel
 from alctl.database.tables import item, reserved
-from tests.pools import CLASSES, NOW, answer, pool, reserve, send
+from tests.pools import CLASSES, NOW, answer, pool, reserve, send, write_run
 
 SEED, ROUND = 7, 3
 
@@ -137,15 +136,7 @@ def test_an_empty_selection_of_a_full_pool_is_empty(connection):
 def test_reserved_items_are_random_usable_and_never_ones_that_were_used_before(connection):
     items.quarantine(connection, dict.fromkeys(range(1, 21), "broken"))
     send(connection, range(21, 41))
-    training_runs.write_run(
-        connection,
-        1,
-        {
-            "fingerprint": "f", "seed": 1, "config": {}, "categories": [], "labeled": 20, "metrics": {},
-            "environment": {}, "file": "m", "digest": "d", "seconds": 1.0, "created_at": NOW,
-        },
-        range(41, 61),
-    )  # fmt: skip
+    write_run(connection, 1, range(41, 61))
     assert items.reserve(connection, "test", 15, seed=1) == 15
     assert items.reserve(connection, "validation", 100, seed=1) == 25
     kept = dict(run(connection, "SELECT item_id, split FROM reserved").all())

@@ -104,7 +104,7 @@ def test_bfloat16_keeps_the_order_of_fresh_scores():
     first = new_model(TASK, images, tiny(), seed=1)
     other = new_model(TASK, images, tiny(precision="bf16"), seed=1)
     fp32, bf16 = (scorer(m, images).map(lambda p: p.predicted_loss).numpy() for m in (first, other))
-    assert (loss_ranking(bf16, fp32)["spearman"] or 0) > 0.98
+    assert (loss_ranking(bf16, fp32).spearman or 0) > 0.98
     assert len(np.unique(bf16)) > 250
 
 
@@ -160,15 +160,15 @@ def test_a_model_without_dropout_refuses_dropout_passes(trained):
 
 def test_ranking_accuracy_counts_ties_as_half_or_not_at_all():
     got = loss_ranking(np.array([2.5, 0.2, 1, 2.5, 0.1, 2]), np.array([3, 1, 2, 2, 0.5, 4]))
-    assert got["ranking_accuracy"] == pytest.approx(0.8214285714)
-    assert got["ranking_accuracy_strict"] == pytest.approx(0.7857142857)
-    assert (got["ties_predicted"], got["ties_true"]) == (1, 1)
+    assert got.ranking_accuracy == pytest.approx(0.8214285714)
+    assert got.ranking_accuracy_strict == pytest.approx(0.7857142857)
+    assert (got.ties_predicted, got.ties_true) == (1, 1)
 
 
 def test_correlations_have_their_known_values():
     got = loss_ranking(np.array([1.1, 1.9, 3.5, 3, 6]), np.array([1.0, 2, 3, 4, 5]))
-    assert got["pearson"] == pytest.approx(0.9205608288)
-    assert got["spearman"] == pytest.approx(0.9)
+    assert got.pearson == pytest.approx(0.9205608288)
+    assert got.spearman == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -186,10 +186,10 @@ def test_ranking_accuracy_is_that_of_every_pair(seed):
                 every += 1
     got = loss_ranking(predicted, true)
     if every:
-        assert got["ranking_accuracy"] == pytest.approx(right / every)
-        assert got["ranking_accuracy_strict"] == pytest.approx(strict / every)
+        assert got.ranking_accuracy == pytest.approx(right / every)
+        assert got.ranking_accuracy_strict == pytest.approx(strict / every)
     else:
-        assert got["ranking_accuracy"] is None
+        assert got.ranking_accuracy is None
 
 
 @pytest.mark.parametrize(
@@ -198,14 +198,14 @@ def test_ranking_accuracy_is_that_of_every_pair(seed):
 )
 def test_what_cannot_be_said_is_none(predicted, true, accuracy):
     got = loss_ranking(np.array(predicted, float), np.array(true, float))
-    assert got["ranking_accuracy"] == accuracy
-    assert got["pearson"] is None
-    assert got["spearman"] is None
+    assert got.ranking_accuracy == accuracy
+    assert got.pearson is None
+    assert got.spearman is None
 
 
 def test_evaluation_reports_the_task_and_how_well_losses_were_predicted(trained):
     images, targets = pictures(30, seed=5)
-    metrics = evaluate(trained, TASK, images, targets, batch_size=7)
+    metrics = evaluate(trained, TASK, images, targets, batch_size=7).by_name()
     predictions = predict(trained, TASK, images, targets)
     correct = predictions.probabilities[:, 0].argmax(1) == targets
     assert metrics["accuracy"] == pytest.approx(correct.float().mean().item())
@@ -216,7 +216,7 @@ def test_evaluation_reports_the_task_and_how_well_losses_were_predicted(trained)
     assert metrics["target_loss"] == pytest.approx(true.mean().item(), abs=1e-5)
     assert predictions.predicted_loss.shape == (30,)
     by_pairs = loss_ranking(predictions.predicted_loss.numpy(), predictions.target_loss.numpy())
-    assert metrics["ranking_accuracy"] == by_pairs["ranking_accuracy"]
+    assert metrics["ranking_accuracy"] == by_pairs.ranking_accuracy
     assert {"balanced_accuracy", "ranking_accuracy_strict", "pearson", "spearman"} <= metrics.keys()
 
 
@@ -233,8 +233,10 @@ def test_without_targets_or_module_less_is_said():
     images, targets = pictures(10)
     model = new_model(TASK, images, tiny(loss_weight=0.0), seed=0)
     assert predict(model, TASK, images).target_loss is None
-    assert measure(predict(model, TASK, images), TASK, targets).keys() == {"accuracy", "balanced_accuracy"}
-    assert evaluate(model, TASK, images, targets).keys() == {"accuracy", "balanced_accuracy", "target_loss"}
+    less = measure(predict(model, TASK, images), TASK, targets).by_name()
+    assert less.keys() == {"accuracy", "balanced_accuracy"}
+    without_module = evaluate(model, TASK, images, targets).by_name()
+    assert without_module.keys() == {"accuracy", "balanced_accuracy", "target_loss"}
 
 
 def test_nothing_to_predict_is_a_sentence(trained):

@@ -63,7 +63,7 @@ def test_training_learns_the_classes_and_to_rank_the_losses():
     images, targets = pictures(600)
     trained = new_model(TASK, images, tiny(width=8, epochs=12, batch_size=32, lr=0.1), seed=0)
     epochs = list(train(trained, TASK, images[:400], targets[:400], range(400), seed=0))
-    metrics = evaluate(trained, TASK, images[400:], targets[400:])
+    metrics = evaluate(trained, TASK, images[400:], targets[400:]).by_name()
     assert epochs[-1].target_loss < 0.5 * epochs[0].target_loss
     assert (metrics["accuracy"] or 0) > 0.7
     assert (metrics["ranking_accuracy"] or 0) > 0.7
@@ -254,7 +254,7 @@ def test_validation_watches_and_does_not_touch():
     watched, epochs = run(tiny(checkpoint_every=2), validation=(images, targets))
     assert same(watched, run(tiny(checkpoint_every=2))[0])
     assert [epoch.validation is not None for epoch in epochs] == [False, True, False, True, True]
-    assert epochs[-1].validation == evaluate(watched, TASK, images, targets)["accuracy"]
+    assert epochs[-1].validation == evaluate(watched, TASK, images, targets).of_task["accuracy"]
 
 
 def test_bfloat16_trains_with_predictions_in_float32():

@@ -53,9 +53,9 @@ def annotate(project: Project, number: int, answers: dict[str, str]) -> None:
     folder = project.folder.parent
     with project.reading() as connection:
         picks = rounds.picks(connection, number)
-    rows: list[tuple[Any, ...]] = [(p["item_id"], answers[p["path"]], ANNOTATORS[0], 6.0) for p in picks]
+    rows: list[tuple[Any, ...]] = [(p.item_id, answers[p.path], ANNOTATORS[0], 6.0) for p in picks]
     rows += [
-        (p["item_id"], CLASSES[0] if i % 9 == 0 else answers[p["path"]], ANNOTATORS[1], "")
+        (p.item_id, CLASSES[0] if i % 9 == 0 else answers[p.path], ANNOTATORS[1], "")
         for i, p in enumerate(picks[::4])
     ]
     header = ("item", "label", "annotator", "seconds")
@@ -64,7 +64,7 @@ def annotate(project: Project, number: int, answers: dict[str, str]) -> None:
 
 def train(project: Project, **changes: Any) -> None:
     plan = train_run.plan_training(project, tiny(epochs=8, width=8, **changes), None)
-    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(project, plan, no_progress))
 
 
 @pytest.fixture(scope="module")
@@ -223,12 +223,12 @@ def test_the_control_is_compared_by_the_model_that_chose_the_round(project):
     root = project.state().root
     for why in ("picked", "control"):
         wrong = 0
-        for pick in (p for p in picks if p["why"] == why):
-            with Image.open(f"{root}/{pick['path']}") as image:
+        for pick in (p for p in picks if p.why == why):
+            with Image.open(f"{root}/{pick.path}") as image:
                 pixels = model.task.encode_image(image, 8)
             probabilities = model.task.probabilities(model.trained(_batch(pixels))[0].raw)
             wrong += model.task.decode(probabilities, [(8, 8)])[0][0].category != _class_of(
-                project, pick["item_id"]
+                project, pick.item_id
             )
         assert arm[why]["value"] == pytest.approx(wrong / arm[f"{why}_images"])
 

@@ -24,12 +24,12 @@ def rounds_of(folder: Path) -> Project:
     """Make a project with a labeled random round, a model, and a second round, partly random, of which one is answered."""
     project = small_project(folder, 60)
     first = select(project, SelectOptions(12), no_progress)
-    rows = [(pick["item"], ("cat", "dog")[i % 2]) for i, pick in enumerate(first.picks)]
+    rows = [(pick.item, ("cat", "dog")[i % 2]) for i, pick in enumerate(first.picks)]
     take(project, write_csv(folder / "labels.csv", rows))
     plan = train_run.plan_training(project, tiny(epochs=1), None)
-    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(project, plan, no_progress))
     second = select(project, SelectOptions(8, device="cpu", guard=False, control=0.25), no_progress)
-    take(project, write_csv(folder / "more.csv", [(second.picks[0]["item"], "cat")]))
+    take(project, write_csv(folder / "more.csv", [(second.picks[0].item, "cat")]))
     return project
 
 
@@ -47,19 +47,19 @@ def test_the_sheet_says_what_annotators_said_since_and_which_images_are_random(p
     with project.reading() as connection:
         picks = rounds.picks(connection, 2)
     small = thumbnails(
-        [Source(p["item_id"], f"{project.state().root}/{p['path']}", p["digest"]) for p in picks], no_progress
+        [Source(p.item_id, f"{project.state().root}/{p.path}", p.digest) for p in picks], no_progress
     ).images
-    said = {p["item_id"]: "no answer yet" for p in picks}
-    said[picks[0]["item_id"]] = "cat"
+    said = {p.item_id: "no answer yet" for p in picks}
+    said[picks[0].item_id] = "cat"
     for pick in picks[-2:]:
-        said[pick["item_id"]] = "(random) no answer yet"
+        said[pick.item_id] = "(random) no answer yet"
     shown = show.contact_sheet(project, 2, no_progress)
     assert same(shown.image, contact_sheet(picks, small, said))
     assert shown.about == {"round": 2, "strategy": "learning-loss", "images": 8, "shown": 8}
 
 
 def test_a_label_that_is_too_long_stays_below_its_own_image():
-    picks = [{"item_id": i, "rank": i, "score": 1.0, "why": "picked"} for i in (1, 2)]
+    picks = [rounds.Pick(i, "", b"", 1, 1, i, 1.0, "picked") for i in (1, 2)]
     long = contact_sheet(picks, [None, None], {1: "a very long\nname " * 20})
     none = contact_sheet(picks, [None, None], {})
     assert np.array_equal(np.asarray(long)[:, 140:], np.asarray(none)[:, 140:])
@@ -70,7 +70,7 @@ def test_a_broken_image_leaves_its_place_blank(tmp_path):
     project = rounds_of(tmp_path)
     with project.reading() as connection:
         broken = rounds.picks(connection, 2)[3]
-    (tmp_path / "images" / broken["path"]).write_bytes(b"no image")
+    (tmp_path / "images" / broken.path).write_bytes(b"no image")
     whole = np.asarray(show.contact_sheet(project, 2, no_progress).image)
     tile = whole[8:136, 8 + 3 * 136 : 136 + 3 * 136]
     assert (tile == 255).all()

@@ -12,7 +12,9 @@ from sqlalchemy import update
 from alctl.annotators import handout
 from alctl.config import SelectConfig
 from alctl.database.tables import training_run
+from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
+from alctl.metrics import RankingInterval, metrics_of
 from alctl.model.score import loss_ranking, ranking_interval
 from alctl.project import Project
 from alctl.rounds import train_run
@@ -30,7 +32,7 @@ def trained_project(folder, n: int = 40, validation: dict[str, Any] | None = Non
     rows = [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]
     take(project, write_csv(folder / "labels.csv", rows))
     plan = train_run.plan_training(project, tiny(epochs=1), None)
-    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(project, plan, no_progress))
     if validation is not None:
         with project.writing("test") as connection:
             connection.execute(update(training_run).values(metrics={"validation": validation}))
@@ -43,20 +45,25 @@ def measured(low: float | None, images: int = 100) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def run_of(validation: dict[str, Any] | None) -> TrainingRun:
+    metrics = {} if validation is None else {"validation": metrics_of(validation)}
+    return TrainingRun(3, "", 0, {}, [], 0, metrics, {}, {}, "", "", 0.0, "")
+
+
 def choose(project: Project, k: int = 5, **options: Any):
     return select(project, SelectOptions(k, **{"device": "cpu", **options}), no_progress)
 
 
 def interval(predicted, true, **options: Any) -> tuple[float, float]:
     got = ranking_interval(predicted, true, **options)
-    low, high = got["ranking_accuracy_low"], got["ranking_accuracy_high"]
+    low, high = got.ranking_accuracy_low, got.ranking_accuracy_high
     assert low is not None
     assert high is not None
     return low, high
 
 
 def items_of(selected, why: str) -> list[int]:
-    return [pick["item"] for pick in selected.picks if pick["why"] == why]
+    return [pick.item for pick in selected.picks if pick.why == why]
 
 
 # --- the interval -----------------------------------------------------------------------------------------------------
@@ -66,7 +73,7 @@ def resampled_by_hand(predicted, true, resamples, seed):
     rng = np.random.default_rng(seed)
     order, guess = (np.sign(values[:, None] - values) for values in (true, predicted))
     right, counts = np.where(order == 0, 0, (1 + order * guess) / 2), np.abs(order)
-    assert right.sum() / counts.sum() == pytest.approx(loss_ranking(predicted, true)["ranking_accuracy"])
+    assert right.sum() / counts.sum() == pytest.approx(loss_ranking(predicted, true).ranking_accuracy)
     found = []
     for _ in range(resamples):
         drawn = rng.integers(0, len(true), len(true))
@@ -82,7 +89,7 @@ def test_the_interval_is_that_of_images_drawn_one_by_one(n, noise):
     predicted = (true + noise * rng.normal(size=n)).round(1)
     low, high = resampled_by_hand(predicted, true, 4_000, 1)
     assert interval(predicted, true, resamples=4_000) == pytest.approx((low, high), abs=0.012)
-    accuracy = loss_ranking(predicted, true)["ranking_accuracy"]
+    accuracy = loss_ranking(predicted, true).ranking_accuracy
     assert accuracy is not None
     assert low < accuracy < high
 
@@ -101,8 +108,8 @@ def test_the_interval_repeats_and_covers_the_truth_about_as_often_as_it_says():
 
 def test_a_perfect_order_is_certain_and_equal_losses_say_nothing():
     true = np.arange(30.0)
-    assert ranking_interval(true, true) == {"ranking_accuracy_low": 1.0, "ranking_accuracy_high": 1.0}
-    assert set(ranking_interval(true, np.ones(30)).values()) == {None}
+    assert ranking_interval(true, true) == RankingInterval(1.0, 1.0)
+    assert ranking_interval(true, np.ones(30)) == RankingInterval(None, None)
 
 
 def test_many_images_are_thinned_out_so_that_memory_does_not_grow_with_their_square():
@@ -127,15 +134,15 @@ def test_many_images_are_thinned_out_so_that_memory_does_not_grow_with_their_squ
     ],
 )
 def test_predicted_losses_choose_only_after_they_have_proven_themselves(validation, reason):
-    found = doubt({"id": 3, "metrics": {} if validation is None else {"validation": validation}})
+    found = doubt(run_of(validation), "learning-loss")
     assert (found is None) == (reason is None)
-    assert reason is None or reason in (found or {})["reason"]
+    assert found is None or reason in found.reason
 
 
 def test_a_run_of_before_the_interval_was_measured_proves_nothing():
-    found = doubt({"id": 1, "metrics": {"validation": {"ranking_accuracy": 0.9}}})
+    found = doubt(run_of({"ranking_accuracy": 0.9}), "learning-loss")
     assert found is not None
-    assert found["images"] == 0
+    assert found.images == 0
 
 
 def test_without_proof_the_round_is_the_random_one_and_says_so(tmp_path):
@@ -144,7 +151,7 @@ def test_without_proof_the_round_is_the_random_one_and_says_so(tmp_path):
     selected = choose(project)
     assert (selected.strategy, selected.run) == ("random", 1)
     assert items_of(selected, "picked") == items_of(expected, "picked")
-    assert selected.guard["instead_of"] == "learning-loss"
+    assert selected.guard.instead_of == "learning-loss"
     manifest = json.loads((handout.export(project, 1, no_progress) / "manifest.json").read_text())
     assert manifest["strategy"] == "random"
     assert manifest["params"]["guard"]["low"] == 0.5
@@ -178,7 +185,7 @@ def test_a_model_without_a_module_is_still_refused_and_not_guarded(tmp_path):
     project = small_project(tmp_path, 20)
     take(project, write_csv(tmp_path / "labels.csv", [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]))
     plan = train_run.plan_training(project, tiny(epochs=1, loss_weight=0.0), None)
-    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(project, plan, no_progress))
     with pytest.raises(AlctlError, match="predicts no losses"):
         choose(project)
 
@@ -213,8 +220,8 @@ def test_the_control_is_random_from_the_whole_pool_and_the_strategy_has_the_rest
     control, chosen = items_of(selected, "control"), items_of(selected, "picked")
     assert (len(control), len(chosen), selected.control) == (2, 8, 2)
     assert set(chosen) <= subset - set(control)
-    assert [pick["rank"] for pick in selected.picks] == list(range(1, 11))
-    assert all((pick["score"] is None) == (pick["why"] == "control") for pick in selected.picks)
+    assert [pick.rank for pick in selected.picks] == list(range(1, 11))
+    assert all((pick.score is None) == (pick.why == "control") for pick in selected.picks)
     assert set(control).isdisjoint(range(1, 9))
     assert check(project) == []
     assert status(project).states["pool"]["out"] == 10
@@ -267,7 +274,7 @@ def test_annotators_cannot_tell_the_control_from_the_rest_and_the_manifest_can(t
     with (folder / "items.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     listed = [int(row["item"]) for row in rows]
-    assert listed == sorted(pick["item"] for pick in selected.picks)
+    assert listed == sorted(pick.item for pick in selected.picks)
     assert {(row["rank"], row["score"], row["why"]) for row in rows} == {("", "", "")}
     manifest = json.loads((folder / "manifest.json").read_text())
     known = [entry["item"] for entry in manifest["items"] if entry["why"] == "control"]

@@ -51,7 +51,7 @@ def trained(folder: Path) -> Project:
     project = make_project(folder / "project", folder / "images", classes=NAMES)
     take(project, write_csv(folder / "labels.csv", [(i, NAMES[i % 3]) for i in range(1, 10)]))
     plan = train_run.plan_training(project, tiny(epochs=1), None)
-    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(project, plan, no_progress))
     return project
 
 
@@ -178,21 +178,20 @@ def test_images_that_measure_the_model_are_answered_without_its_help(tmp_path):
         train_run.run_training(
             project,
             train_run.plan_training(project, tiny(epochs=1), None),
-            train_run.Progressed(),
             no_progress,
         )
     )
     selected = select(project, SelectOptions(3, strategy="random", device="cpu"), no_progress)
     assert (len(selected.picks), selected.reserved) == (7, 4)
     assert pre_annotate.predict_round(project, 1, "cpu", no_progress) == 3
-    assert set(said(project)) == {pick["item"] for pick in selected.picks if pick["rank"] is not None}
+    assert set(said(project)) == {pick.item for pick in selected.picks if pick.rank is not None}
 
 
 def items_of_round(project: Project) -> list[int]:
     (row,) = overview(project)
     assert row.items == 5
     with project.reading() as connection:
-        return [pick["item_id"] for pick in rounds.picks(connection, 1)]
+        return [pick.item_id for pick in rounds.picks(connection, 1)]
 
 
 def test_status_and_an_import_say_how_many_predictions_annotators_kept(own, tmp_path):
@@ -264,7 +263,7 @@ def weights_file(project: Project) -> str:
     with project.reading() as connection:
         run = training_runs.last_run(connection)
     assert run is not None
-    return str(run["file"])
+    return run.file
 
 
 def test_without_a_model_nothing_is_selected_and_the_reason_is_given(tmp_path):

@@ -38,7 +38,7 @@ def choose(project: Project, k: int = 3, **options):
 
 
 def picked(selected) -> list[int]:
-    return [pick["item"] for pick in selected.picks if pick["rank"] is not None]
+    return [pick.item for pick in selected.picks if pick.rank is not None]
 
 
 def label(project: Project, ids, classes=("cat", "dog")) -> None:
@@ -48,7 +48,7 @@ def label(project: Project, ids, classes=("cat", "dog")) -> None:
 
 def train(project: Project, **changes) -> None:
     plan = train_run.plan_training(project, tiny(epochs=1, **changes), None)
-    list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+    list(train_run.run_training(project, plan, no_progress))
 
 
 # --- the stub model ---------------------------------------------------------------------------------------------------
@@ -128,10 +128,10 @@ def test_the_first_round_is_random_and_takes_the_reserved_images_along(tmp_path)
         5,
         7,
     )
-    why = [pick["why"] for pick in selected.picks]
+    why = [pick.why for pick in selected.picks]
     assert [why.count(word) for word in ("picked", "validation", "test")] == [5, 3, 4]
-    assert all((pick["rank"] is None) == (pick["why"] != "picked") for pick in selected.picks)
-    assert len({pick["item"] for pick in selected.picks}) == 12
+    assert all((pick.rank is None) == (pick.why != "picked") for pick in selected.picks)
+    assert len({pick.item for pick in selected.picks}) == 12
     assert status(project).states["test"]["out"] == 4
     assert choose(project, 5).reserved == 0
 
@@ -199,7 +199,7 @@ def test_once_trained_the_project_selects_by_predicted_loss_and_says_with_which_
     train(project)
     selected = choose(project, 3)
     assert (selected.strategy, selected.run) == ("learning-loss", 1)
-    scores = [pick["score"] for pick in selected.picks]
+    scores = [pick.score for pick in selected.picks]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -289,7 +289,7 @@ def test_a_broken_reserved_image_does_not_go_out(tmp_path):
         hide_damage(tmp_path / "images", name)
     project = make_project(tmp_path / "project", tmp_path / "images", test=4)
     selected = choose(project, 8)
-    assert {pick["item"] for pick in selected.picks} == {5, 6, 7, 8}
+    assert {pick.item for pick in selected.picks} == {5, 6, 7, 8}
     assert sorted(selected.quarantined) == [1, 2, 3, 4]
 
 
@@ -315,11 +315,9 @@ def test_training_leaves_out_an_image_that_does_not_decode_and_names_it(tmp_path
     project = make_project(tmp_path / "project", tmp_path / "images")
     label(project, range(1, 11))
     plan = train_run.plan_training(project, tiny(epochs=1), None)
-    state = train_run.Progressed()
-    list(train_run.run_training(project, plan, state, no_progress))
-    assert list(state.quarantined) == [3]
-    assert state.run is not None
-    assert state.run["labeled"] == 9
+    done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), lambda _: None)
+    assert list(done.quarantined) == [3]
+    assert done.run.labeled == 9
     assert status(project).states["pool"]["unusable"] == 1
 
 

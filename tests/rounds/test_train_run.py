@@ -10,9 +10,10 @@ from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.model.device import best_device, resolve
+from alctl.model.train import Epoch
 from alctl.project import Project
-from alctl.rounds import train_run, trained_model
-from alctl.rounds.train_run import plan_training, run_training
+from alctl.rounds import trained_model
+from alctl.rounds.train_run import plan_training, run_training, to_the_end
 from alctl.rounds.trained_model import last_model
 from alctl.status import check, status
 from tests.fakes import tiny
@@ -35,10 +36,10 @@ def project(tmp_path):
 
 def train(project: Project, seed: int | None = None, **changes):
     """Train, and return the recorded run and the epochs."""
-    state = train_run.Progressed()
     plan = plan_training(project, tiny(**{"epochs": 2, **changes}), seed)
-    epochs = list(run_training(project, plan, state, no_progress))
-    return state.run, epochs
+    epochs: list[Epoch] = []
+    done = to_the_end(run_training(project, plan, no_progress), epochs.append)
+    return done.run, epochs
 
 
 # --- planning ---------------------------------------------------------------------------------------------------------
@@ -105,23 +106,21 @@ def test_nothing_is_left_on_auto_but_the_weights():
 def test_a_run_records_what_its_weights_follow_from_and_how_good_they_are(project):
     run, epochs = train(project, epochs=3)
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
-    assert run is not None
-    assert run["labeled"] == status(project).states["pool"]["labeled"]
-    assert (run["id"], run["seed"], run["categories"]) == (1, 0, ["cat", "dog"])
-    assert run["digest"] == file_digest(project.folder / run["file"])
-    assert run["config"]["epochs"] == 3
-    assert run["environment"]["device"] == "cpu"
+    assert run.labeled == status(project).states["pool"]["labeled"]
+    assert (run.id, run.seed, run.categories) == (1, 0, ["cat", "dog"])
+    assert run.digest == file_digest(project.folder / run.file)
+    assert run.config["epochs"] == 3
+    assert run.environment["device"] == "cpu"
     assert list(project.models.glob("*.checkpoint.*")) == []
     assert (last := status(project).run) is not None
     assert last.id == 1
 
 
 def test_the_same_labels_settings_and_seed_are_the_run_that_is_there(project):
-    run, _ = train(project)
-    assert run is not None
+    train(project)
     plan = plan_training(project, tiny(epochs=2), None)
     assert plan.finished is not None
-    assert plan.finished["id"] == 1
+    assert plan.finished.id == 1
     assert plan_training(project, tiny(epochs=2, checkpoint_every=5), None).finished is not None
 
 
@@ -138,21 +137,18 @@ def test_another_label_setting_or_seed_is_another_run(project):
 def test_the_run_that_is_there_but_whose_weights_are_gone_is_trained_again(project):
     """The errors about missing or strange weights say "run `alctl train` again", so that has to help."""
     run, _ = train(project)
-    assert run is not None
-    (project.folder / run["file"]).unlink()
+    (project.folder / run.file).unlink()
     with pytest.raises(AlctlError, match=r"are gone.*run `alctl train` again"):
         last_model(project, "cpu")
     assert plan_training(project, tiny(epochs=2), None).finished is None
     again, _ = train(project)
-    assert again is not None
-    assert again["digest"] == run["digest"]
+    assert again.digest == run.digest
     assert last_model(project, "cpu") is not None
 
 
 def test_weights_that_were_changed_are_refused_and_trained_again(project):
     run, _ = train(project)
-    assert run is not None
-    file = project.folder / run["file"]
+    file = project.folder / run.file
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
@@ -173,12 +169,10 @@ def test_the_last_model_scores_what_the_training_run_measured(project):
     run, _ = train(project)
     label(project, dict.fromkeys(range(11, 15), "cat"))
     run, _ = train(project)
-    assert run is not None
     model = trained_model.required_model(project, "cpu")
-    assert model.run["id"] == run["id"]
-    assert trained_model.evaluate(project, model, "test", no_progress) == pytest.approx(
-        run["metrics"]["test"]
-    )
+    assert model.run.id == run.id
+    measured = trained_model.evaluate(project, model, "test", no_progress)
+    assert measured.by_name() == pytest.approx(run.metrics["test"].by_name())
 
 
 def test_measuring_on_reserved_images_that_nobody_labeled_is_a_sentence(project):

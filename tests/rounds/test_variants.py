@@ -11,6 +11,7 @@ import torch
 
 from alctl.config import TrainConfig, check_config
 from alctl.database import training_runs
+from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.model.checkpoint import carry_over, load_model, read, save_model, write
 from alctl.model.loss_prediction import LossPredictionModule
@@ -39,17 +40,17 @@ def label(project: Project, ids, **options: Any) -> None:
     take(project, write_csv(project.folder / f"labels-{min(ids)}.csv", rows), **options)
 
 
-def run(project: Project, **changes: Any) -> tuple[Any, list[Epoch]]:
+def run(project: Project, **changes: Any) -> tuple[TrainingRun, list[Epoch]]:
     """Train; return what was recorded and the epochs."""
     plan = train_run.plan_training(project, tiny(**{"epochs": 2, **changes}), None)
     assert plan.finished is None
-    state = train_run.Progressed()
-    epochs = list(train_run.run_training(project, plan, state, no_progress))
-    return state.run, epochs
+    epochs: list[Epoch] = []
+    done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), epochs.append)
+    return done.run, epochs
 
 
-def weights(project: Project, recorded: Any) -> dict[str, torch.Tensor]:
-    return read(project.folder / recorded["file"])[0]
+def weights(project: Project, recorded: TrainingRun) -> dict[str, torch.Tensor]:
+    return read(project.folder / recorded.file)[0]
 
 
 # --- the deeper module ------------------------------------------------------------------------------------------------
@@ -105,8 +106,8 @@ def test_a_warm_start_is_the_former_weights_with_a_fresh_optimiser_and_schedule(
     label(project, range(13, 17))
     second, epochs = run(project, epochs=5, start="warm", lr_drop=0.6)
     assert [epoch.lr for epoch in epochs] == [0.05] * 3 + [0.005] * 2
-    assert second["environment"]["started_from"] == first["id"]
-    assert second["environment"]["weights"] == "training run 1"
+    assert second.environment["started_from"] == first.id
+    assert second.environment["weights"] == "training run 1"
 
     plan = train_run.plan_training(project, tiny(epochs=5, start="warm", lr_drop=0.6), None)
     sources, targets = plan.splits["pool"].sources, plan.splits["pool"].targets
@@ -123,9 +124,9 @@ def test_a_warm_start_is_the_former_weights_with_a_fresh_optimiser_and_schedule(
 def test_the_first_warm_start_is_a_cold_one(tmp_path):
     warm, _ = run(project_of(tmp_path / "warm"), start="warm")
     cold, _ = run(project_of(tmp_path / "cold"))
-    assert "started_from" not in warm["environment"]
-    one = read(tmp_path / "warm" / "project" / warm["file"])[0]
-    other = read(tmp_path / "cold" / "project" / cold["file"])[0]
+    assert "started_from" not in warm.environment
+    one = read(tmp_path / "warm" / "project" / warm.file)[0]
+    other = read(tmp_path / "cold" / "project" / cold.file)[0]
     assert all(torch.equal(one[name], other[name]) for name in other)
 
 
@@ -133,11 +134,11 @@ def test_the_fingerprint_tells_which_run_a_warm_start_went_on_from(tmp_path):
     project = project_of(tmp_path)
     for seed in (1, 2):  # two runs that differ
         plan = train_run.plan_training(project, tiny(epochs=1), seed)
-        list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+        list(train_run.run_training(project, plan, no_progress))
         label(project, range(12 + seed, 13 + seed))
     last = train_run.plan_training(project, tiny(epochs=1, start="warm"), 3)
     assert last.before is not None
-    assert last.before["id"] == 2
+    assert last.before.id == 2
     other = project_of(tmp_path / "other", labeled=14)
     assert train_run.plan_training(other, tiny(epochs=1, start="warm"), 3).fingerprint != last.fingerprint
 
@@ -150,10 +151,10 @@ def test_the_same_warm_training_twice_is_one_run_and_new_labels_go_on(tmp_path):
     run(project, start="warm")
     again = train_run.plan_training(project, tiny(epochs=2, start="warm"), None)
     assert again.finished is not None
-    assert again.finished["id"] == 2
+    assert again.finished.id == 2
     label(project, range(15, 17))
     third, _ = run(project, start="warm")
-    assert third["environment"]["started_from"] == 2
+    assert third.environment["started_from"] == 2
 
 
 def test_a_warm_start_keeps_what_the_head_knows_of_old_classes(tmp_path):
@@ -179,7 +180,7 @@ def test_classes_that_grew_go_through_the_whole_warm_training(tmp_path):
     run(project, start="warm")
     label(project, range(13, 17), names=("newt", "cat"), add_classes=True)
     second, _ = run(project, start="warm")
-    assert second["environment"]["started_from"] == 1
+    assert second.environment["started_from"] == 1
     assert weights(project, second)["model.network.fc.weight"].shape[0] == 3
 
 
@@ -206,7 +207,7 @@ def test_a_warm_start_from_another_network_is_a_sentence_and_records_nothing(tmp
     label(project, range(13, 15))
     plan = train_run.plan_training(project, tiny(epochs=1, start="warm", **changes), None)
     with pytest.raises(AlctlError, match="use the same model, width, taps, module and embedding"):
-        list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+        list(train_run.run_training(project, plan, no_progress))
     with project.reading() as connection:
         assert len(training_runs.every_run(connection)) == 1
 
@@ -214,11 +215,11 @@ def test_a_warm_start_from_another_network_is_a_sentence_and_records_nothing(tmp
 def test_a_warm_start_whose_weights_are_gone_is_a_sentence(tmp_path):
     project = project_of(tmp_path)
     first, _ = run(project, epochs=1)
-    (project.folder / first["file"]).unlink()
+    (project.folder / first.file).unlink()
     label(project, range(13, 15))
     plan = train_run.plan_training(project, tiny(epochs=1, start="warm"), None)
     with pytest.raises(AlctlError, match="weights of training run 1 are gone"):
-        list(train_run.run_training(project, plan, train_run.Progressed(), no_progress))
+        list(train_run.run_training(project, plan, no_progress))
 
 
 def test_a_stopped_warm_training_goes_on_to_the_same_weights(tmp_path):
@@ -229,7 +230,7 @@ def test_a_stopped_warm_training_goes_on_to_the_same_weights(tmp_path):
         label(project, range(13, 17))
         plan = train_run.plan_training(project, tiny(epochs=4, start="warm"), None)
         if stops:
-            epochs = train_run.run_training(project, plan, train_run.Progressed(), no_progress)
+            epochs = train_run.run_training(project, plan, no_progress)
             list(itertools.islice(epochs, 2))
             epochs.close()
         recorded, after = run(project, epochs=4, start="warm")
@@ -251,8 +252,8 @@ def test_the_model_to_report_is_the_one_that_training_without_the_module_gives(t
     assert [epoch.ranking_loss is None for epoch in epochs] == [False, False, True, True]
     joint, _ = run(project)
     alone, _ = run(project, loss_weight=0.0)
-    assert both["metrics"]["report"] == alone["metrics"]
-    assert {split: both["metrics"][split] for split in ("test", "validation")} == joint["metrics"]
+    assert both.report == alone.metrics
+    assert both.metrics == joint.metrics
     one, other = weights(project, both), weights(project, joint)
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert not list(project.models.glob("*checkpoint*"))
@@ -262,8 +263,8 @@ def test_without_a_module_there_is_nothing_more_to_report(tmp_path):
     project = project_of(tmp_path)
     recorded, epochs = run(project, report_model=True, loss_weight=0.0)
     assert len(epochs) == 2
-    assert "report" not in recorded["metrics"]
-    assert recorded["config"]["report_model"] is False
+    assert recorded.report == {}
+    assert recorded.config["report_model"] is False
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5])
@@ -274,16 +275,16 @@ def test_a_stop_at_any_point_of_the_two_trainings_loses_no_whole_epoch(tmp_path,
         label(project, range(13, 21))
         if name == "stopped":
             plan = train_run.plan_training(project, tiny(epochs=3, report_model=True), None)
-            epochs = train_run.run_training(project, plan, train_run.Progressed(), no_progress)
+            epochs = train_run.run_training(project, plan, no_progress)
             list(itertools.islice(epochs, stop))
             epochs.close()
         plan = train_run.plan_training(project, tiny(epochs=3, report_model=True), None)
-        state = train_run.Progressed()
-        numbers = [epoch.epoch for epoch in train_run.run_training(project, plan, state, no_progress)]
-        assert state.run is not None
+        again: list[Epoch] = []
+        done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), again.append)
+        numbers = [epoch.epoch for epoch in again]
         assert numbers == list(range(stop + 1 if name == "stopped" else 1, 7))
-        assert state.resumed == (stop if name == "stopped" else 0)
-        results.append((state.run["metrics"], weights(project, state.run)))
+        assert done.resumed == (stop if name == "stopped" else 0)
+        results.append((done.run.plain()["metrics"], weights(project, done.run)))
     assert results[0][0] == results[1][0]
     assert all(torch.equal(tensor, results[1][1][name]) for name, tensor in results[0][1].items())
 

@@ -30,7 +30,7 @@ def test_a_test_split_of_its_own_is_kept():
     assert {entry for entry in found.dataset.entries() if entry.split == "test"} == set(own)
     assert found.truth == {entry.path: entry.category for entry in pool()}
     assert found.classes == list(CLASSES)
-    assert found.facts["test"] == 5
+    assert found.test == 5
 
 
 def test_without_one_a_random_fifth_is_held_out_and_hidden_from_the_oracle():
@@ -53,13 +53,13 @@ def test_half_of_the_classes_keep_their_share_of_the_pool_and_all_of_the_test():
     found = shape(dataset_of(pool(20) + own), Shape(imbalance=10), 3)
     left = Counter(found.truth.values())
     assert sorted(left.values()) == [2, 2, 20, 20, 20]
-    assert found.facts["rare_classes"] == sorted(name for name, count in left.items() if count == 2)
+    assert found.rare == sorted(name for name, count in left.items() if count == 2)
     assert sum(entry.split == "test" for entry in found.dataset.entries()) == 50
 
 
 def test_the_imbalance_is_the_same_for_the_same_seed():
     assert shaped_entries(pool(), imbalance=4) == shaped_entries(pool(), imbalance=4)
-    chosen = {tuple(shape(dataset_of(pool()), Shape(4), s).facts["rare_classes"]) for s in range(5)}
+    chosen = {tuple(shape(dataset_of(pool()), Shape(4), s).rare) for s in range(5)}
     assert len(chosen) > 1
 
 
@@ -69,7 +69,7 @@ def test_a_rare_class_never_disappears():
 
 def test_images_without_a_class_are_left_out_and_counted():
     found = shape(dataset_of([*pool(), Entry("what.png"), Entry("test/what.png", "test")]), Shape(), 0)
-    assert found.facts["without_class"] == 2
+    assert found.without_class == 2
     assert all(entry.category for entry in found.dataset.entries())
 
 

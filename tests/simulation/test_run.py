@@ -56,7 +56,7 @@ def arm(folder: Path, name: str) -> Project:
 
 def first_round(folder: Path, name: str) -> list[int]:
     with arm(folder, name).reading() as connection:
-        return [pick["item_id"] for pick in rounds.picks(connection, 1)]
+        return [pick.item_id for pick in rounds.picks(connection, 1)]
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -78,7 +78,7 @@ def test_every_arm_is_a_sound_project_with_a_run_for_each_round(whole: Path):
         project = arm(whole, name)
         assert check(project) == []
         with project.reading() as connection:
-            assert [run["labeled"] for run in training_runs.every_run(connection)] == [12, 24]
+            assert [run.labeled for run in training_runs.every_run(connection)] == [12, 24]
 
 
 def test_the_arms_of_a_trial_begin_with_the_same_round_and_those_of_another_do_not(whole: Path):
@@ -93,16 +93,14 @@ def test_the_arms_of_a_trial_share_the_seed_and_only_readers_of_predicted_loss_t
     assert seeds["learning-loss/trial-1"] == seeds["random/trial-1"] != seeds["random/trial-2"]
     for name, weight in (("learning-loss/trial-1", 1.0), ("random/trial-1", 0.0)):
         with arm(whole, name).reading() as connection:
-            assert [run["config"]["loss_weight"] for run in training_runs.every_run(connection)] == [
-                weight
-            ] * 2
+            assert [run.config["loss_weight"] for run in training_runs.every_run(connection)] == [weight] * 2
 
 
 def test_every_round_after_the_first_is_chosen_by_the_strategy_itself(whole: Path):
     for name in ARMS:
         with arm(whole, name).reading() as connection:
-            chosen = [(rounds.round_row(connection, number) or {})["strategy"] for number in (1, 2)]
-        assert chosen == ["random", name.partition("/")[0]]
+            chosen = [rounds.find_round(connection, number) for number in (1, 2)]
+        assert [made.strategy for made in chosen if made is not None] == ["random", name.partition("/")[0]]
 
 
 def test_the_oracle_answers_with_the_folder_of_each_image(whole: Path):
@@ -132,7 +130,7 @@ def test_the_table_is_long_and_holds_what_the_databases_hold(whole: Path):
     accuracies = [row for row in table if row["metric"] == "accuracy"]
     assert len(accuracies) == 8
     with arm(whole, "random/trial-2").reading() as connection:
-        expected = [run["metrics"]["test"]["accuracy"] for run in training_runs.every_run(connection)]
+        expected = [run.metrics["test"].of_task["accuracy"] for run in training_runs.every_run(connection)]
     found = [float(r["value"]) for r in accuracies if (r["strategy"], r["trial"]) == ("random", "2")]
     assert found == expected
     assert {row["strategy"] for row in table if row["metric"] == "ranking_accuracy"} == {"learning-loss"}
@@ -145,7 +143,7 @@ def test_the_results_count_the_classes_of_each_round(whole: Path):
     first = next(r for r in results if (r["strategy"], r["trial"], r["round"]) == ("random", 1, 1))
     project = arm(whole, "random/trial-1")
     with project.reading() as connection:
-        counted = Counter(pick["path"].split("/")[1] for pick in rounds.picks(connection, 1))
+        counted = Counter(pick.path.split("/")[1] for pick in rounds.picks(connection, 1))
     assert {name: count for name, count in first["picked"].items() if count} == counted
 
 
@@ -227,7 +225,7 @@ def test_the_model_to_report_is_measured_where_it_is_trained(digits: Path, tmp_p
     done = simulate(digits, tmp_path / "new", *one)
     assert done.returncode == 0, done.stderr
     with arm(tmp_path / "new", "learning-loss/trial-1").reading() as connection:
-        metrics = training_runs.every_run(connection)[0]["metrics"]
+        metrics = training_runs.every_run(connection)[0].plain()["metrics"]
     found = {row["metric"]: float(row["value"]) for row in rows(tmp_path / "new")}
     assert found["accuracy"] == metrics["report"]["test"]["accuracy"]
     assert found["target_loss"] == metrics["report"]["test"]["target_loss"]

@@ -174,13 +174,13 @@ def test_a_curve_that_falls_back_counts_from_where_it_stays():
 def test_saved_labels_compare_the_means_of_the_trials_that_both_finished():
     c = curves_of({"random": [[0.2, 0.4], [0.9, NAN]], "ours": [[0.2, 0.6], [0.1, 0.1]]})
     first, last = saved(c, "ours", "random")
-    assert (first["needed"], first["at_most"], first["saved"]) == (10, True, 0)
-    assert (last["value"], last["needed"], last["saved"]) == pytest.approx((0.4, 15, 5))
+    assert (first.needed, first.at_most, first.saved) == (10, True, 0)
+    assert (last.value, last.needed, last.saved) == pytest.approx((0.4, 15, 5))
 
 
 def test_a_value_that_is_never_reached_saves_nothing():
     c = curves_of({"random": [[0.2, 0.4]], "ours": [[0.1, 0.3]]})
-    assert saved(c, "ours", "random")[-1]["needed"] is None
+    assert saved(c, "ours", "random")[-1].needed is None
 
 
 @pytest.mark.parametrize(
@@ -198,19 +198,21 @@ def test_the_verdict_says_no_more_than_the_numbers_do(difference, words):
     assert words in verdict("ours", "random", "accuracy", difference)
 
 
-def test_the_summary_is_plain_data_with_nothing_where_nothing_is_known():
+def test_the_summary_has_nothing_where_nothing_is_known():
     found = summary(curves_of({"random": [[0.2, NAN]], "ours": [[0.3, 0.4]]}), "random")
-    assert found["mean"] == {"random": [0.2, None], "ours": [0.3, 0.4]}
-    assert found["deviation"] == {"random": [None, None], "ours": [None, None]}
-    assert found["area"]["random"]["mean"] is None
-    assert found["area"]["ours"]["mean"] == pytest.approx(0.35)
-    assert found["differences"]["ours"]["area"] is None
-    assert found["differences"]["ours"]["budgets"][0]["mean"] == pytest.approx(0.1)
-    assert found["beats"]["ours"] == {"random": 0, "ours": 0}
+    assert found.mean == {"random": [0.2, None], "ours": [0.3, 0.4]}
+    assert found.deviation == {"random": [None, None], "ours": [None, None]}
+    assert found.area["random"].mean is None
+    assert found.area["ours"].mean == pytest.approx(0.35)
+    assert found.differences["ours"].area is None
+    first = found.differences["ours"].budgets[0]
+    assert first is not None
+    assert first.mean == pytest.approx(0.1)
+    assert found.beats["ours"] == {"random": 0, "ours": 0}
 
 
 def test_without_the_baseline_there_are_no_differences():
-    assert summary(curves_of({"ours": [[0.3, 0.4]]}), "random")["differences"] == {}
+    assert summary(curves_of({"ours": [[0.3, 0.4]]}), "random").differences == {}
 
 
 def test_pictures_are_drawn_of_whatever_there_is(tmp_path: Path):

@@ -30,7 +30,7 @@ def match(connection: Connection, round_: int | None = None, *, leave_unknown: b
     """
     ambiguous = _match(connection)
     if round_ is not None:
-        if rounds.round_row(connection, round_) is None:
+        if rounds.find_round(connection, round_) is None:
             last = rounds.next_round(connection) - 1
             raise AlctlError(f"there is no round {round_}; the last one is {last}")
         staged_matches.keep_to_round(connection, round_)

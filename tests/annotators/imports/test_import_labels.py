@@ -337,7 +337,7 @@ def test_skip_abstains_and_unusable_takes_an_item_out(project, tmp_path):
     states = status(project).states["pool"]
     assert (states["labeled"], states["skipped"], states["unusable"], states["unlabeled"]) == (2, 1, 1, 2)
     picked = select(project, SelectOptions(9), no_progress).picks
-    assert sorted(pick["item"] for pick in picked) == [5, 6]
+    assert sorted(pick.item for pick in picked) == [5, 6]
 
 
 # --- undo -------------------------------------------------------------------------------------------------------------
@@ -436,7 +436,7 @@ def test_a_file_with_rejected_rows_is_looked_at_again_once_its_items_are_there(p
 
 
 def test_only_the_items_of_a_round_are_taken_when_a_round_is_named(project, tmp_path):
-    out = [pick["item"] for pick in select(project, SelectOptions(2), no_progress).picks]
+    out = [pick.item for pick in select(project, SelectOptions(2), no_progress).picks]
     file = write_csv(tmp_path / "l.csv", [(i, "cat") for i in range(1, 7)])
     result = take(project, file, round=1)
     assert (result.added, result.outside) == (2, 4)
@@ -450,14 +450,14 @@ def test_a_round_that_is_not_there_is_a_sentence(project, tmp_path):
 
 
 def test_problems_outside_the_round_are_not_this_imports(project, tmp_path):
-    out = [pick["item"] for pick in select(project, SelectOptions(2), no_progress).picks]
+    out = [pick.item for pick in select(project, SelectOptions(2), no_progress).picks]
     rest = [i for i in range(1, 7) if i not in out]
     rows = [(out[0], "cat"), (rest[0], "no such class")]
     assert take(project, write_csv(tmp_path / "l.csv", rows), round=1).outside == 1
 
 
 def test_a_round_comes_back_in_parts(project, tmp_path):
-    out = [pick["item"] for pick in select(project, SelectOptions(4), no_progress).picks]
+    out = [pick.item for pick in select(project, SelectOptions(4), no_progress).picks]
     take(project, write_csv(tmp_path / "l.csv", [(out[0], "cat")]))
     (row,) = status(project).rounds
     assert (row.items, row.answered, row.out) == (4, 1, 3)

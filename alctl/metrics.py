@@ -1,0 +1,85 @@
+"""What a model is measured at on one split, by name. No torch, so that the database can read it back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+Number = float | None
+"""None: it cannot be said, such as a correlation of constants."""
+
+
+@dataclass(frozen=True)
+class LossRanking:
+    """How well predicted losses put images into the order of their true losses."""
+
+    ranking_accuracy: Number
+    """Share of the pairs in the right order, 0.5 is guessing (LL4AL section 4.1); equal predictions count half."""
+    ranking_accuracy_strict: Number
+    """The same, with equal predictions counted as wrong."""
+    ties_predicted: int | None
+    """Pairs of images with the same predicted loss."""
+    ties_true: int | None
+    """Pairs of images with the same true loss; they count nowhere."""
+    pearson: Number
+    spearman: Number
+
+
+@dataclass(frozen=True)
+class RankingInterval:
+    """The 95 % bootstrap interval of the ranking accuracy; None where no two true losses differ."""
+
+    ranking_accuracy_low: Number
+    ranking_accuracy_high: Number
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a model is measured at on the labeled images of one split."""
+
+    of_task: Mapping[str, Number]
+    """The task's own metrics, such as accuracy."""
+    target_loss: Number = None
+    """The mean of the true losses."""
+    ranking: LossRanking | None = None
+    """None without a loss prediction module, as is the interval."""
+    images: int | None = None
+    """Images that the interval is from."""
+    interval: RankingInterval | None = None
+
+    def by_name(self) -> dict[str, Number]:
+        """Return every number by the name that it has in the database, in JSON and in tables."""
+        found = dict(self.of_task)
+        if self.target_loss is not None:
+            found["target_loss"] = self.target_loss
+        if self.ranking is not None:
+            found |= asdict(self.ranking)
+        if self.images is not None:
+            found["images"] = self.images
+        if self.interval is not None:
+            found |= asdict(self.interval)
+        return found
+
+
+def metrics_of(by_name: Mapping[str, Number]) -> Metrics:
+    """Return the metrics with these names and numbers: the inverse of `Metrics.by_name`."""
+    ranking = LossRanking(
+        by_name.get("ranking_accuracy"),
+        by_name.get("ranking_accuracy_strict"),
+        _whole(by_name.get("ties_predicted")),
+        _whole(by_name.get("ties_true")),
+        by_name.get("pearson"),
+        by_name.get("spearman"),
+    )
+    interval = RankingInterval(by_name.get("ranking_accuracy_low"), by_name.get("ranking_accuracy_high"))
+    parts = [{field.name for field in fields(kind)} for kind in (LossRanking, RankingInterval)]
+    known = {"target_loss", "images"}.union(*parts)
+    return Metrics(
+        {name: number for name, number in by_name.items() if name not in known},
+        by_name.get("target_loss"),
+        ranking if parts[0] & by_name.keys() else None,
+        _whole(by_name.get("images")),
+        interval if parts[1] & by_name.keys() else None,
+    )
+
+
+def _whole(number: Number) -> int | None:
+    return None if number is None else int(number)

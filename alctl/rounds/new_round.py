@@ -1,0 +1,62 @@
+"""A new round, from the choice of its images to the files that annotators get: what `alctl select` does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alctl.annotators import handout
+from alctl.annotators.handout_files import Images
+from alctl.errors import AlctlError
+from alctl.progress import Progress
+from alctl.project import Project
+from alctl.rounds import pre_annotate, second_look
+from alctl.rounds.select import Selected, SelectOptions, select
+from alctl.rounds.trained_model import required_model
+
+
+@dataclass(frozen=True)
+class HandOut:
+    """What annotators get of a round."""
+
+    images: Images = "link"
+    to: Path | None = None
+    """None: the round's own folder in the project."""
+    formats: str = ""
+    """Names of formats with commas between."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Of the one format that is given."""
+    predictions: bool = False
+    """Whether annotators correct what the current model says."""
+
+
+@dataclass(frozen=True)
+class NewRound:
+    """A round that was selected and handed out."""
+
+    selected: Selected
+    folder: Path | None
+    """None after a dry run, or where nothing was left to select."""
+    formats: Sequence[str]
+    task: str
+
+
+def new_round(
+    project: Project, options: SelectOptions, out: HandOut, progress: Progress, *, relabel: bool = False
+) -> NewRound:
+    """Select a round, record it and export it; with ``relabel`` one of labeled images for a second look."""
+    if relabel and out.predictions:
+        raise AlctlError(
+            "--predictions would tell annotators what the model learned from the labels in doubt"
+        )
+    formats = handout.formats_of(project, out.formats, out.options)
+    if out.predictions:
+        required_model(project, options.device)  # better missed now than after the selection
+    choose = second_look.select if relabel else select
+    selected, folder = choose(project, options, progress), None
+    if selected.picks and not options.dry_run:
+        if out.predictions:
+            pre_annotate.predict_round(project, selected.round, options.device, progress)
+        folder = handout.export(
+            project, selected.round, progress, images=out.images, target=out.to, formats=formats
+        )
+    return NewRound(selected, folder, formats, project.state().task)
