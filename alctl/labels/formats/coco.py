@@ -19,7 +19,8 @@ from alctl.errors import AlctlError
 from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Polygons, Record
 from alctl.labels.format import LabelFormat
-from alctl.labels.parsing.coco.file import CocoFile
+from alctl.labels.parsing.coco.file import OURS, CocoFile
+from alctl.labels.parsing.units import UnitsOption, require_pixels
 from alctl.labels.parsing.untrusted import Members, is_archive, members
 from alctl.labels.shapes import boxed
 
@@ -41,6 +42,9 @@ class Coco(LabelFormat):
     """Take images without annotations as looked at, with nothing there; otherwise they are not labeled yet."""
     file: str = ""
     """Which annotation files of a folder or zip to read, such as ``*instances*``; all, if they are of one kind."""
+
+    units: UnitsOption = ""
+    """Of the coordinates of a file that alctl did not write, where they can be either; COCO's are pixels."""
 
     carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd"})
     suffix = ".json"
@@ -64,7 +68,8 @@ class Coco(LabelFormat):
         """
         seen: set[Category] = set()
         for stream, name in self._streams(path):
-            for record in CocoFile(stream, name, empty=self.empty, handed_out=_HANDED_OUT).records():
+            file = CocoFile(stream, name, empty=self.empty, units=self.units, handed_out=_HANDED_OUT)
+            for record in file.records():
                 if not isinstance(record, Category):
                     yield record
                 elif record not in seen:
@@ -161,12 +166,13 @@ def _write(images: Iterable[LabeledImage], path: Path, categories: Sequence[Cate
     classes = [_category(category, ids[category.name]) for category in categories]
     made = 0
     with path.open("w", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as behind:
-        head = {"description": f"alctl: {what}"}
+        head = {"description": f"{OURS}{what}", "units": "pixels"}
         out.write(f'{{"info":{_json(head)},"licenses":[],"categories":{_json(classes)},"images":[')
         number = 0
         for image in images:
             if image.status != "labeled":
                 continue
+            require_pixels(image, "COCO")
             number += 1
             out.write(("," if number > 1 else "") + "\n" + _json(_image(image, number)))
             for annotation in image.annotations:

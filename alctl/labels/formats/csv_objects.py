@@ -1,23 +1,29 @@
 """CSV of objects: one row an object, with a box, or with keypoints as NAME_x, NAME_y and NAME_visibility.
 
 There is no standard for such tables. The columns are found by name (alctl/labels/parsing/table.py), as in a CSV of classes.
+A column ``units`` says whether the coordinates of a row are pixels or fractions of the image's sides.
 """
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from alctl.errors import AlctlError
-from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Record, Refusal
+from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
 from alctl.labels.parsing import table
+from alctl.labels.parsing.units import STATED, UnitsOption, settled
 from alctl.labels.shapes import boxed
 from alctl.labels.spreadsheet_cells import safe_cell
 
-Row = LabeledImage | Refusal
+UNITS = "units"
+_KNOWN_UNITS: dict[str, UnitsOption] = {"": "", "pixels": "pixels", "fractions": "fractions"}
+_OPEN_IMAGES = {"imageid", "labelname", "xmin", "xmax", "ymin", "ymax"}
+"""Columns by which tables of that data set are known; it defines its coordinates as fractions."""
 _NUMBER = re.compile(r"[-+]?[0-9]{1,20}([.,][0-9]{1,20})?(e[-+]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
 
 
@@ -29,14 +35,25 @@ class _Layout(NamedTuple):
     """Whether the last two are the other corner, not the size."""
     keypoints: dict[str, tuple[int, int, int | None]]
     """x, y and visibility of each."""
+    units: int | None
+    """The column that says the unit of each row."""
+    assumed: UnitsOption
+    """The unit of a table without such a column that is known by its other columns."""
+
+
+class _Row(NamedTuple):
+    """What a row says, and the unit that it gives itself."""
+
+    answer: LabeledImage | Refusal
+    units: UnitsOption = ""
 
 
 @dataclass(frozen=True)
 class CsvObjects(LabelFormat):
     """Item or path, a label, and coordinates; the rows of one image follow each other."""
 
-    units: Literal["pixels", "fractions"] = "pixels"
-    """Of the coordinates: absolute, or relative to width and height."""
+    units: UnitsOption = ""
+    """Of the coordinates of rows that do not say it: absolute, or relative to width and height."""
     visibility: Literal["", "coco", "seen"] = ""
     """What NAME_v holds: 0 not labeled, 1 hidden, 2 visible (coco), or 1 where the point is to be seen."""
     label: str = ""
@@ -64,17 +81,35 @@ class CsvObjects(LabelFormat):
         if "label" not in columns and not self.label:
             raise AlctlError(f"{path} has no column 'label'; --option label=NAME gives all objects one class")
         declared: set[str] = set()
+        notes: Counter[str] = Counter()
         found = (self._row(columns, layout, header, line, cells) for line, cells in rows if any(cells))
-        for answers in _grouped(row for row in found if row is not None):
-            refusals = [answer for answer in answers if isinstance(answer, Refusal)]
-            whole = [answer for answer in answers if isinstance(answer, LabeledImage)]
+        for group in _grouped(row for row in found if row is not None):
+            refusals = [row.answer for row in group if isinstance(row.answer, Refusal)]
+            whole = [row.answer for row in group if isinstance(row.answer, LabeledImage)]
             objects = tuple(annotation for answer in whole for annotation in answer.annotations)
             new = {annotation.category for annotation in objects} - declared
             yield from (Category(name, tuple(layout.keypoints)) for name in sorted(new))
             declared |= new
             yield from refusals
             if not refusals:
-                yield whole[0]._replace(annotations=objects)
+                image = whole[0]._replace(annotations=objects)
+                yield self._in_units(path, image, {row.units for row in group}, layout, notes)
+        yield from (Note(what, count) for what, count in notes.items())
+
+    def _in_units(
+        self, path: Path, image: LabeledImage, said: set[UnitsOption], layout: _Layout, notes: Counter[str]
+    ) -> LabeledImage | Refusal:
+        """Return an image with its unit: as its rows say, else the user, else what kind of table it is."""
+        stated = [units for units in ("pixels", "fractions") if units in said]
+        if len(stated) > 1:
+            return Refusal(image.line, "its rows are in pixels and in fractions")
+        if stated and self.units and stated[0] != self.units:
+            notes[STATED] += 1
+        units = _KNOWN_UNITS[stated[0]] if stated else self.units or layout.assumed
+        try:
+            return settled(image, units, str(path), f"line {image.line}")
+        except ValueError as error:
+            return Refusal(image.line, str(error))
 
     def _layout(self, path: Path, header: Sequence[str]) -> _Layout:
         names = [name.strip() for name in header]
@@ -98,24 +133,27 @@ class CsvObjects(LabelFormat):
                 f"{path} has columns for visibility, and what 1 means has to be said: --option visibility=coco "
                 "(0 not labeled, 1 hidden, 2 visible) or --option visibility=seen (1: to be seen, 0: not)"
             )
-        return _Layout(tuple(lower.index(name) for name in box), box == table.BOXES[1], keypoints)
+        units = lower.index(UNITS) if UNITS in lower else None
+        places = tuple(lower.index(name) for name in box)
+        return _Layout(places, box == table.BOXES[1], keypoints, units, _assumed(lower))
 
     def _row(
         self, columns: Mapping[str, int], layout: _Layout, header: Sequence[str], line: int, cells: list[str]
-    ) -> Row | None:
+    ) -> _Row | None:
         if len(cells) > len(header) or table.cut_off(columns, cells):
-            return Refusal(line, table.wrong_width(cells, header))
+            return _Row(Refusal(line, table.wrong_width(cells, header)))
         cells += [""] * (len(header) - len(cells))
         if self.label and "label" not in columns and any(cells[at].strip() for at in self._places(layout)):
             columns, cells = {**columns, "label": len(cells)}, [*cells, self.label]
         answer = table.answer_of(columns, cells, line, objects=True)
         if not isinstance(answer, LabeledImage) or not answer.annotations:
-            return answer
+            return None if answer is None else _Row(answer)
         try:
             thing = self._object(answer.annotations[0].category, layout, cells)
+            units = _units_in("" if layout.units is None else cells[layout.units])
         except ValueError as error:
-            return Refusal(line, str(error))
-        return answer._replace(annotations=(thing,), relative=self.units == "fractions")
+            return _Row(Refusal(line, str(error)))
+        return _Row(answer._replace(annotations=(thing,)), units)
 
     def _places(self, layout: _Layout) -> list[int]:
         return [*layout.box, *(at for point in layout.keypoints.values() for at in point[:2])]
@@ -129,14 +167,8 @@ class CsvObjects(LabelFormat):
             box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
         points = {name: self._point(point, cells) for name, point in layout.keypoints.items()}
         given = [point for point in points.values() if point is not None]
-        numbers = [*box, *(number for x, y, _ in given for number in (x, y))]
-        if not numbers:
+        if not box and not given:
             raise ValueError(f"a {label!r} without coordinates")
-        reach = [*numbers, *(box[at] + box[at + 2] for at in (0, 1) if box)]
-        if self.units == "pixels" and max(reach) <= 1 and any(number % 1 for number in numbers):
-            raise ValueError("no coordinate is above 1: are they fractions? --option units=fractions says so")
-        if self.units == "fractions" and max(reach) > 1.01:
-            raise ValueError(f"{max(reach):g} is not a fraction of an image's side")
         keypoints = tuple(point or (0.0, 0.0, 0) for point in points.values()) if given else ()
         return Annotation(label, (box[0], box[1], box[2], box[3]) if box else None, keypoints)
 
@@ -152,7 +184,7 @@ class CsvObjects(LabelFormat):
         return _number(x), _number(y), int(seen) * 2 if self.visibility == "seen" else int(seen)
 
     def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
-        """Write one row an object in pixels, and one without a label for an image in which there is nothing."""
+        """Write one row an object with its unit, and one without a label for an image in which there is nothing."""
         _write(((image, True) for image in images), path, categories)
 
     def hand_out(
@@ -173,7 +205,7 @@ def _write(images: Iterable[tuple[LabeledImage, bool]], path: Path, categories: 
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         points = [f"{name}{end}" for name in names for end in ("_x", "_y", "_visibility")]
-        writer.writerow([safe_cell(cell) for cell in (*table.COLUMNS, *table.BOXES[0], *points)])
+        writer.writerow([safe_cell(cell) for cell in (*table.COLUMNS, UNITS, *table.BOXES[0], *points)])
         for image, answered in images:
             for row in _rows(image, 3 * len(names), answered=answered):
                 writer.writerow([safe_cell(cell) for cell in row])
@@ -184,8 +216,10 @@ def _rows(image: LabeledImage, n: int, *, answered: bool) -> Iterator[list[objec
     seconds = "" if image.seconds is None else image.seconds
     status = image.status if answered and not image.annotations else ""
 
+    units = "fractions" if image.relative else "pixels"
+
     def meta(label: str) -> list[object]:
-        return [image.item or "", image.path, label, image.annotator, status, seconds, image.digest]
+        return [image.item or "", image.path, label, image.annotator, status, seconds, image.digest, units]
 
     for annotation in map(boxed, image.annotations):
         cells: list[object] = [number for point in annotation.keypoints for number in point]
@@ -194,12 +228,29 @@ def _rows(image: LabeledImage, n: int, *, answered: bool) -> Iterator[list[objec
         yield [*meta(""), *[""] * (4 + n)]
 
 
-def _grouped(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _assumed(names: Sequence[str]) -> UnitsOption:
+    """Return the unit of a table that does not say it: OpenImages' by definition, and that of an earlier alctl's tables."""
+    if set(names) >= _OPEN_IMAGES:
+        return "fractions"
+    own = [*table.COLUMNS, *table.BOXES[0]]
+    return "pixels" if list(names[: len(own)]) == own else ""
+
+
+def _units_in(cell: str) -> UnitsOption:
+    if (units := _KNOWN_UNITS.get(cell.strip().lower())) is None:
+        raise ValueError(f"units {cell[:40]!r} are none of pixels, fractions")
+    return units
+
+
+def _grouped(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
     """Yield the rows of each image and annotator that follow each other; a bad row belongs to the image before it."""
-    group: list[Row] = []
+    group: list[_Row] = []
     for row in rows:
-        before = next((r for r in group if isinstance(r, LabeledImage)), None)
-        if isinstance(row, LabeledImage) and before is not None and _whose(before) != _whose(row):
+        answer, before = (
+            row.answer,
+            next((r.answer for r in group if isinstance(r.answer, LabeledImage)), None),
+        )
+        if isinstance(answer, LabeledImage) and before is not None and _whose(before) != _whose(answer):
             yield group
             group = []
         group.append(row)

@@ -20,6 +20,7 @@ from alctl.labels import shapes
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
 from alctl.labels.parsing.cvat import xml
+from alctl.labels.parsing.units import STATED, UnitsOption, require_pixels, settled
 from alctl.labels.parsing.untrusted import Members, is_archive, members, xml_elements
 
 _HEAD = 1 << 16
@@ -47,6 +48,9 @@ class Cvat(LabelFormat):
     empty: bool = False
     """Take an image without any shape as looked at: CVAT lists every image of a task, annotated or not."""
 
+    units: UnitsOption = ""
+    """Of the coordinates of a file that neither CVAT nor alctl wrote, where they can be either; CVAT's are pixels."""
+
     def recognise(self, path: Path) -> str:
         """A root ``annotations`` with version 1.0 or 1.1, or with what CVAT tells of a task, project or job."""
         try:
@@ -59,7 +63,7 @@ class Cvat(LabelFormat):
     def read(self, path: Path) -> Iterator[Record]:
         """Yield the classes of the file's head, then image by image, then what was left out."""
         with _opened(path) as (stream, name):
-            reader = _Reader(name, empty=self.empty)
+            reader = _Reader(name, empty=self.empty, units=self.units)
             for element, _ in xml_elements(stream, name, "meta", "image", "track", root="annotations"):
                 yield from reader.records(element)
             yield from reader.notes()
@@ -117,8 +121,9 @@ def _annotations_in(found: Members) -> str:
 class _Reader:
     """What is known and counted while one file is read."""
 
-    def __init__(self, name: str, *, empty: bool) -> None:
+    def __init__(self, name: str, *, empty: bool, units: UnitsOption) -> None:
         self.name, self.empty = name, empty
+        self.units: UnitsOption = units
         self.images = 0
         self.points: dict[str, tuple[str, ...]] = {}
         """Names of the points of each declared skeleton."""
@@ -136,6 +141,9 @@ class _Reader:
             raise AlctlError(
                 f"{self.name} is what alctl handed out, not what annotators made of it; import what CVAT exports"
             )
+        if xml.states_pixels(element):
+            self.counts.update({STATED: 1} if self.units == "fractions" else {})
+            self.units = "pixels"
         for category in xml.declared(element):
             self.points[category.name] = category.keypoints
             yield category
@@ -154,12 +162,14 @@ class _Reader:
         try:
             image = _Image(xml.side_of(element, "width"), xml.side_of(element, "height"), self.points, counts)
             annotations = image.annotations(element)
+            found = LabeledImage(name, annotations, width=image.width, height=image.height, where=where)
+            found = settled(found, self.units, self.name, where)
         except ValueError as error:
             yield Refusal(0, str(error), where)
             return
         self.counts += counts
         if annotations or self.empty:
-            yield LabeledImage(name, annotations, width=image.width, height=image.height, where=where)
+            yield found
         else:
             self.counts[EMPTY] += 1
 
@@ -187,8 +197,6 @@ class _Image(NamedTuple):
             except ValueError as error:
                 raise ValueError(f"a {label!r} {element.tag}: {error}") from error
         found = tuple(objects.values())
-        if self._fractions(found):
-            raise ValueError("its coordinates look like fractions of the image; CVAT's are pixels")
         self._count_left(image)
         return found
 
@@ -269,14 +277,6 @@ class _Image(NamedTuple):
             xml.Window(place[0], place[1], place[2], place[3], runs), (self.height, self.width)
         )
 
-    def _fractions(self, annotations: Sequence[Annotation]) -> bool:
-        """Tell whether all shapes lie in one pixel and one is even smaller: then they are not in pixels."""
-        reach = shapes.extent(annotations)
-        if reach is None or min(reach) < 0 or max(reach) > 1 or self.width == self.height == 1:
-            return False
-        sizes = (shapes.extent([annotation]) for annotation in annotations)
-        return any(size is not None and min(size[2] - size[0], size[3] - size[1]) < 0.99 for size in sizes)
-
     def _count_left(self, image: Element) -> None:
         groups = Counter(
             element.get("group_id", "0")
@@ -309,6 +309,7 @@ def _write(
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(xml.head_xml(categories, origin))
         for number, image in enumerate(labeled for labeled in images if labeled.status == "labeled"):
+            require_pixels(image, "CVAT")
             stream.write(xml.image_xml(number, image, points, source))
         stream.write("</annotations>\n")
 

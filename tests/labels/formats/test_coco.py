@@ -24,6 +24,7 @@ from alctl.labels.annotation import RLE, Annotation, Assignment, Category, Label
 from alctl.labels.formats.coco import Coco
 from alctl.labels.parsing import json_stream
 from alctl.labels.parsing.coco import file as cocofile
+from alctl.labels.parsing.units import STATED
 from alctl.labels.shapes import problem
 from tests.data import real_data
 
@@ -338,7 +339,6 @@ def test_what_alctl_wrote_about_an_image_comes_back():
         ("images.0.alctl_item", "12", "image id 9", "its alctl_item '12' is not a number that alctl gave out"),
         ("images.0.alctl_item", 10**12, "image id 9", "is not a number that alctl gave out"),
         ("images.0.sha256", "12", "image id 9", "its sha256 '12' is not a digest"),
-        ("annotations.1.bbox", [0.1, 0.2, 0.3, 0.4], "image id 3", "its coordinates look like fractions"),
     ],
 )  # fmt: skip
 def test_a_bad_object_is_refused_with_the_image_that_it_is_on(place, value, where, sentence):
@@ -360,9 +360,37 @@ def test_elements_that_are_not_objects_are_refused_and_the_others_taken(key, ele
     assert [row for row in read(document) if not isinstance(row, Refusal)] == read(DOCUMENT)
 
 
+def small(**info: str) -> dict[str, Any]:
+    """Return a document whose only object is within the first pixel."""
+    document = {**DOCUMENT, "images": DOCUMENT["images"][:1], "info": info}
+    owner, class_ = (DOCUMENT[key][0]["id"] for key in ("images", "categories"))
+    row = {"id": 1, "image_id": owner, "category_id": class_, "bbox": [0, 2.5e-139, 1, 1]}
+    return {**document, "annotations": [row]}
+
+
+def test_whether_coordinates_are_fractions_is_asked_and_never_guessed():
+    with pytest.raises(
+        AlctlError, match=r"labels\.json, image id .* units=pixels or --option units=fractions"
+    ):
+        read(small())
+    for units, relative in (("pixels", False), ("fractions", True)):
+        ((found,),) = [answers(read(small(), units=units)).values()]
+        assert (found.annotations[0].bbox, found.relative) == ((0, 2.5e-139, 1, 1), relative)
+    assert any("is not a fraction" in problem for _, problem in refusals(DOCUMENT, units="fractions"))
+
+
+def test_what_alctl_wrote_is_pixels_whatever_the_option():
+    for units in ("", "pixels", "fractions"):
+        rows = read(small(description="alctl: labels"), units=units)
+        assert [found.relative for found in answers(rows).values()] == [False]
+        assert [row.what for row in rows if isinstance(row, Note)] == (
+            [STATED] if units == "fractions" else []
+        )
+
+
 def test_pixels_of_an_image_that_is_one_pixel_are_no_fractions():
-    document = changed("annotations.1.bbox", [0, 0, 0.5, 0.5])
-    document["images"][1].update(width=1, height=1)
+    document = small()
+    document["images"] = [{**document["images"][0], "width": 1, "height": 1}]
     assert not refusals(document)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory, mkdtemp
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -162,13 +163,13 @@ def rounded(numbers) -> list[object]:
     return [pytest.approx(number, abs=1e-6) for number in numbers or ()]
 
 
-def in_pixels(image: LabeledImage) -> LabeledImage:
+def in_pixels(image: LabeledImage, size: tuple[int, int] = (WIDTH, HEIGHT)) -> LabeledImage:
     """Return what alctl makes of an answer in fractions once it knows the image."""
     from alctl.labels.shapes import scaled
 
     if not image.relative:
         return image
-    return image._replace(annotations=tuple(scaled(a, WIDTH, HEIGHT) for a in image.annotations))
+    return image._replace(annotations=tuple(scaled(a, *size) for a in image.annotations))
 
 
 def back(kind, path: Path) -> tuple[dict[str, LabeledImage], list[Refusal]]:
@@ -195,6 +196,34 @@ def test_what_a_format_carries_comes_back(name, task, data):
         assert found[image.path].status == "labeled"
         got = [comparable(a, task) for a in found[image.path].annotations]
         assert got == [comparable(a, task) for a in image.annotations]
+
+
+SMALL_CASES = [case for case in CASES if case[1] in ("detection", "pose", "segmentation by polygons")]
+within = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 5e-324, 2.5e-139, 1e-12, 1.0]))
+sides = st.one_of(st.floats(1e-6, 1), st.just(1.0))
+"""From a millionth of a pixel on, to which alctl keeps coordinates."""
+
+
+@pytest.mark.parametrize(("name", "task"), SMALL_CASES)
+@at_leisure
+@given(box=st.tuples(within, within, sides, sides), size=st.sampled_from([(WIDTH, HEIGHT), (2, 2)]))
+@hypothesis.example(box=(0.0, 2.5e-139, 1.0, 1.0), size=(WIDTH, HEIGHT))
+@hypothesis.example(box=(0.0, 2.5e-139, 1.0, 1.0), size=(1, 1))
+def test_an_object_within_one_pixel_comes_back_without_being_told_its_unit(name, task, box, size):
+    x, y, width, height = box
+    shapes = {
+        "detection": {"bbox": box},
+        "pose": {"bbox": box, "keypoints": ((x, y, 2), (width, height, 1), (0.0, 0.0, 0))},
+        "segmentation by polygons": {"segmentation": ((x, y, x + width, y, x + width, y + height),)},
+    }
+    image = LabeledImage("a.png", (Annotation("cat", **shapes[task]),), width=size[0], height=size[1])
+    kind = made(name)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"labels{kind.suffix}"
+        kind.write([image], path, CATEGORIES)
+        (found,) = (row for row in FORMATS.load(name)().read(path) if isinstance(row, LabeledImage))
+    got = in_pixels(found, size).annotations
+    assert [comparable(a, task) for a in got] == [comparable(a, task) for a in image.annotations]
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alctl.errors import AlctlError
-from alctl.labels.annotation import Annotation, Category, LabeledImage, Refusal
+from alctl.labels.annotation import Annotation, Category, LabeledImage, Note, Refusal
 from alctl.labels.formats.csv_objects import CsvObjects
+from alctl.labels.parsing.units import STATED
 from tests.data import real_data
 from tests.project_files import make_project, take
 
@@ -63,7 +64,6 @@ def test_an_answer_of_nothing_there_needs_to_be_said(tmp_path):
     [
         ("a.png,cat,1,2,3,", "empty cell"),
         ("a.png,cat,,,,", "without coordinates"),
-        ("a.png,cat,0.1,0.2,0.3,0.4", "units=fractions"),
         ("a.png,cat,one,2,3,4", "'one' is not a number"),
         ("a.png,cat,nan,2,3,4", "not a number"),
         ("a.png,cat,1_0,2,3,4", "not a number"),
@@ -82,6 +82,54 @@ def test_fractions_stay_fractions_until_the_image_is_known(tmp_path):
     (row,) = (r for r in read(tmp_path, text, units="fractions") if isinstance(r, LabeledImage))
     assert (row.relative, row.annotations[0].bbox) == (True, (0.25, 0.5, 0.25, 0.5))
     assert "not a fraction" in refusal(tmp_path, text.replace("0.25", "25"), units="fractions")
+
+
+def test_whether_coordinates_are_fractions_is_asked_and_never_guessed(tmp_path):
+    text = "path,label,x,y,width,height\na.png,dog,1,2,3,4\nb.png,cat,{}\n"
+    for box in ("0.1,0.2,0.3,0.4", "0,0,1,1", "0,2.5e-139,1,1"):
+        with pytest.raises(
+            AlctlError, match=r"l\.csv, line 3: no coordinate .* units=pixels or .* units=fractions"
+        ):
+            read(tmp_path, text.format(box))
+        assert len(answers(tmp_path, text.format(box), units="pixels")) == 2
+    assert "2 is not a fraction" in refusal(tmp_path, text.format("0,0,1,1"), units="fractions")
+
+
+def test_a_row_may_say_its_unit_and_is_believed_more_than_the_option(tmp_path):
+    text = "path,label,units,x,y,width,height\na.png,cat,Pixels,0,0,1,1\na.png,cat,,0,0,.5,.5\nb.png,cat,fractions,0,0,1,1\n"
+    text = text.replace(".5", "0.5")
+    for units, notes in (("", []), ("pixels", [Note(STATED)]), ("fractions", [Note(STATED)])):
+        rows = read(tmp_path, text, units=units)
+        found = [(row.path, row.relative) for row in rows if isinstance(row, LabeledImage)]
+        assert found == [("a.png", False), ("b.png", True)]
+        assert [row for row in rows if isinstance(row, Note)] == notes
+    assert "in pixels and in fractions" in refusal(tmp_path, text.replace("cat,,", "cat,fractions,"))
+    assert "'mm' are none of pixels, fractions" in refusal(tmp_path, text.replace("cat,,", "cat,mm,"))
+    assert "2 is not a fraction" in refusal(tmp_path, text.replace("fractions,0,0,1", "fractions,0,0,2"))
+
+
+def test_the_unit_of_a_known_kind_of_table_is_that_of_its_kind(tmp_path):
+    row = "9,s,/m/1,1,{},{},{},{},a.png,cat\n"
+    open_images = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,path,label\n"
+    (found,) = (
+        r for r in read(tmp_path, open_images + row.format(0, 1, 0.5, 1)) if isinstance(r, LabeledImage)
+    )
+    assert (found.relative, found.annotations[0].bbox) == (True, (0, 0.5, 1, 0.5))
+    assert "30 is not a fraction" in refusal(tmp_path, open_images + row.format(0, 30, 0.5, 1))
+    earlier = (
+        "item,path,label,annotator,status,seconds,sha256,x,y,width,height\n3,a.png,cat,,,,,0,2.5e-139,1,1\n"
+    )
+    (found,) = (r for r in read(tmp_path, earlier) if isinstance(r, LabeledImage))
+    assert found.relative is False
+    (found,) = (r for r in read(tmp_path, earlier, units="fractions") if isinstance(r, LabeledImage))
+    assert found.relative is True
+
+
+def test_fractions_are_written_as_fractions(tmp_path):
+    image = LabeledImage("a.png", (Annotation("cat", (0.0, 0.25, 0.5, 0.5)),), relative=True)
+    CsvObjects().write([image], tmp_path / "l.csv", [Category("cat")])
+    (back,) = (row for row in CsvObjects().read(tmp_path / "l.csv") if isinstance(row, LabeledImage))
+    assert (back.relative, back.annotations) == (True, image.annotations)
 
 
 def test_what_visibility_means_has_to_be_said(tmp_path):

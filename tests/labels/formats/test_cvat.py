@@ -19,6 +19,7 @@ from alctl.errors import AlctlError
 from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.formats.cvat import ATTRIBUTES, EMPTY, GROUPED, OCCLUDED, OUTSIDE, ROTATED, Cvat
+from alctl.labels.parsing.units import STATED, UnitsOption
 from tests.data import real_data
 
 SKELETON = """<label><name>person</name><type>skeleton</type><svg>{svg}</svg></label>
@@ -560,15 +561,39 @@ def test_one_bad_image_leaves_the_others():
         '<tag label="car"/>' + box(xtl=0, ytl=0, xbr="1.0", ybr="0.5"),
     ],
 )
-def test_fractions_are_not_taken_for_pixels(inside):
-    assert "look like fractions" in problem(inside)
+def test_whether_coordinates_are_fractions_is_asked_and_never_guessed(inside):
+    text = document(f'<image id="0" name="a.jpg" width="100" height="80">{inside}</image>')
+    with pytest.raises(
+        AlctlError, match=r"image 'a\.jpg': no coordinate .* units=pixels or .* units=fractions"
+    ):
+        read(text)
+    told: list[tuple[UnitsOption, bool]] = [("pixels", False), ("fractions", True)]
+    for units, relative in told:
+        (found,) = read(text, Cvat(units=units)).images
+        assert (len(found.annotations) > 0, found.relative) == (True, relative)
 
 
-@pytest.mark.parametrize(
-    "inside", [box(xtl=0, ytl=0, xbr=1, ybr=1), box(xtl="0.1", ytl="0.2", xbr="0.5", ybr="1.5")]
-)
-def test_a_box_of_one_pixel_is_not_a_fraction(inside):
+def test_coordinates_beyond_fractions_are_pixels_and_contradict_fractions():
+    inside = box(xtl="0.1", ytl="0.2", xbr="0.5", ybr="1.5")
     assert len(image(inside).objects) == 1
+    text = document(f'<image id="0" name="a.jpg" width="100" height="80">{inside}</image>')
+    assert "1.5 is not a fraction" in read(text, Cvat(units="fractions")).refused[0].problem
+
+
+@pytest.mark.parametrize("said", ["<dumped>2026-01-01</dumped>", "<alctl_units>pixels</alctl_units>"])
+def test_what_cvat_or_alctl_wrote_is_pixels_whatever_the_option(said):
+    text = document(
+        f'<image id="0" name="a.jpg" width="9" height="9">{box(xtl=0, ytl=0, xbr=1, ybr=1)}</image>'
+    )
+    text = text.replace("</meta>", f"{said}</meta>")
+    told: list[tuple[UnitsOption, dict[str, int]]] = [("", {}), ("pixels", {}), ("fractions", {STATED: 1})]
+    for units, notes in told:
+        found = read(text, Cvat(units=units))
+        assert (found.images[0].relative, found.notes) == (False, notes)
+
+
+def test_the_only_pixel_of_an_image_is_the_same_in_both_units():
+    assert len(image(box(xtl=0, ytl=0, xbr=1, ybr=1), width=1, height=1).objects) == 1
 
 
 def test_what_is_left_out_is_counted():

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Note, Refusal
-from alctl.labels.formats.voc import Voc
+from alctl.labels.formats.voc import STATED_ORIGIN, Voc
+from alctl.labels.parsing.units import UnitsOption
 from tests.data import real_data
 
 CLASSES = (Category("cat"), Category("dog"))
@@ -205,11 +206,60 @@ def test_files_without_boxes_do_not_need_an_origin(tmp_path):
 
 def test_a_box_that_comes_after_the_first_files_is_not_guessed_either(tmp_path):
     files: dict[str, str | bytes] = {f"Annotations/{n:03}.xml": annotation() for n in range(60)}
-    answers, (refused,), _ = read(
-        saved(tmp_path, {**files, "Annotations/x.xml": annotation(thing(1, 1, 9, 9))}), None
-    )
-    assert len(answers) == 60
-    assert "origin=0 or origin=1" in refused.problem
+    path = saved(tmp_path, {**files, "Annotations/x.xml": annotation(thing(1, 1, 9, 9))})
+    with pytest.raises(AlctlError, match=r"origin=0 .* origin=1 .* is 1, in Annotations/x\.xml"):
+        read(path, None)
+
+
+def test_what_alctl_writes_says_its_origin_and_units_so_that_nobody_is_asked(tmp_path):
+    image = LabeledImage("a.jpg", (Annotation("cat", bbox=(0.0, 2.5e-139, 1.0, 1.0)),), width=9, height=9)
+    for origin in (0, 1):
+        Voc(origin).write([image], tmp_path / str(origin), [Category("cat")])
+        for told in (Voc(), Voc(0), Voc(1), Voc(units="fractions")):
+            rows = list(told.read(tmp_path / str(origin)))
+            (answer,) = (row for row in rows if isinstance(row, LabeledImage))
+            assert not answer.relative
+            assert answer.annotations[0].bbox == pytest.approx((0, 0, 1, 1))
+            ignored = told.origin not in (None, origin) or told.units == "fractions"
+            noted = any(isinstance(row, Note) and row.what == STATED_ORIGIN for row in rows)
+            assert noted == ignored
+
+
+def test_a_folder_in_which_a_tool_has_rewritten_some_files_is_asked_about_those(tmp_path):
+    image = LabeledImage("a.jpg", (Annotation("cat", bbox=(1.0, 2.0, 3.0, 4.0)),), width=9, height=9)
+    Voc().write([image], tmp_path, [Category("cat")])
+    (tmp_path / "Annotations/b.xml").write_text(annotation(thing(1, 2, 3, 4)))
+    with pytest.raises(AlctlError, match=r"origin=0 .* the lowest .* is 1, in Annotations/b\.xml"):
+        read(tmp_path, None)
+    answers, _, _ = read(tmp_path, 1)
+    assert [answer.annotations[0].bbox for answer in answers] == [(1, 2, 3, 4), (0, 1, 3, 3)]
+
+
+def test_a_statement_that_says_nothing_known_refuses_its_file():
+    for stated in (
+        '<alctl units="pixels"/>',
+        '<alctl units="percent" origin="0"/>',
+        '<alctl units="pixels" origin="2"/>',
+    ):
+        assert "an origin of 0 or 1" in refusal(annotation(thing(1, 2, 3, 4) + stated))
+
+
+def test_whether_coordinates_are_fractions_is_asked_and_never_guessed(tmp_path):
+    path = saved(tmp_path, {"Annotations/a.xml": annotation(thing(0.1, 0.2, 0.9, 1))})
+    with pytest.raises(
+        AlctlError, match=r"Annotations/a\.xml: no coordinate .* units=pixels or .* units=fractions"
+    ):
+        read(path)
+    told: list[tuple[UnitsOption, bool]] = [("pixels", False), ("fractions", True)]
+    for units, relative in told:
+        (answer,) = Voc(0, units).read(path)
+        assert isinstance(answer, LabeledImage)
+        assert answer.relative == relative
+        assert answer.annotations[0].bbox == pytest.approx((0.1, 0.2, 0.8, 0.8))
+    saved(tmp_path, {"Annotations/b.xml": annotation(thing(1, 2, 3, 4))})
+    (_, refused) = Voc(0, "fractions").read(path)
+    assert isinstance(refused, Refusal)
+    assert "3 is not a fraction" in refused.problem or "2 is not a fraction" in refused.problem
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
@@ -263,7 +313,6 @@ def test_two_folders_of_annotations_stay_apart_and_other_xml_is_left(tmp_path):
     [
         (annotation(thing(5, 5, 5, 9)), "object 1 ('cat'): a box without an area"),
         (annotation(thing(1, 2, 3, 4), thing(9, 5, 5, 9)), "object 2 ('cat'): a box without an area"),
-        (annotation(thing(0.1, 0.2, 0.9, 1)), "they look like fractions"),
         (annotation(thing(1, 2, 3, "nan")), "ymax is 'nan', which is not a number"),
         (annotation(thing(1, 2, 3, "1e999")), "ymax is '1e999', which is not a number"),
         (annotation(thing(1, 2, "1_0", 5)), "xmax is '1_0', which is not a number"),

@@ -13,18 +13,28 @@ from alctl.labels.parsing import json_stream
 from alctl.labels.parsing.coco.objects import Classes, image_of, shown
 from alctl.labels.parsing.json_index import MISSING, Ids, Table
 from alctl.labels.parsing.json_stream import Piece
+from alctl.labels.parsing.units import STATED, UnitsOption, settled
 
 BATCH = 1 << 20
 """Bytes of objects that are read again at once, at least; one image is never parted."""
+OURS = "alctl: "
+"""How the description begins of a file that alctl wrote."""
 _SHAPES = ("bbox", "segmentation", "keypoints")
 UNLABELED = "images without objects were left as not labeled yet; --option empty=true takes them as looked at"
 
 
 class CocoFile:
-    """The records of a file; ``handed_out`` is the description by which files are known that are not answers."""
+    """The records of a file; ``handed_out`` is the description by which files are known that are not answers.
 
-    def __init__(self, stream: IO[bytes], name: str, *, empty: bool, handed_out: str) -> None:
+    ``units`` are those of a file that does not say that alctl wrote it, in pixels.
+    """
+
+    def __init__(
+        self, stream: IO[bytes], name: str, *, empty: bool, units: UnitsOption, handed_out: str
+    ) -> None:
         self._stream, self._name, self._empty, self._handed_out = stream, name, empty, handed_out
+        self._units: UnitsOption = units
+        self._overridden = False
         self._given = False
         ids = Ids()
         self._images = Table(stream, name, ids, ("id",))
@@ -52,6 +62,8 @@ class CocoFile:
                 yield record
         if unlabeled:
             classes.notes[UNLABELED] += unlabeled
+        if self._overridden:
+            classes.notes[STATED] += 1
         yield from (Note(what, count) for what, count in classes.notes.items())
 
     def _index(self) -> None:
@@ -70,9 +82,17 @@ class CocoFile:
                 if piece.key == "categories":
                     self._categories += found
                 elif piece.key == "info":
-                    self._given = _description(found[:1]) == f"alctl: {self._handed_out}"
+                    self._take_note(found[0] if found and isinstance(found[0], dict) else {})
         self._images.close()
         self._annotations.close()
+
+    def _take_note(self, info: dict[str, Any]) -> None:
+        """Take note of what the file says of itself; without its units, all that alctl wrote is in pixels."""
+        description = str(info.get("description"))
+        self._given = description == f"{OURS}{self._handed_out}"
+        if description.startswith(OURS) or info.get("units") == "pixels":
+            self._overridden = self._units == "fractions"
+            self._units = "pixels"
 
     def _refuse_given(self) -> None:
         """Refuse the file that annotators were given, unless a tool that keeps its description has added to it."""
@@ -159,23 +179,18 @@ class CocoFile:
             twice = joined.doubled(first, last)
             spans = zip(images, ends[:-1].tolist(), ends[1:].tolist(), twice, strict=True)
             for image, start, end, problem in spans:
-                yield _answer(image, rows[start:end], classes, problem)
+                yield self._answer(image, rows[start:end], classes, problem)
 
-
-def _answer(
-    image: dict[str, Any], rows: list[dict[str, Any]], classes: Classes, problem: str
-) -> LabeledImage | Refusal:
-    where = f"image id {shown(image.get('id'))}"
-    if problem:
-        return Refusal(0, problem, where)
-    try:
-        return image_of(image, rows, classes, where)
-    except ValueError as error:
-        return Refusal(0, str(error), where)
-
-
-def _description(info: list[Any]) -> object:
-    return info[0].get("description") if info and isinstance(info[0], dict) else None
+    def _answer(
+        self, image: dict[str, Any], rows: list[dict[str, Any]], classes: Classes, problem: str
+    ) -> LabeledImage | Refusal:
+        where = f"image id {shown(image.get('id'))}"
+        if problem:
+            return Refusal(0, problem, where)
+        try:
+            return settled(image_of(image, rows, classes, where), self._units, self._name, where)
+        except ValueError as error:
+            return Refusal(0, str(error), where)
 
 
 def _nothing_in(name: str, images: int, categories: list[Any]) -> str:

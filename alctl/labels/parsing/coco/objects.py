@@ -1,7 +1,7 @@
 """COCO's objects, as they come out of the JSON and may be anything, into alctl's; ValueError says what is wrong."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,8 +106,6 @@ def image_of(
         raise ValueError(f"its sha256 {shown(digest)} is not a digest of 64 hexadecimal digits")
     width, height = _side(row, "width"), _side(row, "height")
     found = tuple([_annotation(annotation, classes) for annotation in annotations])
-    if (width or 2) > 1 and (height or 2) > 1 and _look_like_fractions(found):
-        raise ValueError("its coordinates look like fractions of the image; COCO's are pixels")
     for annotation in found:
         mask = annotation.segmentation
         if isinstance(mask, RLE) and width and height and mask.size != (height, width):
@@ -137,23 +135,6 @@ def _side(row: dict[str, Any], key: str) -> int | None:
     if type(value) is float and value.is_integer() and 0 < value < _LARGEST_SIDE:
         return int(value)
     raise ValueError(f"its {key} is {shown(value)}, not a number of pixels")
-
-
-def _look_like_fractions(annotations: Sequence[Annotation]) -> bool:
-    """Tell whether nothing in an image reaches beyond its first pixel, and something ends within it."""
-    numbers: list[float] = []
-    for annotation in annotations:
-        if isinstance(annotation.segmentation, RLE):
-            return False
-        if annotation.bbox is not None:
-            x, y, width, height = annotation.bbox
-            numbers += (x, y, x + width, y + height)
-        else:
-            numbers += [n for polygon in annotation.segmentation or () for n in polygon]
-            numbers += [n for x, y, v in annotation.keypoints if v for n in (x, y)]
-        if numbers and max(numbers) > 1:
-            return False
-    return any(1e-6 < number < 1 - 1e-6 for number in numbers)
 
 
 def _annotation(row: dict[str, Any], classes: Classes) -> Annotation:

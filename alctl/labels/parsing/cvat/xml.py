@@ -23,6 +23,7 @@ LARGEST_WINDOW = 1 << 28
 Box = tuple[float, float, float, float]
 OURS = "alctl_"
 """How the attributes that alctl writes begin."""
+_UNITS = f"{OURS}units"
 _NUMBERS = re.compile(r"[-+0-9.eE,;\s]*", re.ASCII)
 """What numbers are made of, so that ``float`` meets none of Python's other spellings, such as "nan" and "1_0"."""
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
@@ -90,6 +91,11 @@ def declared(meta: Element) -> list[Category]:
     ]
 
 
+def states_pixels(meta: Element) -> bool:
+    """Tell whether the head of a file says that its coordinates are pixels: alctl's does, and CVAT tells when it wrote it."""
+    return meta.findtext(_UNITS) == "pixels" or meta.find("dumped") is not None
+
+
 def _edges(svg: str, names: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Return which points a skeleton's drawing joins; what it draws of other points does not matter."""
     nodes: dict[str, int] = {}
@@ -146,7 +152,7 @@ def head_xml(categories: Sequence[Category], origin: str) -> Iterator[str]:
                 f"<label><name>{_text(name)}</name><type>points</type><attributes></attributes>"
                 f"<parent>{_text(category.name)}</parent></label>\n"
             )
-    yield f"</labels>\n</task>\n<source>{_text(origin)}</source>\n</meta>\n"
+    yield f"</labels>\n</task>\n<source>{_text(origin)}</source>\n<{_UNITS}>pixels</{_UNITS}>\n</meta>\n"
 
 
 def image_xml(number: int, image: LabeledImage, points: Mapping[str, Sequence[str]], source: str) -> str:

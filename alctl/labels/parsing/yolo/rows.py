@@ -10,13 +10,12 @@ from math import isfinite
 from alctl.errors import AlctlError
 from alctl.labels import shapes
 from alctl.labels.annotation import Annotation, LabeledImage, Polygons, Refusal
+from alctl.labels.parsing.units import OVERSHOOT
 
 BOX, ORIENTED = 5, 9
 """Numbers in a row with a box, and in one with the four corners of an oriented box."""
 OUTLINE = 7
 """The fewest numbers of a row with an outline."""
-OVERSHOOT = 1.01
-"""Up to here a fraction is one, rounded or reaching over the edge by a little; above, it is taken for pixels."""
 SIXTH = {"confidence": "confidences were left out", "track": "numbers of tracks were left out"}
 _CLASS = re.compile(r"[0-9]{1,9}")
 
@@ -95,7 +94,7 @@ def _number(text: str) -> float:
 
 
 def _require_fractions(numbers: Sequence[float]) -> None:
-    if max(numbers) > OVERSHOOT:
+    if max(numbers) > 1 + OVERSHOOT:
         raise ValueError(f"{max(numbers):g} is not a fraction of the image; are these pixels?")
 
 
