@@ -1,4 +1,4 @@
-"""How often each annotator is right, without knowing the truth (Dawid & Skene, Applied Statistics 28, 1979).
+"""Estimate how often each annotator is right without knowing the truth (Dawid & Skene, Applied Statistics 28, 1979).
 
 Their EM algorithm: from the truth as far as it is known follows how each annotator answers each true class, and from
 that the truth. It begins with the shares of votes. Where an annotator saw few items of a class, `SMOOTHING` answers as

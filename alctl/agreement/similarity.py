@@ -1,4 +1,4 @@
-"""How alike two people's objects in one image are, between 0 and 1, for boxes, poses and segmentations.
+"""Measure how alike two people's objects in one image are, from 0 to 1, for boxes, poses and segmentations.
 
 Objects of a class are paired so that the pairs' likenesses add up to the most (the Hungarian method); a pair counts
 from `NEEDED` on. With the likeness of a pair l, the likeness of two sets is 2 Σ l / (objects of one + of the other):

@@ -1,4 +1,4 @@
-"""The neutral records in which formats, tasks and the pool meet.
+"""What is said about images, whatever file it came from: objects, classes, answers, and what could not be read.
 
 Geometry is COCO's: absolute pixels of the upright image (EXIF orientation applied), top-left corner plus size.
 """
@@ -46,7 +46,7 @@ class Annotation:
 
 
 class Category(NamedTuple):
-    """A class as a file declares it, or as the class list has it."""
+    """A class, with the names of its keypoints if its objects have some."""
 
     name: str
     keypoints: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Objects of an image as the state keeps them: canonical JSON, the class by its id, so that a rename rewrites nothing."""
+"""The objects of an image as JSON for the database: equal objects give equal text, and classes stand there by their ids."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The contract of a label format: files from annotators into neutral records, and back."""
+"""What every label format can do: recognise its files, read what annotators said from them, and write it back."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence

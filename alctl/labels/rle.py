@@ -1,4 +1,4 @@
-"""Binary masks as COCO's run lengths: column by column, starting with background, packed into text.
+"""Turn binary masks into COCO's run lengths and back: column by column, background first, packed into text.
 
 Written here because label files come from outside and their counts may lie. Measured (benchmarks/libraries.py): of counts
 that do not add up, `area`, `toBbox` and `iou` of pycocotools 2.0.11 return values and its `decode` some; faster-coco-eval 1.8

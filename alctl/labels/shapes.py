@@ -1,4 +1,4 @@
-"""What holds for the geometry of every format: is it a shape at all, how far does it reach, does it fit its image?"""
+"""Geometry of boxes, keypoints, polygons and masks: check, measure, clip, scale and turn them."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ UNSEEN = 0.01
 
 
 def problem(annotation: Annotation) -> str:
-    """Return what is wrong with an object in itself, or an empty string."""
+    """Return what is wrong with an object's shape, whatever its image is, or an empty string."""
     return (
         _box_problem(annotation.category, annotation.bbox)
         or _keypoint_problem(annotation.category, annotation.keypoints)
@@ -71,7 +71,7 @@ def _short(numbers: Sequence[float]) -> str:
 
 
 def extent(annotations: Iterable[Annotation]) -> Box | None:
-    """Return left, top, right, bottom of all there is in an image; keypoints that are not labeled do not count."""
+    """Return left, top, right, bottom around all objects of an image; keypoints that are not labeled do not count."""
     xs: list[float] = []
     ys: list[float] = []
     for annotation in annotations:

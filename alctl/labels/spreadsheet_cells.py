@@ -1,4 +1,4 @@
-"""CSV cells that no spreadsheet runs as a formula."""
+"""Write text into CSV cells so that no spreadsheet runs it as a formula, and read it back."""
 
 _FORMULA = ("=", "+", "-", "@")
 

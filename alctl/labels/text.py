@@ -1,4 +1,4 @@
-"""Which text may be a name, for every entrance."""
+"""Which text a database can store: not every name of a file or value in one."""
 
 import re
 

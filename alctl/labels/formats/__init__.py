@@ -1,1 +1,1 @@
-"""One label format each, both directions; the contract is `alctl/labels/format.py`."""
+"""The label formats, one a file; what each can do is in `alctl/labels/format.py`."""

@@ -1,4 +1,4 @@
-"""CSV of whole-image classes: one row an answer; labels/parsing/table.py reads the dialects."""
+"""CSV with the class of each image: one row an answer; labels/parsing/table.py finds separators and columns."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from alctl.labels.spreadsheet_cells import safe_cell
 
 
 class Csv(LabelFormat):
-    """Item or path, and a label or a status; other columns are left alone."""
+    """A table with an item or path, and a label or a status in each row; other columns are ignored."""
 
     carries = frozenset({"category", "status", "annotator"})
     suffix = ".csv"

@@ -50,7 +50,7 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True)
 class CsvObjects(LabelFormat):
-    """Item or path, a label, and coordinates; the rows of one image follow each other."""
+    """A table with an item or path, a label and coordinates in each row; the rows of one image follow each other."""
 
     units: UnitsOption = ""
     """Of the coordinates of rows that do not say it: absolute, or relative to width and height."""

@@ -40,7 +40,7 @@ EMPTY = "images without objects were left as not labeled yet; --option empty=tru
 
 @dataclass(frozen=True)
 class Cvat(LabelFormat):
-    """CVAT for images 1.1."""
+    """An XML file, or a folder or zip with one, that lists images with their shapes."""
 
     carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd"})
     suffix = ".xml"
@@ -119,7 +119,7 @@ def _annotations_in(found: Members) -> str:
 
 
 class _Reader:
-    """What is known and counted while one file is read."""
+    """Reads one file, and keeps the classes it declares and counts of what was left out."""
 
     def __init__(self, name: str, *, empty: bool, units: UnitsOption) -> None:
         self.name, self.empty = name, empty
@@ -315,7 +315,7 @@ def _write(
 
 
 def _joined(one: Annotation, other: Annotation) -> Annotation:
-    """Return one object of two of its shapes, as alctl writes it."""
+    """Join two shapes that alctl wrote as one object, such as a skeleton and its box."""
     both = one.segmentation and other.segmentation
     segmentation = one.segmentation or other.segmentation
     if isinstance(one.segmentation, tuple) and isinstance(other.segmentation, tuple):

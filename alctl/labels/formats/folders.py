@@ -1,4 +1,4 @@
-"""A folder for each class with the images that are of it: people sort by moving files, and trainers read it at once.
+"""A folder for each class with the images of that class: people sort by moving files, and trainers read it at once.
 
 The images themselves are the labels, so reading tells them by their bytes: they may be renamed on the way. Writing
 needs them at hand, which is what the option ``root`` is for.

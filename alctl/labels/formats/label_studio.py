@@ -1,4 +1,4 @@
-"""Label Studio's JSON: what its "JSON" export holds, and the tasks that it imports.
+"""Label Studio's JSON: its "JSON" export, and the tasks that it imports.
 
 Its own converters lose labels on the way to COCO, YOLO and VOC (rotations, brushes, skips, second annotators, whose a
 keypoint is); its JSON holds everything.
@@ -34,7 +34,7 @@ from alctl.labels.parsing.label_studio.config import (
     read_config,
     written,
 )
-from alctl.labels.parsing.label_studio.drawings import Canvas, drawn
+from alctl.labels.parsing.label_studio.drawings import ResultWriter, drawn
 from alctl.labels.parsing.label_studio.regions import UnreadableError, clean, has_keypoints
 from alctl.labels.parsing.label_studio.tasks import (
     MOST_BYTES,
@@ -206,8 +206,8 @@ class LabelStudio(LabelFormat):
                 data["alctl_round"] = given.round
                 if given.score is not None:
                     data["predicted_loss"] = given.score
-                canvas = Canvas(f"i{given.item}", (given.width, given.height), names, tools)
-                found = list(canvas.results(given.predictions or ()))
+                writer = ResultWriter(f"i{given.item}", (given.width, given.height), names, tools)
+                found = list(writer.results(given.predictions or ()))
                 beside = {"predictions": [{"model_version": given.model, "result": found}]} if found else {}
                 file.add({"data": data, **beside})
         config.write_text(written(categories, tools), encoding="utf-8")
@@ -272,7 +272,7 @@ def _written(
     size = (image.width, image.height) if image.width and image.height and not image.relative else None
     if size is None and not image.relative and any(map(_in_pixels, annotations)):
         raise AlctlError(f"{image.path}: its size is not known, and Label Studio counts in percent of it")
-    results = list(Canvas(f"a{id_}", size, names).results(annotations))
+    results = list(ResultWriter(f"a{id_}", size, names).results(annotations))
     kinds.update(_KIND_OF_RESULT[result["type"]] for result in results)
     found: dict[str, Any] = {"id": id_, "result": results, "was_cancelled": image.status != "labeled"}
     if image.status == "unusable":

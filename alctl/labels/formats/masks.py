@@ -1,7 +1,8 @@
 """Segmentation masks: one PNG an image, whose pixel values or colours a label map names.
 
 This is what CVAT calls "Segmentation mask 1.1", Pascal VOC keeps in ``SegmentationClass``, and CamVid in folders such
-as ``trainannot``. `alctl.parsing.maskfile` reads the pixels, `alctl.parsing.labelmap` the label map, `alctl.parsing.segments` what they say.
+as ``trainannot``. In `alctl/labels/parsing/masks/`, `png` reads
+the pixels, `label_map` what their values mean, and `segments` makes objects of both.
 """
 
 import json
@@ -49,7 +50,7 @@ _PLACES = [
 UNSAFE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 
-class Source(NamedTuple):
+class MaskFile(NamedTuple):
     """A mask, the mask of the objects in it if there is one, and the image that it is of."""
 
     name: str
@@ -100,7 +101,7 @@ class Masks(LabelFormat):
         yield from (Note(what, count) for what, count in notes.items())
 
     def _answer(
-        self, found: Members, source: Source, meaning: segments.Meaning, notes: Counter[str]
+        self, found: Members, source: MaskFile, meaning: segments.Meaning, notes: Counter[str]
     ) -> LabeledImage:
         classes = segments.understood(_load(found, source.name), meaning, self.palette)
         height, width = classes.values.shape
@@ -192,7 +193,7 @@ class Place(NamedTuple):
     kept: tuple[str, ...]
 
 
-def _sources(found: Members, paths: Mapping[str, str]) -> Iterator[Source]:
+def _sources(found: Members, paths: Mapping[str, str]) -> Iterator[MaskFile]:
     """Yield the masks of a folder, each with the image that it is of: the path without the folder of masks."""
     places, known = _places(found.names), frozenset(found.names)
     roots = {PurePosixPath(name).parts[: place.at] for name, place in places.items() if place}
@@ -202,7 +203,7 @@ def _sources(found: Members, paths: Mapping[str, str]) -> Iterator[Source]:
             above = parts[: place.at] if len(roots) > 1 else ()
             parts = (*above, *place.kept, *parts[place.at + 1 :])
         objects = name.replace(CLASSES, OBJECTS, 1)
-        yield Source(
+        yield MaskFile(
             name, objects if objects != name and objects in known else "", paths.get(name) or "/".join(parts)
         )
 
@@ -231,7 +232,7 @@ def _places(names: Iterable[str]) -> dict[str, Place | None]:
     }
 
 
-def _lost(found: Members, sources: Iterable[Source], paths: Mapping[str, str]) -> Iterator[Refusal]:
+def _lost(found: Members, sources: Iterable[MaskFile], paths: Mapping[str, str]) -> Iterator[Refusal]:
     """Yield what is missing: masks that the list of paths names, and masks of classes beside those of objects."""
     there = {name for source in sources for name in (source.name, source.objects)}
     for name in paths:

@@ -27,7 +27,7 @@ from alctl.labels.parsing.yolo.dataset import (
     shown,
 )
 from alctl.labels.parsing.yolo.pairing import CLASS_LISTS, Layout, image_of, label_of, layout_of
-from alctl.labels.parsing.yolo.rows import ORIENTED, Rows, Written
+from alctl.labels.parsing.yolo.rows import ORIENTED, RowReader, RowWriter
 
 ENOUGH = 10
 """Rows after which it is no chance that all have the same number of points."""
@@ -75,7 +75,7 @@ class Yolo(LabelFormat):
             layout = layout_of(found, config.file, config.images)
             if not layout.labels:
                 raise AlctlError(_no_labels(path))
-            rows = Rows(self._kind(found, config, layout), config.names, config.shape, self.sixth)
+            rows = RowReader(self._kind(found, config, layout), config.names, config.shape, self.sixth)
             keypoints = dict(config.keypoints)
             yield from (Category(config.names[n], keypoints.get(n, ())) for n in sorted(config.names))
             for label, images in layout.labels.items():
@@ -105,7 +105,13 @@ class Yolo(LabelFormat):
         return kind
 
     def _answer(
-        self, found: Members, config: Config, layout: Layout, label: str, images: Sequence[str], rows: "Rows"
+        self,
+        found: Members,
+        config: Config,
+        layout: Layout,
+        label: str,
+        images: Sequence[str],
+        rows: RowReader,
     ) -> LabeledImage | Refusal | None:
         """Turn a label file into an answer, a refusal, or None if it is about an image that was not labeled yet."""
         if len(images) > 1:
@@ -164,7 +170,7 @@ class Yolo(LabelFormat):
             raise AlctlError("oriented boxes are read, not written; alctl keeps their upright hulls")
         ids = {category.name: index for index, category in enumerate(categories)}
         counts = {len(category.keypoints) for category in categories if category.keypoints}
-        written = Written(ids, kind, counts.pop() if len(counts) == 1 else 0, self.drop_crowds)
+        written = RowWriter(ids, kind, counts.pop() if len(counts) == 1 else 0, self.drop_crowds)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if next(path.iterdir(), None):

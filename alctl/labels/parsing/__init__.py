@@ -1,1 +1,1 @@
-"""What label formats are made of: parsers and writers of files from outside, none of which knows a pool."""
+"""Parsers and writers of the files that label formats consist of; none of them knows a project."""

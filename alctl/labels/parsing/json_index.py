@@ -1,4 +1,4 @@
-"""Objects of a large JSON file that are read twice: first all in order for their ids, then some in any order.
+"""Remember where the objects of a large JSON file stand, to read any of them again by its place in the list.
 
 Between the two passes an object is 40 bytes: where it stands, and its ids. Reading an object again is cheaper than
 keeping it, because the system keeps the file's pages anyway.

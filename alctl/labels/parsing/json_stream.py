@@ -1,4 +1,4 @@
-"""Large JSON files piece by piece, in bounded memory and faster than `json.load`.
+"""Read large JSON files piece by piece, in bounded memory and faster than `json.load`.
 
 orjson reads a document several times faster than the standard library, but only as a whole. So the file is read in
 blocks; numpy finds the brackets outside strings, hence where elements end; and orjson gets the elements of a block as

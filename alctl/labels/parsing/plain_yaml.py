@@ -1,4 +1,4 @@
-"""YAML from outside, as text, lists and mappings.
+"""Read small YAML files that may be hostile: every value stays text, in lists and mappings.
 
 PyYAML reads it. Of its loaders the plainest is used: it makes text of every value, so that a class called "no" does not
 become the value false, and it knows no tags that make objects.

@@ -1,4 +1,4 @@
-"""Tables of answers, in whatever dialect a spreadsheet saved them: columns by name, one row an answer.
+"""Read tables of answers, however a spreadsheet saved them: columns by name, one row an answer.
 
 The standard library's csv does the reading: comma, semicolon or tab; UTF-8 with or without a byte order mark.
 """

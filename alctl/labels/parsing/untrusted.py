@@ -1,4 +1,4 @@
-"""Files from outside: folders and archives whose members may lie about where they go and how large they are, and XML.
+"""Open folders, zips and XML from outside safely: their contents may lie about names and sizes, or be made to harm.
 
 XML is read with the standard library's expat and a rule of one line: a document type is refused. Entities can only be
 declared in one, so none can be expanded or fetched. What is left to guard is memory, and `xml_elements` counts it.

@@ -596,6 +596,23 @@ def test_the_only_pixel_of_an_image_is_the_same_in_both_units():
     assert len(image(box(xtl=0, ytl=0, xbr=1, ybr=1), width=1, height=1).objects) == 1
 
 
+HOSTILE = {
+    "entities of entities": '<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;">',
+    "a file of ours": '<!ENTITY c SYSTEM "file:///etc/passwd">',
+    "a file of another": '<!ENTITY c PUBLIC "x" "http://127.0.0.1:9/b">',
+    "a parameter": '<!ENTITY % p SYSTEM "http://127.0.0.1:9/b"> %p; <!ENTITY c "">',
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("declared", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_document_type_refuses_the_file_before_an_entity_is_expanded(declared):
+    text = document(f'<image id="0" name="a.jpg">{box(label="&c;" if declared else "car")}</image>')
+    text = text.replace("<annotations>", f"<!DOCTYPE annotations [{declared}]>\n<annotations>", 1)
+    with pytest.raises(AlctlError, match="line 2: a document type or entities are declared"):
+        read(text)
+
+
 def test_what_is_left_out_is_counted():
     marked = '<box label="car" xtl="1" ytl="2" xbr="30" ybr="40" occluded="1"><attribute name="a">1</attribute></box>'
     found = image(marked * 2 + '<polygon label="car" points="1,2;3,4;5,6" occluded="1" group_id="3"/>')

@@ -42,8 +42,8 @@ def saved(folder: Path, files: dict[str, str | bytes]) -> Path:
 Read = tuple[list[LabeledImage], list[Refusal], dict[str, int]]
 
 
-def read(path: Path, origin: int | None = 0) -> Read:
-    rows = list(Voc(origin).read(path))
+def read(path: Path, origin: int | None = 0, units: UnitsOption = "") -> Read:
+    rows = list(Voc(origin, units).read(path))
     answers = [row for row in rows if isinstance(row, LabeledImage)]
     refused = [row for row in rows if isinstance(row, Refusal)]
     notes = {row.what: row.times for row in rows if isinstance(row, Note)}
@@ -403,7 +403,7 @@ def test_whatever_the_values_are_an_answer_has_boxes_with_an_area(corners, origi
     escaped = [text.replace("&", "&amp;").replace("<", "&lt;") for text in (*corners, filename)]
     with TemporaryDirectory() as folder:
         path = saved(Path(folder), {"a.xml": annotation(thing(*escaped[:4]), filename=escaped[4])})
-        answers, refused, _ = read(path, origin)
+        answers, refused, _ = read(path, origin, "pixels")
     assert len(answers) + len(refused) == 1
     for answer in answers:
         x, y, width, height = answer.annotations[0].bbox or (0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""One COCO annotation file: its classes, then its images, each complete, in two passes over the file."""
+"""Read one COCO annotation file in two passes: its classes, then each image with all its annotations."""
 
 from collections.abc import Iterator
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""COCO's objects, as they come out of the JSON and may be anything, into alctl's; ValueError says what is wrong."""
+"""Turn COCO's categories, images and annotations, parsed JSON of any content, into alctl's; ValueError says what is wrong."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What one Label Studio annotation says of its image, as neutral annotations, and back.
+"""Turn the results of one Label Studio annotation into the objects of its image, and back.
 
 Coordinates are percent of the image's size. Where several regions are one object, `results` says so in the regions'
 ``meta``, which Label Studio keeps.
@@ -44,7 +44,7 @@ class Drawing:
 
     @property
     def scale(self) -> Scale:
-        """What a percent is."""
+        """How much a percent is, across and down."""
         width, height = self.size or (1, 1)
         return width / 100, height / 100
 
@@ -235,8 +235,8 @@ def _packed(annotation: Annotation) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """What the results of one image have in common."""
+class ResultWriter:
+    """Writes the objects of one image as results of a Label Studio annotation."""
 
     name: str
     """The beginning of the results' ids, unique in the file."""

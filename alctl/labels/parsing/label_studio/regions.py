@@ -1,6 +1,6 @@
 """The results of a Label Studio annotation: regions that were drawn and classes that were chosen, checked one by one.
 
-A region is one box, polygon, point or brush stroke. What regions together mean is in `alctl.parsing.drawings`.
+A region is one box, polygon, point or brush stroke. What regions together mean is in `drawings`.
 """
 
 from collections import Counter

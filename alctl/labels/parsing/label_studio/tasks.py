@@ -1,4 +1,4 @@
-"""Label Studio's tasks: is it one, which image is it about, who answered, when, and how long did it take?"""
+"""Read a Label Studio task: its image, who answered, when, and how long it took; and write files of tasks."""
 
 import json
 import re

@@ -21,7 +21,7 @@ _CLASS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass
-class Rows:
+class RowReader:
     """Reads label files of one kind."""
 
     kind: str
@@ -142,7 +142,7 @@ def _wrong_count(kind: str, count: int) -> str:
 
 
 @dataclass
-class Written:
+class RowWriter:
     """Turns answers into rows of one kind, which the first object decides if it is not given."""
 
     ids: Mapping[str, int]
