@@ -301,7 +301,7 @@ FILL = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from tests.test_images import fill_slowly
+from tests.images.test_pixels import fill_slowly
 fill_slowly(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
