@@ -10,7 +10,6 @@ from typing import Literal
 from alctl.errors import AlctlError
 from alctl.labels.annotation import RLE, Annotation, LabeledImage
 
-Units = Literal["pixels", "fractions"]
 UnitsOption = Literal["", "pixels", "fractions"]
 """An option for files that do not say their unit; empty: the user is asked where it matters."""
 OVERSHOOT = 0.01
