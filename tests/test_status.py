@@ -9,7 +9,7 @@ from alctl.database.tables import label as label_table
 from alctl.project import Project, now
 from alctl.rounds import train_run
 from alctl.rounds.select import SelectOptions, select
-from alctl.status import check, status
+from alctl.status import NextStep, check, next_step, status
 from tests.fakes import tiny
 from tests.project_files import no_progress, small_project, take, write_csv
 
@@ -47,6 +47,13 @@ def test_an_undone_import_brings_the_item_back_to_where_it_was(tmp_path):
     label(project, "l.csv", [(1, "cat")])
     undo_import(project, 1)
     assert status(project).states == before
+
+
+def test_the_next_step_of_a_project_is_the_one_that_its_status_names(tmp_path):
+    project = small_project(tmp_path, 8)
+    found = status(project)
+    assert next_step(project) == NextStep(found.next, found.why)
+    assert found.why == "8 images are unlabeled"
 
 
 def test_the_next_step_is_always_the_one_that_brings_the_project_forward(tmp_path):

@@ -206,6 +206,7 @@ def test_the_command_tells_the_whole_story_in_order(tmp_path):
     found = warm_json("history", 1, *where)
     assert (found["path"], found["duplicates"], found["now"]) == ("a/0000.png", ["b/copy.png"], "cat")
     assert [row["state"].split()[0] for row in found["labels"]] == ["in", "taken"]
+    assert [row["import"] for row in found["labels"]] == [1, 2]
     shown = run_warm("history", "0000.png", *where).stdout.splitlines()
     assert shown[0] == "item 1: a/0000.png, 8 × 8, pool"
     assert shown[1] == "  the same file: b/copy.png"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, ImageCache, Source, read_image
+from alctl.images.pixels import BrokenImages, ImageCache, Source, check_decodable, read_image
 from alctl.model.tasks.classification import Classification
 from tests.data import real_data
 from tests.project_files import make_images, no_progress
@@ -163,6 +163,22 @@ def test_a_changed_file_is_broken_and_a_missing_one_is_an_error(tmp_path):
     file.unlink()
     with pytest.raises(AlctlError, match="alctl relink"):
         read_image(indexed)
+
+
+def test_all_images_that_cannot_be_decoded_are_named_at_once_with_what_is_wrong(tmp_path):
+    some = sources(tmp_path, 4)
+    check_decodable(some, no_progress)
+    Path(some[1].path).write_bytes(b"another file")
+    cut = Path(some[3].path).read_bytes()[:60]
+    Path(some[3].path).write_bytes(cut)
+    some[3] = source(Path(some[3].path), 4)
+    seen: list[int] = []
+    with pytest.raises(BrokenImages) as raised:
+        check_decodable(some, lambda stage, done, total: seen.append(done))
+    assert raised.value.reasons.keys() == {2, 4}
+    assert "bytes have changed" in raised.value.reasons[2]
+    assert raised.value.reasons[4].startswith("broken: ")
+    assert seen == [1, 2, 3, 4]
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------

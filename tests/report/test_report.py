@@ -192,6 +192,7 @@ def test_what_the_last_model_says_agrees_with_what_was_recorded_when_it_was_trai
     assert facts["losses"]["ranking_accuracy"] == pytest.approx(recorded["ranking_accuracy"])
     assert np.mean(facts["losses"]["true"]) == pytest.approx(recorded["target_loss"], abs=1e-4)
     assert sum(b["images"] for b in facts["calibration"]["bins"]) == table.sum() == 60
+    assert facts["calibration"]["bins"][0].keys() == {"from", "to", "images", "confidence", "accuracy"}
     sure = [entry["probability"] for name in ("least", "most") for entry in facts["certain"][name]]
     assert sure[:12] == sorted(sure[:12])
     assert max(sure[:12]) <= min(sure[12:])
