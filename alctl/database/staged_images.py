@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text
 
 from alctl.database.bulk import fresh_table, insert_rows, mappings, run
 from alctl.database.items import size
 from alctl.labels.annotation import Split
+
+ImageFate = Literal["new", "known", "duplicate", "broken", "repaired", "changed", "repeated"]
+"""What a found file is to the pool: an item to be made; an item already; other bytes than the item of its path has;
+or a file that a manifest has listed before. A duplicate has the bytes of an item, a broken one cannot be read, and a
+repaired one could not be read before."""
 
 staged = Table(
     "staged_item",
@@ -21,7 +26,7 @@ staged = Table(
     Column("problem", Text),
     Column("split", Text, nullable=False),
     Column("category", Text),
-    Column("fate", Text),  # new, known, duplicate, broken, repaired, changed, or repeated: listed before
+    Column("fate", Text),  # an ImageFate; NULL: none yet
     prefixes=["TEMPORARY"],
 )
 
@@ -37,7 +42,7 @@ class StagedItem(NamedTuple):
     problem: str | None
     split: Split
     category: str | None
-    fate: str | None = None
+    fate: ImageFate | None = None
 
 
 @dataclass(frozen=True)
@@ -83,22 +88,7 @@ def decide_fates(connection: Connection) -> dict[str, int]:
                  FROM staged_item) AS ranked
            WHERE ranked.position = staged_item.position AND ranked.place > 1""",
     )
-    run(
-        connection,
-        """UPDATE staged_item SET fate = CASE
-             WHEN i.digest = staged_item.digest THEN 'known'
-             WHEN i.digest IS NULL AND staged_item.problem IS NOT NULL THEN 'known'
-             WHEN i.digest IS NULL AND NOT EXISTS (SELECT 1 FROM item AS o WHERE o.digest = staged_item.digest)
-               THEN 'repaired'
-             ELSE 'changed' END
-           FROM item AS i WHERE i.path = staged_item.path AND staged_item.fate IS NULL""",
-    )
-    run(
-        connection,
-        """UPDATE staged_item SET fate = CASE WHEN i.digest = staged_item.digest THEN 'known' ELSE 'changed' END
-           FROM duplicate AS d JOIN item AS i ON i.id = d.item_id
-           WHERE d.path = staged_item.path AND staged_item.fate IS NULL""",
-    )
+    _find_known(connection)
     run(connection, "UPDATE staged_item SET fate = 'broken' WHERE fate IS NULL AND problem IS NOT NULL")
     run(
         connection,
@@ -117,6 +107,26 @@ def decide_fates(connection: Connection) -> dict[str, int]:
     )
     counts = run(connection, "SELECT fate, count(*) FROM staged_item GROUP BY fate")
     return dict(counts.all())
+
+
+def _find_known(connection: Connection) -> None:
+    """Decide about the staged files with the path of an item, or of a duplicate of one."""
+    run(
+        connection,
+        """UPDATE staged_item SET fate = CASE
+             WHEN i.digest = staged_item.digest THEN 'known'
+             WHEN i.digest IS NULL AND staged_item.problem IS NOT NULL THEN 'known'
+             WHEN i.digest IS NULL AND NOT EXISTS (SELECT 1 FROM item AS o WHERE o.digest = staged_item.digest)
+               THEN 'repaired'
+             ELSE 'changed' END
+           FROM item AS i WHERE i.path = staged_item.path AND staged_item.fate IS NULL""",
+    )
+    run(
+        connection,
+        """UPDATE staged_item SET fate = CASE WHEN i.digest = staged_item.digest THEN 'known' ELSE 'changed' END
+           FROM duplicate AS d JOIN item AS i ON i.id = d.item_id
+           WHERE d.path = staged_item.path AND staged_item.fate IS NULL""",
+    )
 
 
 def merge(connection: Connection) -> None:

@@ -8,5 +8,5 @@
 6. `class_list`: the new classes that answers without problems have;
 7. `store`: the answers into the history of labels, the refused ones into a table beside the file.
 
-`undo` takes an import back. It may import `database`, `labels` and what is below them.
+`undo` takes an import back. Nothing here imports a file of another folder of `annotators` but `untouched_files`.
 """

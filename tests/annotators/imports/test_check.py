@@ -238,6 +238,14 @@ def test_an_option_is_remembered_by_the_project(project, tmp_path):
     assert again.added == 2
 
 
+def test_a_dry_run_remembers_no_option(project, tmp_path):
+    file = coco(tmp_path / "l.json", {"0001.png": [BOX]})
+    take(project, file, options={"empty": "true"})
+    take(project, coco(tmp_path / "m.json", {"0002.png": [BOX]}), options={"empty": "false"})
+    assert take(project, file, options={"empty": "true"}, dry_run=True).earlier == 1
+    assert take(project, file).options == {"empty": "false"}
+
+
 def test_every_annotators_answer_is_kept(project, tmp_path):
     for n, who in enumerate(("ann", "bob")):
         take(project, coco(tmp_path / f"{who}.json", {"0001.png": [[n, n, 2, 2]]}), annotator=who)
