@@ -113,7 +113,7 @@ class _Person:
 
 @dataclass
 class Tally:
-    """What many shared items have come to; takes them one at a time and keeps sums only."""
+    """Sums over shared items, which are added one at a time."""
 
     judge: Judge
     items: int = 0

@@ -133,7 +133,7 @@ def show_run(finished: "FinishedRun", *, already: bool, json: bool) -> None:
     if already:
         screen.say(f"training run {run.id} is this already: the same labels, settings and seed")
     else:
-        since = f", gone on from epoch {resumed}" if resumed else ""
+        since = f", resumed after epoch {resumed}" if resumed else ""
         screen.say(f"training run {run.id}: {run.labeled:,} images in {run.seconds:.0f} s{since}")
         screen.say(f"  initial weights: {run.weights}")
     show_metrics(run.plain()["metrics"])

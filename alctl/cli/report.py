@@ -46,7 +46,7 @@ def report(
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Write one page on what the project has come to, and whether another round is worth it.
+    """Write one page on how the project stands, and whether another round is worth it.
 
     The file needs no network: mail it, or open it on a phone.
 

@@ -178,5 +178,5 @@ def resume(path: Path | None, fingerprint: str, trained: Trained, optimizer: tor
                 trained.model.weights = str(info["weights"])
                 return state
         except (AlctlError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise AlctlError(f"{path} cannot be gone on from; delete it to start again ({error})") from error
+            raise AlctlError(f"{path} cannot be resumed; delete it to start again ({error})") from error
     return State(0, 0, snapshot(trained, optimizer))

@@ -113,7 +113,7 @@ class Scorer:
 
 
 class Unscored:
-    """The `Candidates` of a project without a trained model: it has images, but nothing to say of them."""
+    """The `Candidates` of a project without a trained model: images without predictions."""
 
     def __init__(self, n: int) -> None:
         self.n = n

@@ -118,7 +118,7 @@ def train(
     """Train ``trained`` in place, as its config says, and yield after every epoch.
 
     ``images`` are (N, 3, S, S) uint8, ``targets`` (N, …), ``ids`` the names of the N items in error messages. A
-    ``checkpoint`` of the same ``fingerprint`` is gone on from, exactly; it is written every `checkpoint_every`
+    ``checkpoint`` of the same ``fingerprint`` is resumed, exactly; it is written every `checkpoint_every`
     epochs, and when the caller stops or is stopped, always with the last whole epoch. A long function, so that
     the whole loop reads in one piece.
     """

@@ -353,7 +353,7 @@ def test_a_damaged_checkpoint_is_named_and_never_silently_dropped(tmp_path, keep
     path = tmp_path / "run.safetensors"
     resumed(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(AlctlError, match=r"run.safetensors cannot be gone on from; delete it"):
+    with pytest.raises(AlctlError, match=r"run.safetensors cannot be resumed; delete it"):
         resumed(path)
 
 

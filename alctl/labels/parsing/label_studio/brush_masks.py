@@ -3,7 +3,7 @@
 The stream begins with the number of values (32 bits), the bits of a value less one (5) and four sizes less one (4 bits
 each). Then come tokens: a bit that says "one value, repeated", two bits that choose a size, a length less one of that
 size, and the value once, or as many values as the length says. What counts as painted is the fourth of every four
-values, the alpha channel. COCO's run lengths are something else: see `alctl.rle`.
+values, the alpha channel. COCO's run lengths are something else: see `labels/rle.py`.
 """
 
 from collections.abc import Sequence
