@@ -1,8 +1,8 @@
 """What the past holds, for `report` and `show`: who said what, how long it took, what each round brought."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
@@ -13,6 +13,7 @@ from alctl.database.bulk import as_rows, mappings, run
 from alctl.database.in_force import CONSENSUS, IN_FORCE
 from alctl.database.items import size
 from alctl.database.random_order import Ids, RandomOrder
+from alctl.database.rounds import Round
 from alctl.database.rounds_out import ITS_OWN, RELABEL
 from alctl.database.tables import round_
 
@@ -68,10 +69,10 @@ class RoundTime:
     seconds: float | None
 
 
-def every_round(connection: Connection) -> list[Mapping[str, Any]]:
+def every_round(connection: Connection) -> list[Round]:
     """Return every round, oldest first."""
     rows = connection.execute(round_.select().order_by(round_.c.id)).mappings()
-    return [dict(row) for row in rows]
+    return [Round(**row) for row in rows]
 
 
 def rounds_learned(connection: Connection) -> dict[int, int]:

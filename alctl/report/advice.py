@@ -7,7 +7,7 @@ import numpy as np
 from alctl.report import measures
 from alctl.report.ask_models import Judged
 from alctl.report.contents import Advice, Facts, Gain, Run
-from alctl.report.words import hours, interval, points
+from alctl.report.numbers_as_text import hours, interval, points
 
 _HOW = frozenset({"device", "precision", "checkpoint_every"})
 """Settings that do not change what is learned."""

@@ -166,20 +166,20 @@ def _rounds(connection: Connection) -> list[tuple[RoundFacts, RoundItems]]:
     found = []
     every = history.every_round(connection)
     for row in every:
-        picks = rounds.picks(connection, row["id"])
-        said = {answer.item_id: answer for answer in history.answers_of_round(connection, row["id"])}
+        picks = rounds.picks(connection, row.id)
+        said = {answer.item_id: answer for answer in history.answers_of_round(connection, row.id)}
         candidates = [pick for pick in picks if pick.why not in RESERVED]
         control = [pick.item_id for pick in candidates if pick.why == rounds.CONTROL]
         picked = [pick.item_id for pick in candidates if pick.why != rounds.CONTROL]
-        shown = candidates[:GALLERY] if row["id"] > every[-1]["id"] - GALLERY_ROUNDS else []
+        shown = candidates[:GALLERY] if row.id > every[-1].id - GALLERY_ROUNDS else []
         facts = RoundFacts(
-            **row,
+            **vars(row),
             images=len(candidates),
             control=len(control),
             picked=len(picked),
             reserved=len(picks) - len(candidates),
-            answered=counted[row["id"]].answered,
-            out=counted[row["id"]].out,
+            answered=counted[row.id].answered,
+            out=counted[row.id].out,
             shown=[
                 ShownPick(
                     item=pick.item_id,

@@ -8,7 +8,7 @@ from alctl.report.blocks import Block, Figure, Gallery, Picture, Table, Text
 from alctl.report.charts import Dot, Series
 from alctl.report.contents import Facts, JudgedImage
 from alctl.report.measures import Estimate
-from alctl.report.words import count, day, fraction, hours, interval, points, share, spaced
+from alctl.report.numbers_as_text import count, day, fraction, hours, interval, points, share, spaced
 
 CLASSES = 30
 """Classes that a table shows; the others are counted."""

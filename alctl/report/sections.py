@@ -8,7 +8,7 @@ from alctl.report import model_sections
 from alctl.report.blocks import Block, Gallery, List, Picture, Section, Table, Text
 from alctl.report.contents import ClassBalance, Facts, RoundFacts, ShownPick
 from alctl.report.model_sections import CLASSES
-from alctl.report.words import count, day, fraction, hours, spaced
+from alctl.report.numbers_as_text import count, day, fraction, hours, spaced
 
 COLUMNS = 12
 """Newest rounds that have a column of their own."""

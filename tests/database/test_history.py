@@ -80,7 +80,7 @@ def test_the_newest_round_that_a_run_learned_from(url):
         for number, learned in ((1, [8]), (2, [1, 2, 8]), (3, [1, 2, 3])):
             write_run(connection, number, learned)
         assert history.rounds_learned(connection) == {2: 1, 3: 2}
-        assert [row["id"] for row in history.every_round(connection)] == [1, 2]
+        assert [row.id for row in history.every_round(connection)] == [1, 2]
 
 
 def test_what_was_labeled_before_a_round_and_the_rest_are_apart_and_usable(url):

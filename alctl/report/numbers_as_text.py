@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers, times and intervals as people read them."""
 
 from alctl.report.measures import Estimate
 
