@@ -98,13 +98,14 @@ def import_labels(
         format, annotator, round_, add_classes, skip_bad, dry_run, unknown_images or "",
         parameters(option or [], "--option"),
     )  # fmt: skip
+    opened = open_project(project)
     with screen.bars() as progress:
-        result = imports.import_labels(open_project(project), file, options, progress)
+        result = imports.import_labels(opened, file, options, progress)
     if json:
         screen.as_json(result)
     else:
         show_imported(result, dry_run=dry_run)
-        next_after_import(result, dry_run=dry_run)
+        screen.next_step_of(opened)
 
 
 def show_imported(result: "Imported", *, dry_run: bool, file: str = "") -> None:
@@ -133,6 +134,8 @@ def show_imported(result: "Imported", *, dry_run: bool, file: str = "") -> None:
     _show_rejected(result)
     if result.batch is not None:
         screen.say(f"  to take it back: alctl undo-import {result.batch}")
+    if not (result.added or result.changed or result.unchanged or result.confirmed):
+        screen.warn("no row of it has an answer that could be taken")
 
 
 def _show_left(result: "Imported") -> None:
@@ -165,22 +168,6 @@ def _show_rejected(result: "Imported") -> None:
         screen.listed(result.rejected, lambda row: f"{place_of(row)}: {row.problem}")
 
 
-def next_after_import(result: "Imported", *, dry_run: bool) -> None:
-    """Name the command that comes after `import-labels`."""
-    from alctl.cli import screen
-
-    if result.earlier is not None:
-        screen.next_step("alctl status")
-    elif not (result.added or result.changed or result.unchanged or result.confirmed):
-        screen.warn("no row of it has an answer that could be taken")
-        screen.next_step("alctl status")
-    elif not dry_run:
-        if result.trainable:
-            screen.next_step("alctl train", "or `alctl status` to see what is still out")
-        else:
-            screen.next_step("alctl status")
-
-
 @app.command("undo-import", rich_help_panel="Rounds")
 def undo_import(
     number: Annotated[int, typer.Argument(metavar="IMPORT", max=LARGEST, help="The import's number.")],
@@ -197,12 +184,13 @@ def undo_import(
     from alctl.cli import screen
     from alctl.project import open_project
 
-    count = undo.undo_import(open_project(project), number, dry_run=dry_run)
+    opened = open_project(project)
+    count = undo.undo_import(opened, number, dry_run=dry_run)
     if json:
         screen.as_json({"import": number, "labels": count, "dry_run": dry_run})
         return
     screen.say(f"import {number}: {count:,} labels {'would be' if dry_run else 'are'} no longer in force")
-    screen.next_step("alctl status")
+    screen.next_step_of(opened)
 
 
 @app.command("export-labels", rich_help_panel="Rounds")
@@ -225,8 +213,9 @@ def export_labels(
     from alctl.cli import screen
     from alctl.project import open_project
 
+    opened = open_project(project)
     result = outgoing.export_labels(
-        open_project(project), file, format, split="" if split == "all" else split,
+        opened, file, format, split="" if split == "all" else split,
         every_annotator=every_annotator, options=parameters(option or [], "--option"),
     )  # fmt: skip
     if json:
@@ -235,4 +224,4 @@ def export_labels(
     screen.say(f"wrote {result.labels:,} labels to {file}")
     for what, count in result.left_out.items():
         screen.warn(f"{count:,} {what}")
-    screen.next_step("alctl status")
+    screen.next_step_of(opened)

@@ -118,13 +118,16 @@ def pull(
     from alctl.cli import screen
     from alctl.project import open_project
 
+    opened = open_project(project)
     with screen.bars() as progress:
         options = PullOptions(to, token_env, add_classes, skip_bad, dry_run)
-        result = take(open_project(project), number, options, progress)
+        result = take(opened, number, options, progress)
     if json:
         screen.as_json(result)
         return
     show_pulled(result, dry_run=dry_run)
+    if not dry_run:
+        screen.next_step_of(opened)
 
 
 def show_pulled(result: "Pulled", *, dry_run: bool) -> None:
@@ -140,8 +143,6 @@ def show_pulled(result: "Pulled", *, dry_run: bool) -> None:
     if result.deleted:
         screen.warn(f"{result.deleted:,} annotations are gone from the server; their labels stay here")
     screen.say(f"  {result.out:,} of the round's {result.images:,} images are still out")
-    if not dry_run:
-        screen.next_step("alctl train" if not result.out else "alctl status")
 
 
 @app.command(rich_help_panel="Label Studio")

@@ -19,6 +19,7 @@ from alctl.cli.options import (
 
 if TYPE_CHECKING:
     from alctl.model.train import Epoch
+    from alctl.project import Project
     from alctl.rounds.train_run import FinishedRun, Plan
 
 
@@ -45,13 +46,13 @@ def train(
     opened = open_project(project)
     plan = train_run.plan_training(opened, train_config(opened.config.train, settings), seed)
     if plan.finished is not None:
-        show_run(train_run.FinishedRun(plan.finished, 0, {}), already=True, json=json)
+        show_run(opened, train_run.FinishedRun(plan.finished, 0, {}), already=True, json=json)
         return
     screen.err.print(describe(plan), markup=False)
     with screen.bars() as progress:
         events = train_run.run_training(opened, plan, progress)
         finished = follow(events, plan.config.epochs, plan.epochs)
-    show_run(finished, already=False, json=json)
+    show_run(opened, finished, already=False, json=json)
 
 
 def describe(plan: "Plan") -> str:
@@ -119,7 +120,7 @@ def epoch_facts(epoch: "Epoch", validation: float | None) -> str:
     return "  ".join(facts)
 
 
-def show_run(finished: "FinishedRun", *, already: bool, json: bool) -> None:
+def show_run(project: "Project", finished: "FinishedRun", *, already: bool, json: bool) -> None:
     """Print a finished training run and its metrics."""
     from alctl.cli import screen
 
@@ -137,7 +138,7 @@ def show_run(finished: "FinishedRun", *, already: bool, json: bool) -> None:
         screen.say(f"training run {run.id}: {run.labeled:,} images in {run.seconds:.0f} s{since}")
         screen.say(f"  initial weights: {run.weights}")
     show_metrics(run.plain()["metrics"])
-    screen.next_step("alctl select --k 100", "the images whose loss the model expects to be highest")
+    screen.next_step_of(project)
 
 
 def show_metrics(metrics: Mapping[str, Mapping[str, object]]) -> None:
@@ -181,7 +182,7 @@ def evaluate(
         return
     screen.say(f"training run {model.run.id}")
     show_metrics({split: metrics})
-    screen.next_step("alctl select --k 100")
+    screen.next_step("alctl report", "all of it on one page")
 
 
 @app.command(rich_help_panel="Models")
@@ -211,4 +212,4 @@ def predict(
         screen.as_json({"run": model.run.id, "file": out, "images": count})
         return
     screen.say(f"{count:,} predictions of training run {model.run.id} are in {out}")
-    screen.next_step("alctl status")
+    screen.next_step_of(opened)

@@ -22,6 +22,7 @@ from alctl.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from alctl.project import Project
     from alctl.rounds.new_round import NewRound
     from alctl.rounds.select import Selected, SelectOptions
 
@@ -183,9 +184,10 @@ def select(
     options = select_options(k, choosing, sharing, seed=seed, device=device, dry_run=dry_run)
     given = parameters(files.option or [], "--option")
     out = HandOut(files.images, files.to, files.format, given, files.predictions)
+    opened = open_project(project)
     with screen.bars() as progress:
-        made = new_round(open_project(project), options, out, progress, relabel=choosing.relabel)
-    show_round(made, json=json)
+        made = new_round(opened, options, out, progress, relabel=choosing.relabel)
+    show_round(opened, made, json=json)
 
 
 def select_options(
@@ -201,7 +203,7 @@ def select_options(
     )  # fmt: skip
 
 
-def show_round(made: "NewRound", *, json: bool) -> None:
+def show_round(project: "Project", made: "NewRound", *, json: bool) -> None:
     """Print what was selected, and where it is."""
     from alctl.cli import screen
 
@@ -211,7 +213,7 @@ def show_round(made: "NewRound", *, json: bool) -> None:
         return
     show_doubts(selected)
     if not selected.picks:
-        show_nothing(selected)
+        show_nothing(project, selected)
         return
     picked = len(selected.picks) - selected.reserved
     how = f"by {selected.strategy}" + (f" with training run {selected.run}" if selected.run else "")
@@ -230,7 +232,7 @@ def show_round(made: "NewRound", *, json: bool) -> None:
     show_next(selected, folder, made.formats, made.task)
 
 
-def show_nothing(selected: "Selected") -> None:
+def show_nothing(project: "Project", selected: "Selected") -> None:
     """Print why no image was selected."""
     from alctl.cli import screen
     from alctl.database import rounds_out
@@ -240,7 +242,7 @@ def show_nothing(selected: "Selected") -> None:
         if selected.strategy == rounds_out.RELABEL
         else "nothing is left to select: every image of the pool is labeled, out, or cannot be used"
     )
-    screen.next_step("alctl status")
+    screen.next_step_of(project)
 
 
 def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: str) -> None:

@@ -58,4 +58,4 @@ def test_a_file_that_was_imported_already_is_said_to_be(project, tmp_path):
     take(project, file, format="csv")
     done = run_warm("import-labels", file, "--project", project.folder)
     assert f"{file} was imported already, as import 1; nothing changed" in done.stdout
-    assert "next: alctl status" in done.stdout
+    assert "next: alctl select --k 5" in done.stdout
