@@ -50,7 +50,7 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
     ``folder`` must be empty or missing then (else OSError), unless it may be replaced. One process at a time.
     """
-    _clear_after_kill(folder)
+    clear_after_kill(folder)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
     try:
         partial.chmod(0o755)
@@ -88,7 +88,7 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}{_REPLACED}")
 
 
-def _clear_after_kill(folder: Path) -> None:
+def clear_after_kill(folder: Path) -> None:
     """Take away what killed processes left beside ``folder``; bring it back if only its old form is there."""
     aside = _aside(folder)
     if aside.exists() and not folder.exists():

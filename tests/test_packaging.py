@@ -40,15 +40,6 @@ def test_at_most_13_modules_lie_outside_the_wings():
     assert len(list((ROOT / "alctl").glob("*.py"))) <= 13
 
 
-STILL_LONG = {
-    "annotators/handout.py export", "annotators/imports/import_labels.py import_labels", "cli/annotators.py agreement",
-    "cli/dataset.py init", "cli/demo.py demo", "cli/imports.py import_labels", "cli/label_studio.py pull",
-    "cli/report.py show", "cli/rounds.py select", "cli/simulate.py simulate", "database/staged_images.py decide_fates",
-    "model/train.py train", "rounds/pre_annotate.py predict_round", "rounds/select.py _choose",
-}  # fmt: skip
-"""Functions that are to become shorter, or to say why they are not."""
-
-
 def test_every_function_has_at_most_40_lines_or_says_why_it_is_longer():
     """A docstring says why in a sentence that starts with "Longer than 40 lines because"."""
     found = set()
@@ -58,5 +49,4 @@ def test_every_function_has_at_most_40_lines_or_says_why_it_is_longer():
                 words = " ".join((ast.get_docstring(node) or "").split())
                 if "Longer than 40 lines because" not in words:
                     found.add(f"{path.relative_to(ROOT / 'alctl')} {node.name}")
-    assert found - STILL_LONG == set()
-    assert STILL_LONG - found == set(), "shorter now: take them off the list"
+    assert found == set()

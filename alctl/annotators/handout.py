@@ -29,7 +29,7 @@ from alctl.database import (
 )
 from alctl.database.rounds import CONTROL
 from alctl.errors import AlctlError
-from alctl.files import whole_folder
+from alctl.files import clear_after_kill, whole_folder
 from alctl.images.contact_sheet import SHEET, contact_sheet
 from alctl.images.pixels import Source
 from alctl.labels import canonical_json
@@ -71,6 +71,7 @@ def export(
     folder = target or folder_of(project, number)
     place = str(folder.absolute()) if target else folder.relative_to(project.folder).as_posix()
     with project.held("export", "export.lock"):
+        clear_after_kill(folder)
         with project.reading() as connection:
             out = _look(connection, project.folder, number, place, formats)
             untouched = untouched_in_export(connection, folder)

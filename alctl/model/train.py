@@ -119,8 +119,8 @@ def train(
 
     ``images`` are (N, 3, S, S) uint8, ``targets`` (N, …), ``ids`` the names of the N items in error messages. A
     ``checkpoint`` of the same ``fingerprint`` is resumed, exactly; it is written every `checkpoint_every`
-    epochs, and when the caller stops or is stopped, always with the last whole epoch. A long function, so that
-    the whole loop reads in one piece.
+    epochs, and when the caller stops or is stopped, always with the last whole epoch. Longer than 40
+    lines because the whole loop reads best in one piece.
     """
     config = trained.config
     if len(images) < 2:
