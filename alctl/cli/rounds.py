@@ -14,6 +14,7 @@ from alctl.cli.options import (
     DryRunOption,
     JsonOption,
     ProjectOption,
+    RoundArgument,
     SeedOption,
     complete_formats,
     complete_strategies,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 KOption = Annotated[
     int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
 ]
-RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")]
 
 
 @dataclass(frozen=True)
