@@ -29,6 +29,7 @@ def whole_file(file: Path) -> Iterator[Path]:
     After an error nothing of it is left. OSError where the disk or the folder refuses.
     """
     partial = file.with_name(f".{file.stem}.partial{file.suffix}")
+    partial.unlink(missing_ok=True)  # of a process that was killed
     try:
         yield partial
         sync(partial)

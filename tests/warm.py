@@ -8,6 +8,7 @@ or print. `count_moments` says how many a command has, and `start_warm` takes th
 
 import multiprocessing
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -123,7 +124,15 @@ class _Moments:
             if self.passed == self.wanted:
                 self.parent.send("now")
                 if self.hold:
-                    signal.pause()
+                    _wait_for_signal()
+
+
+def _wait_for_signal() -> None:
+    """Return once a signal has come, even if it came before this was called."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    select.select([reader], [], [])
 
 
 def _main(
@@ -143,6 +152,9 @@ def _main(
     if cwd is not None:
         os.chdir(cwd)
     sys.argv = arguments
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # tests in the background inherit that it is ignored
     from alctl.__main__ import main
 
     if moments is None:

@@ -174,10 +174,8 @@ def _driver(connection: Connection) -> Any:
 
 def copy_to(engine: Engine, target: Path) -> Path:
     """Copy a live SQLite database to ``target``, consistent even while others write."""
-    with whole_file(target) as partial:
-        partial.unlink(missing_ok=True)
-        with reading(engine) as connection:
-            _driver(connection).execute("VACUUM INTO ?", (str(partial),))
+    with whole_file(target) as partial, reading(engine) as connection:
+        _driver(connection).execute("VACUUM INTO ?", (str(partial),))
     return target
 
 

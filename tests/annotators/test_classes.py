@@ -423,7 +423,7 @@ def test_training_after_a_merge_learns_one_class_and_never_predicts_the_other(di
     train(digits)
     assert classes.merge(digits, "kitty", "cat").stale_runs == [1]
     plan, run_ = train(digits)
-    assert run_["id"] == 2
+    assert run_.id == 2
     assert set(plan.splits["pool"].targets.tolist()) == {0, 1}
     assert predicted(digits, tmp_path / "p.csv") <= {"cat", "dog"}
     assert classes.rename(digits, "dog", "hound").stale_runs == [1, 2]

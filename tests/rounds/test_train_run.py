@@ -197,7 +197,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(tmp_path)
     flags = ["--epochs", 80, "--checkpoint-every", 5, *TINY_FLAGS, "--lr", 0.002]
     counted, stopped, whole = (prepared(tmp_path / name) for name in ("counted", "stopped", "whole"))
     moments = count_moments("train", *flags, "--project", counted.folder)
-    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments // 2, hold=True)
+    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments * 7 // 10, hold=True)
     running.wait_for_moment()
     running.signal(signal.SIGINT)
     end = running.end()

@@ -73,9 +73,9 @@ def test_every_tensor_of_the_deeper_module_learns_also_after_the_gradient_stop()
 
 def test_the_deeper_module_learns_to_rank_and_comes_back_from_its_file(tmp_path):
     images, targets = pictures(96)
-    trained = new_model(TASK, images, tiny(epochs=6, module="deeper", lr=0.02), seed=0)
+    trained = new_model(TASK, images, tiny(epochs=20, module="deeper", lr=0.02), seed=0)
     epochs = list(train(trained, TASK, images, targets, range(96), seed=0))
-    assert (epochs[-1].ranking_accuracy or 0) > 0.6
+    assert sum(epoch.ranking_accuracy or 0 for epoch in epochs[-4:]) / 4 > 0.6
     save_model(tmp_path / "m.safetensors", trained, {})
     again, _ = load_model(tmp_path / "m.safetensors", lambda _: TASK)
     first, second = (predict(model, TASK, images).predicted_loss for model in (trained, again))

@@ -46,6 +46,8 @@ def load(stream: IO[bytes]) -> Pixels:
         raise ValueError("its colours have 16 bits a channel; label maps have 8")
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            image.verify()  # every checksum; loading alone passes over those of the pixels
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             image.load()
             frames = getattr(image, "n_frames", 1)
             found = np.asarray(image)
