@@ -275,7 +275,7 @@ def show_tables(found: "Numbers", ranking: "Numbers | None") -> None:
         title = "\nshare of budgets at which the row beats the column (paired t-test, α = 0.05)"
         screen.table(title, ["", *found.beats], rows)
     if ranking:
-        screen.table("\npredicted losses in the right order (ranking accuracy)", *values_table(ranking))
+        screen.table("\nlosses in the right order (ranking accuracy)", *values_table(ranking))
 
 
 def values_table(found: "Numbers", *, area: bool = False) -> tuple[list[str], list[list[str]]]:

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from alctl.chance import stream
 from alctl.errors import AlctlError
-from alctl.metrics import LossRanking, Metrics, RankingInterval
+from alctl.metrics import LossRanking, Metrics, RankingInterval, UncertaintyRanking
 from alctl.model.loss_prediction import Output, Trained
+from alctl.model.ranking import ranking_lead
 from alctl.model.strategy import Prediction
 from alctl.model.task import Task
+from alctl.model.uncertainty import entropy, margin
 
 Batches = Callable[[], Iterator[np.ndarray]]
 """Each call starts again at the first image and yields (B, 3, S, S) uint8 in order."""
@@ -187,22 +189,47 @@ def evaluate(
 
 
 def measure(predictions: Predictions, task: Task, targets: Tensor, *, interval: bool = False) -> Metrics:
-    """Return the task's metrics, the mean true loss, and how well the predicted losses follow the true ones.
+    """Return the task's metrics, the mean true loss, and how well images are put into the order of their true losses.
 
-    What cannot be said, such as a correlation of constants or anything about a missing module, is None. With
-    ``interval``, also that of the ranking accuracy, and the number of images it is from.
+    By predicted losses, and beside them by entropy and margin, which are free. What cannot be said, such as a
+    correlation of constants or anything about a missing module, is None. With ``interval``, also that of the ranking
+    accuracy, the number of images it is from, and the lead of predicted losses over the margin.
     """
     of_task = task.evaluate(predictions.probabilities, targets.cpu())
     if predictions.target_loss is None:
         return Metrics(of_task)
     true = predictions.target_loss.double().numpy()
+    unsure = _uncertainty(predictions.probabilities)
+    found = Metrics(
+        of_task,
+        float(true.mean()),
+        uncertainty=UncertaintyRanking(*(loss_ranking(values, true).ranking_accuracy for values in unsure)),
+    )
     if predictions.predicted_loss is None:
-        return Metrics(of_task, float(true.mean()))
+        return found
     predicted = predictions.predicted_loss.double().numpy()
-    found = Metrics(of_task, float(true.mean()), loss_ranking(predicted, true))
+    found = replace(found, ranking=loss_ranking(predicted, true))
     if not interval:
         return found
-    return replace(found, images=len(true), interval=ranking_interval(predicted, true))
+    return replace(
+        found,
+        images=len(true),
+        interval=ranking_interval(predicted, true),
+        lead=ranking_lead(predicted, unsure.margin, true),
+    )
+
+
+class _Uncertainty(NamedTuple):
+    """How unsure a model is of each image, (N,): as the strategies entropy and margin rank, highest first."""
+
+    entropy: np.ndarray
+    margin: np.ndarray
+    """Turned round: high where the two most probable classes are close."""
+
+
+def _uncertainty(probabilities: Tensor) -> _Uncertainty:
+    """Return entropy and margin of (N, M, C) probabilities, each the mean of an image's M distributions."""
+    return _Uncertainty(entropy(probabilities).mean(-1).numpy(), -margin(probabilities).mean(-1).numpy())
 
 
 def loss_ranking(predicted: np.ndarray, true: np.ndarray) -> LossRanking:

@@ -42,7 +42,9 @@ class Epoch(NamedTuple):
     ranking_accuracy: float | None
     """Share of the pairs within batches that were in the right order; equal predictions count half."""
     validation: float | None
-    """The task's metric, after every `checkpoint_every` epochs and the last."""
+    """The task's metric on held-back images, after every `checkpoint_every` epochs and the last."""
+    validation_ranking: float | None
+    """Ranking accuracy there: unlike the one within batches, it is of images that nothing was learned from."""
     images_per_second: float
     lr: float
     seconds: float
@@ -147,13 +149,17 @@ def train(
             if checkpoint is not None and pause:
                 save_state(checkpoint, fingerprint, trained, state)
                 saved = state.epochs
+            held_back = (
+                _validate(trained, task, validation) if validation and pause else _HeldBack(None, None)
+            )
             yield Epoch(
                 epoch=state.epochs,
                 epochs=config.epochs,
                 target_loss=losses.target,
                 ranking_loss=losses.ranking,
                 ranking_accuracy=losses.accuracy,
-                validation=_validate(trained, task, validation) if validation and pause else None,
+                validation=held_back.metric,
+                validation_ranking=held_back.ranking_accuracy,
                 images_per_second=len(images) / seconds,
                 lr=optimizer.param_groups[0]["lr"],
                 seconds=seconds,
@@ -295,8 +301,16 @@ def _pair_accuracy(predicted: Sequence[Tensor], true: Sequence[Tensor], pairing:
     return right / every if every else None
 
 
-def _validate(trained: Trained, task: Task, validation: tuple[Images, Tensor]) -> float | None:
-    return evaluate(trained, task, *validation, batch_size=trained.config.batch_size).of_task[task.metric]
+class _HeldBack(NamedTuple):
+    """What is measured on the validation images while training goes on."""
+
+    metric: float | None
+    ranking_accuracy: float | None
+
+
+def _validate(trained: Trained, task: Task, validation: tuple[Images, Tensor]) -> _HeldBack:
+    found = evaluate(trained, task, *validation, batch_size=trained.config.batch_size)
+    return _HeldBack(found.of_task[task.metric], found.ranking.ranking_accuracy if found.ranking else None)
 
 
 def _gatherer(images: Images, device: torch.device) -> Callable[[Tensor], Tensor]:
