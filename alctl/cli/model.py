@@ -45,7 +45,9 @@ def train(
     opened = open_project(project)
     plan = train_run.plan_training(opened, train_config(opened.config.train, settings), seed)
     if plan.finished is not None:
-        show_run(train_run.FinishedRun(plan.finished, 0, {}), already=True, json=json)
+        with screen.bars() as progress:
+            run = train_run.measured_again(opened, plan, plan.finished, progress)
+        show_run(train_run.FinishedRun(run, 0, {}), already=True, json=json)
         return
     screen.err.print(describe(plan), markup=False)
     with screen.bars() as progress:
@@ -128,6 +130,7 @@ def training_facts(epoch: "Epoch") -> str:
 def show_run(finished: "FinishedRun", *, already: bool, json: bool) -> None:
     """Print a finished training run and its metrics."""
     from alctl.cli import screen
+    from alctl.rounds.cold_start_guard import in_words
 
     run, resumed = finished.run, finished.resumed
     quarantined = dict(finished.quarantined)
@@ -143,6 +146,9 @@ def show_run(finished: "FinishedRun", *, already: bool, json: bool) -> None:
         screen.say(f"training run {run.id}: {run.labeled:,} images in {run.seconds:.0f} s{since}")
         screen.say(f"  initial weights: {run.weights}")
     show_metrics(run.plain()["metrics"])
+    told = run.metrics.get("validation")
+    if told and told.lead:
+        screen.say(f"  {in_words(told, told.lead)}")
     screen.next_step("alctl select --k 100", "the images whose loss the model expects to be highest")
 
 

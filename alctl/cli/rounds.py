@@ -67,7 +67,7 @@ class Choosing:
         typer.Option(
             "--guard/--no-guard",
             show_default=False,
-            help="Use the fallback while predicted losses have not proven themselves on the validation images (default: the project's setting, true).",
+            help="Use the fallback while predicted losses rank the validation images below margin (default: the project's setting).",
         ),
     ] = None
     fallback: Annotated[
@@ -75,7 +75,7 @@ class Choosing:
         typer.Option(
             show_default=False,
             autocompletion=complete_strategies,
-            help="Query strategy of the guard (default: random).",
+            help="Query strategy of the guard (default: margin; random with fewer than 20 labeled validation images).",
         ),
     ] = ""
     resend: Annotated[
@@ -280,10 +280,12 @@ def show_doubts(selected: "Selected") -> None:
         screen.warn(f"item {item} cannot be used and was replaced: {reason}")
     if selected.stale:
         screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
-    if selected.guard:
+    if selected.guard and selected.guard.trusted:
+        screen.say(f"chosen by {selected.strategy}: {selected.guard.reason}")
+    elif selected.guard:
         screen.warn(
-            f"chosen by {selected.strategy} instead of {selected.guard.instead_of}, whose predicted losses have not "
-            f"proven themselves yet: {selected.guard.reason}; --no-guard uses them all the same"
+            f"chosen by {selected.strategy} instead of {selected.guard.instead_of}: {selected.guard.reason}; "
+            "--no-guard uses predicted losses all the same"
         )
 
 

@@ -18,7 +18,7 @@ from alctl.model.train import Epoch, Images, new_model, train
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds.fingerprint import fingerprint_after, fingerprint_of, run_to_start_from
-from alctl.rounds.trained_model import has_weights, weights_of
+from alctl.rounds.trained_model import has_weights, model_of, weights_of
 from alctl.rounds.training_set import Labeled, Loaded, cache_of, labeled, load, task_of
 
 
@@ -131,6 +131,25 @@ def run_training(
         for file in files:
             file.unlink(missing_ok=True)
     yield FinishedRun(run, resumed, {**broken, **held["validation"].broken, **held["test"].broken})
+
+
+def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress: Progress) -> TrainingRun:
+    """Return the finished run of a plan, measured again where validation images were labeled since, and recorded so.
+
+    Also a run of before predicted losses were compared with margin. The model to report is gone and keeps its metrics.
+    """
+    told, count = finished.metrics.get("validation"), len(plan.splits["validation"].sources)
+    known = told is not None and told.images == count and told.uncertainty is not None
+    if known or not count or finished.config["loss_weight"] == 0:
+        return finished
+    with project.held("train", "train.lock"):
+        cache = cache_of(project, plan.task, plan.config.image_size)
+        held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
+        trained = model_of(project, finished, plan.config.device).trained
+        again = replace(finished, metrics=_measure(plan, trained, held))
+        with project.writing("train") as connection:
+            training_runs.write_metrics(connection, again)
+    return again
 
 
 def to_the_end(events: Iterator[Epoch | FinishedRun], each: Callable[[Epoch], object]) -> FinishedRun:
