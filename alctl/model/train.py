@@ -205,14 +205,13 @@ def _one_epoch(
 
 
 def batches(n: int, size: int, rng: torch.Generator) -> list[Tensor]:
-    """Return the positions 0 to n - 1 in random order and in batches of ``size``.
+    """Return the positions 0 to n - 1 in random order and in ⌈n / size⌉ batches that differ by one image at most.
 
-    A last batch of one image joins the batch before it: it has no pair, and batch normalisation no variance.
+    A small last batch would end every epoch with its own statistics in batch normalisation. An image alone has neither
+    a pair nor a variance, so batches of two hold a third one rather.
     """
-    split = list(torch.randperm(n, generator=rng).split(size))
-    if len(split) > 1 and len(split[-1]) == 1 and size > 1:
-        split[-2:] = [torch.cat(split[-2:])]
-    return split
+    count = min(math.ceil(n / size), n // 2) if size > 1 else n
+    return list(torch.randperm(n, generator=rng).tensor_split(max(1, count)))
 
 
 def _backward(
