@@ -158,9 +158,9 @@ def show_metrics(metrics: Mapping[str, Mapping[str, object]]) -> None:
 
     names = (
         "accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "entropy_ranking_accuracy",
-        "margin_ranking_accuracy", "spearman", "pearson",
+        "margin_ranking_accuracy", "spearman",
     )  # fmt: skip
-    titles = [name.replace("_", " ").replace(" ranking accuracy", "'s") for name in names]
+    titles = [name.replace("_ranking_accuracy", "'s").replace("_", "\n") for name in names]
     joint = {split: values for split, values in metrics.items() if split != "report"}
     if joint:
         rows = [[split, *(values.get(name) for name in names)] for split, values in joint.items()]
