@@ -21,7 +21,7 @@ GuardRule = Literal["below", "above"]
 Width = Annotated[int, Interval(ge=1, le=4096)]
 """Bounded, as are the other sizes, so that a damaged file cannot ask for more memory than there is."""
 
-STRICT = {"extra": "forbid"}
+STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
 
 def option(default: Any, doc: str) -> Any:

@@ -17,6 +17,7 @@ from alctl.cli.options import (
     SeedOption,
     complete_formats,
     complete_strategies,
+    finite,
     option_groups,
     parameters,
 )
@@ -59,6 +60,7 @@ class Choosing:
             show_default=False,
             min=0,
             max=1,
+            callback=finite,
             help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
         ),
     ] = None
@@ -106,7 +108,8 @@ class Sharing:
         ),
     ] = ""
     overlap: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the images that all annotators get.")
+        float,
+        typer.Option(min=0, max=1, callback=finite, help="Share of the images that all annotators get."),
     ] = 0.0
 
 

@@ -156,7 +156,10 @@ def predict(
     *,
     batch_size: int = 256,
 ) -> Predictions:
-    """Return the predictions for (N, 3, S, S) uint8 images, with the true losses if there are ``targets``."""
+    """Return the predictions for (N, 3, S, S) uint8 images, with the true losses if there are ``targets``.
+
+    AlctlError where what the model says is not a finite number: it can be neither measured nor used.
+    """
     if len(images) == 0:
         raise AlctlError("there are no images to predict")
     probabilities, predicted_losses, true_losses = [], [], []
@@ -174,11 +177,25 @@ def predict(
                 target = targets[start : start + batch_size].to(trained.device)
                 true_losses.append(task.loss(output.raw, target))
     trained.train(was_training)
-    return Predictions(
+    said = Predictions(
         torch.cat(probabilities).cpu(),
         torch.cat(predicted_losses).cpu() if predicted_losses else None,
         torch.cat(true_losses).cpu() if true_losses else None,
     )
+    check_finite(said.probabilities, "probabilities are", trained)
+    if said.predicted_loss is not None:
+        check_finite(said.predicted_loss, "predicted losses are", trained)
+    return said
+
+
+def check_finite(values: Tensor, what: str, trained: Trained) -> None:
+    """Refuse what a model says of N images, (N, …), if any of it is no finite number; ``what`` is its name with "are"."""
+    bad = int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())
+    if bad:
+        raise AlctlError(
+            f"the training of this model diverged within {trained.config.epochs} epochs: its {what} no finite numbers "
+            f"for {bad:,} of {len(values):,} images; train with a lower learning rate than --lr {trained.config.lr:g}"
+        )
 
 
 def evaluate(

@@ -20,7 +20,7 @@ from torch import Tensor
 from alctl.chance import stream
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
-from alctl.model.checkpoint import State, restore, resume, save_state, snapshot
+from alctl.model.checkpoint import State, check_weights, restore, resume, save_state, snapshot
 from alctl.model.device import LAYOUT
 from alctl.model.loss_prediction import Trained, new_module, pairs, rank_loss
 from alctl.model.score import evaluate
@@ -143,6 +143,7 @@ def train(
                 restore(trained, optimizer, state.tensors)
                 continue
             losses = _read_losses(steps, ids, state.epochs + 1, config)
+            check_weights(trained, state.epochs + 1)
             seconds = time.perf_counter() - started
             state = State(state.epochs + 1, micro_batch, snapshot(trained, optimizer))
             pause = state.epochs % config.checkpoint_every == 0 or state.epochs == config.epochs

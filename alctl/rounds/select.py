@@ -21,7 +21,7 @@ from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages, Source, check_decodable
 from alctl.model.score import Unscored
-from alctl.model.strategy import STRATEGIES, Candidates, QueryStrategy
+from alctl.model.strategy import STRATEGIES, Candidates, Prediction, QueryStrategy
 from alctl.plugins import configured
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
@@ -216,9 +216,40 @@ def _choose(
     unlabeled = _candidates(project, asked.model, found.subset, progress)
     labeled = _candidates(project, asked.model, found.labeled, progress)
     rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
-    answer = asked.strategy.query(unlabeled, labeled, wanted, rng)
+    groups = [(unlabeled, found.subset), (labeled, found.labeled)]
+    try:
+        answer = asked.strategy.query(unlabeled, labeled, wanted, rng)
+    except FloatingPointError as error:
+        raise _not_finite(asked, groups, str(error)) from error
+    bad = (~torch.isfinite(answer.scores)).nonzero()
+    if len(bad):
+        raise _not_finite(asked, groups, f"the score of a pick is {answer.scores[int(bad[0])].item()}")
     chosen = [found.subset[position] for position in answer.positions.tolist()]
     return list(zip(chosen, answer.scores.tolist(), strict=True))
+
+
+def _not_finite(asked: _Asked, groups: Sequence[tuple[Candidates, list[Source]]], why: str) -> AlctlError:
+    """Return the error for a strategy that met a number that is not finite, naming the image if the model made it."""
+    text = f"strategy {asked.name!r} cannot choose: {why}"
+    if asked.model is None:
+        return AlctlError(text)
+    module = asked.model.trained.module is not None
+
+    def is_finite(said: Prediction) -> torch.Tensor:
+        read = [said.probabilities.flatten(1), said.embedding]
+        read += [said.predicted_loss[:, None]] if module else []
+        return torch.stack([torch.isfinite(values).all(dim=1) for values in read]).all(dim=0)
+
+    for candidates, sources in groups:
+        bad = (~candidates.map(is_finite)).nonzero()
+        if len(bad):
+            source, config = sources[int(bad[0])], asked.model.trained.config
+            return AlctlError(
+                f"{text}. What training run {asked.model.run.id} says of item {source.id} ({source.path}) is no finite number, so "
+                f"its training diverged: train with a lower learning rate than --lr {config.lr:g}, or use "
+                "--strategy random"
+            )
+    return AlctlError(text)
 
 
 def _candidates(

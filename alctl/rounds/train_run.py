@@ -1,5 +1,6 @@
 """Training runs: read what there is to learn from, train, measure, and record the run with its weights."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -125,6 +126,9 @@ def run_training(
                 number = len(finished) * config.epochs + epoch.epoch
                 resumed = number - done
                 yield epoch._replace(epoch=number, epochs=plan.epochs)
+            score.predict(
+                trained, plan.task, images[: config.batch_size]
+            )  # refuses a model that diverged at the end
             finished.append(trained)
         metrics = [_measure(plan, trained, held) for trained in finished]
         run = _record(project, plan, finished[0], ids, metrics, time.perf_counter() - started)
@@ -173,8 +177,8 @@ def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Images
 
 
 def _measure(plan: Plan, trained: Trained, held: Mapping[str, Loaded]) -> dict[str, Metrics]:
-    """Return the metrics of a model on each reserved split that has labels."""
-    return {
+    """Return the metrics of a model on each reserved split that has labels; AlctlError if one is no finite number."""
+    found = {
         split: score.measure(
             score.predict(trained, plan.task, pixels, some.targets), plan.task, some.targets,
             interval=split == "validation",
@@ -182,6 +186,14 @@ def _measure(plan: Plan, trained: Trained, held: Mapping[str, Loaded]) -> dict[s
         for split, (some, pixels, _) in held.items()
         if some.sources
     }  # fmt: skip
+    for split, metrics in found.items():
+        for name, number in metrics.by_name().items():
+            if number is not None and not math.isfinite(number):
+                raise AlctlError(
+                    f"{name} on the {split} images is {number} after epoch {plan.config.epochs}, so the training diverged; "
+                    f"train with a lower learning rate than --lr {plan.config.lr:g}"
+                )
+    return found
 
 
 def _record(

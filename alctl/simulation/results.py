@@ -184,7 +184,7 @@ def write(folder: Path, others: Sequence[Path] = ()) -> Outcome:
             outcome = compared(outcome, other)
         write_whole(folder / "results.csv", table(outcome.points))
         result = asdict(summary(outcome)) | {"results": [asdict(result) for result in outcome.results]}
-        write_whole(folder / "results.json", json.dumps(result, indent=1))
+        write_whole(folder / "results.json", json.dumps(result, indent=1, allow_nan=False))
     return outcome
 
 
