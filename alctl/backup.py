@@ -159,7 +159,7 @@ def _pack(project: Project, snapshot: Path, partial: Path, progress: Progress, *
             version("alctl"), revision, project.folder.name, state.root, now(), totals.items,
             totals.labels, files,
         )  # fmt: skip
-        archive.writestr(_entry(MANIFEST), json.dumps(asdict(manifest), indent=1))
+        archive.writestr(_entry(MANIFEST), json.dumps(asdict(manifest), indent=1, allow_nan=False))
     return done
 
 

@@ -16,10 +16,12 @@ Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
+GuardRule = Literal["below", "above"]
+"""Predicted losses choose unless their ranking is below margin's, or only if it is above."""
 Width = Annotated[int, Interval(ge=1, le=4096)]
 """Bounded, as are the other sizes, so that a damaged file cannot ask for more memory than there is."""
 
-STRICT = {"extra": "forbid"}
+STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
 
 def option(default: Any, doc: str) -> Any:
@@ -92,12 +94,15 @@ class SelectConfig:
     subset: Annotated[int, Ge(0)] = option(
         10_000, "random unlabeled images that are scored; 0: the whole pool"
     )
-    guard: bool = option(
-        default=True,
-        doc="choose by `fallback` while predicted losses have not proven themselves on the validation images",
+    guard: GuardRule | bool = option(
+        default="below",
+        doc="choose by `fallback` while predicted losses rank the validation images below margin; "
+        "above: unless they rank them above it; false: never",
     )
     fallback: str = option(
-        "random", "the query strategy of a round that the guard does not leave to predicted losses"
+        "auto",
+        "the query strategy of a round that the guard does not leave to predicted losses; "
+        "auto: margin, or random with fewer than 20 labeled validation images",
     )
     control: Share = option(
         0.0, "share of a round that is random, to compare the strategy with; such a round is exported blind"

@@ -24,6 +24,34 @@ class LossRanking:
 
 
 @dataclass(frozen=True)
+class UncertaintyRanking:
+    """How well a model's own doubt puts images into the order of their true losses: what predicted losses must beat.
+
+    It costs nothing, because entropy and margin follow from the probabilities. None where no two true losses differ.
+    """
+
+    entropy_ranking_accuracy: Number
+    """Ranking accuracy of the entropy of the classes' probabilities."""
+    margin_ranking_accuracy: Number
+    """That of a small margin between the two most probable classes."""
+
+
+@dataclass(frozen=True)
+class RankingLead:
+    """By how much predicted losses order images better than the margin does, on the same images (`model/ranking.py`)."""
+
+    lead_over_margin: float
+    """Ranking accuracy of predicted losses minus that of the margin; below 0 the margin is better."""
+    lead_se: float
+    """Its standard error, from the jackknife over images."""
+    lead_low: float
+    """The lower end of its 95 % interval."""
+    lead_high: float
+    lead_images: int
+    """Images that were compared."""
+
+
+@dataclass(frozen=True)
 class RankingInterval:
     """The 95 % bootstrap interval of the ranking accuracy; None where no two true losses differ."""
 
@@ -44,18 +72,24 @@ class Metrics:
     images: int | None = None
     """Images that the interval is from."""
     interval: RankingInterval | None = None
+    uncertainty: UncertaintyRanking | None = None
+    """None in runs of before it was measured."""
+    lead: RankingLead | None = None
+    """None also where it cannot be said: without a module, or where no true losses differ."""
 
     def by_name(self) -> dict[str, Number]:
         """Return every number by the name that it has in the database, in JSON and in tables."""
         found = dict(self.of_task)
         if self.target_loss is not None:
             found["target_loss"] = self.target_loss
-        if self.ranking is not None:
-            found |= asdict(self.ranking)
+        for part in (self.ranking, self.uncertainty):
+            if part is not None:
+                found |= asdict(part)
         if self.images is not None:
             found["images"] = self.images
-        if self.interval is not None:
-            found |= asdict(self.interval)
+        for measured in (self.interval, self.lead):
+            if measured is not None:
+                found |= asdict(measured)
         return found
 
 
@@ -70,7 +104,11 @@ def metrics_of(by_name: Mapping[str, Number]) -> Metrics:
         by_name.get("spearman"),
     )
     interval = RankingInterval(by_name.get("ranking_accuracy_low"), by_name.get("ranking_accuracy_high"))
-    parts = [{field.name for field in fields(kind)} for kind in (LossRanking, RankingInterval)]
+    uncertainty = UncertaintyRanking(
+        by_name.get("entropy_ranking_accuracy"), by_name.get("margin_ranking_accuracy")
+    )
+    kinds = (LossRanking, RankingInterval, UncertaintyRanking, RankingLead)
+    parts = [{field.name for field in fields(kind)} for kind in kinds]
     known = {"target_loss", "images"}.union(*parts)
     return Metrics(
         {name: number for name, number in by_name.items() if name not in known},
@@ -78,7 +116,16 @@ def metrics_of(by_name: Mapping[str, Number]) -> Metrics:
         ranking if parts[0] & by_name.keys() else None,
         _whole(by_name.get("images")),
         interval if parts[1] & by_name.keys() else None,
+        uncertainty if parts[2] & by_name.keys() else None,
+        _lead(by_name),
     )
+
+
+def _lead(by_name: Mapping[str, Number]) -> RankingLead | None:
+    lead, se, low, high, images = (by_name.get(field.name) for field in fields(RankingLead))
+    if lead is None or se is None or low is None or high is None or images is None:
+        return None
+    return RankingLead(lead, se, low, high, int(images))
 
 
 def _whole(number: Number) -> int | None:

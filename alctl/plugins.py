@@ -1,6 +1,7 @@
 """A plugin is one file with one class; its name is the file's name, with hyphens."""
 
 import inspect
+import math
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -84,10 +85,15 @@ def configured(kind: type[T], params: Mapping[str, Any], what: str) -> T:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(dict(params))
+        made = TypeAdapter(kind).validate_python(dict(params))
     except ValidationError as error:
         first = error.errors()[0]
         raise AlctlError(f"{what}: {first['loc'][0]}: {first['msg']}") from error
+    for name in params:
+        value = getattr(made, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise AlctlError(f"{what}: {name}: Input should be a finite number, not {value}")
+    return made
 
 
 def unknown(name: str, choices: Sequence[str], what: str) -> str:

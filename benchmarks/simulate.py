@@ -67,9 +67,9 @@ def keep(folder: Path, target: Path, facts: dict[str, object]) -> None:
     shutil.copy(folder / "results.csv", target)
     results = json.loads((folder / "results.json").read_text())
     results["simulation"] |= {"dataset": "cifar10", "root": "cifar10"}  # where it was is nobody's business
-    (target / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (target / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     shutil.copytree(folder / "figures", target / "figures")
-    (target / "command.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (target / "command.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n")
 
 
 def hardware(folder: Path) -> list[str]:

@@ -112,7 +112,9 @@ def manifest(row: Round, picks: Sequence[Pick], classes: Sequence[str]) -> str:
         for pick in picks
     ]
     about = {key if key != "id" else "round": value for key, value in vars(row).items()}
-    return json.dumps({**about, "categories": list(classes), "items": entries}, indent=1) + "\n"
+    return (
+        json.dumps({**about, "categories": list(classes), "items": entries}, indent=1, allow_nan=False) + "\n"
+    )
 
 
 def place_images(folder: Path, picks: Sequence[Pick], sources: Sequence[Source], how: Images) -> None:

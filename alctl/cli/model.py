@@ -46,12 +46,14 @@ def train(
     opened = open_project(project)
     plan = train_run.plan_training(opened, train_config(opened.config.train, settings), seed)
     if plan.finished is not None:
-        show_run(opened, train_run.FinishedRun(plan.finished, 0, {}), already=True, json=json)
+        with screen.bars() as progress:
+            run = train_run.measured_again(opened, plan, plan.finished, progress)
+        show_run(opened, train_run.FinishedRun(run, 0, {}), already=True, json=json)
         return
     screen.err.print(describe(plan), markup=False)
     with screen.bars() as progress:
         events = train_run.run_training(opened, plan, progress)
-        finished = follow(events, plan.config.epochs, plan.epochs)
+        finished = follow(events, plan)
     show_run(opened, finished, already=False, json=json)
 
 
@@ -67,17 +69,18 @@ def describe(plan: "Plan") -> str:
     )
 
 
-def follow(events: "Generator[Epoch | FinishedRun, None, None]", joint: int, total: int) -> "FinishedRun":
+def follow(events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan") -> "FinishedRun":
     """Show training as it goes and return the finished run: one bar on a terminal, a line now and then elsewhere.
 
-    The first ``joint`` epochs of ``total`` are of the joint model, the others of the model to report.
+    The first epochs are of the joint model, as many again of the model to report, if there is one.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from alctl.cli import screen
     from alctl.rounds.train_run import to_the_end
 
-    validation: float | None = None
+    joint, total = plan.config.epochs, plan.epochs
+    held_back = ""
     columns = (
         TextColumn("epoch {task.completed}/{task.total}"),
         BarColumn(20),
@@ -89,9 +92,10 @@ def follow(events: "Generator[Epoch | FinishedRun, None, None]", joint: int, tot
         task = bar.add_task("", total=total, facts="")
 
         def each(epoch: "Epoch") -> None:
-            nonlocal validation
-            validation = epoch.validation if epoch.validation is not None else validation
-            facts = epoch_facts(epoch, validation)
+            nonlocal held_back
+            if epoch.validation is not None:
+                held_back = validation_facts(epoch, plan.task.metric)
+            facts = "  ".join(filter(None, (held_back, training_facts(epoch))))
             bar.update(task, completed=epoch.epoch, facts=facts)
             if epoch.epoch == joint + 1:
                 screen.err.print("and now without the loss prediction module", markup=False)
@@ -106,16 +110,20 @@ def follow(events: "Generator[Epoch | FinishedRun, None, None]", joint: int, tot
             raise typer.Exit(130) from None
 
 
-def epoch_facts(epoch: "Epoch", validation: float | None) -> str:
-    """Return the numbers of one epoch."""
+def validation_facts(epoch: "Epoch", metric: str) -> str:
+    """Return what was measured after an epoch on held-back images, which alone is evidence."""
+    order = epoch.validation_ranking
+    ranking = "" if order is None else f"ranking accuracy {order:.3f}, "
+    return f"validation: {ranking}{metric.replace('_', ' ')} {epoch.validation:.3f}"
+
+
+def training_facts(epoch: "Epoch") -> str:
+    """Return what an epoch's own images gave: the model learns from them, so their order is no evidence."""
     facts = [f"loss {epoch.target_loss:.3f}"]
     if epoch.ranking_loss is not None:
-        facts += [
-            f"ranking loss {epoch.ranking_loss:.3f}",
-            f"ranking accuracy {epoch.ranking_accuracy or 0:.3f}",
-        ]
-    if validation is not None:
-        facts.append(f"validation {validation:.3f}")
+        order = epoch.ranking_accuracy
+        ranking = "" if order is None else f", ranking accuracy {order:.3f}"
+        facts.append(f"within training batches: ranking loss {epoch.ranking_loss:.3f}{ranking}")
     facts.append(f"{epoch.images_per_second:,.0f} images/s")
     return "  ".join(facts)
 
@@ -123,6 +131,7 @@ def epoch_facts(epoch: "Epoch", validation: float | None) -> str:
 def show_run(project: "Project", finished: "FinishedRun", *, already: bool, json: bool) -> None:
     """Print a finished training run and its metrics."""
     from alctl.cli import screen
+    from alctl.rounds.cold_start_guard import in_words
 
     run, resumed = finished.run, finished.resumed
     quarantined = dict(finished.quarantined)
@@ -138,6 +147,9 @@ def show_run(project: "Project", finished: "FinishedRun", *, already: bool, json
         screen.say(f"training run {run.id}: {run.labeled:,} images in {run.seconds:.0f} s{since}")
         screen.say(f"  initial weights: {run.weights}")
     show_metrics(run.plain()["metrics"])
+    told = run.metrics.get("validation")
+    if told and told.lead:
+        screen.say(f"  {in_words(told, told.lead)}")
     screen.next_step_of(project)
 
 
@@ -145,14 +157,18 @@ def show_metrics(metrics: Mapping[str, Mapping[str, object]]) -> None:
     """Print metrics as `TrainingRun.plain` gives them, by split; those of the model to report are below."""
     from alctl.cli import screen
 
-    names = ("accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "spearman", "pearson")
+    names = (
+        "accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "entropy_ranking_accuracy",
+        "margin_ranking_accuracy", "spearman",
+    )  # fmt: skip
+    titles = [name.replace("_ranking_accuracy", "'s").replace("_", "\n") for name in names]
     joint = {split: values for split, values in metrics.items() if split != "report"}
     if joint:
         rows = [[split, *(values.get(name) for name in names)] for split, values in joint.items()]
         for split, values in metrics.get("report", {}).items():
             if isinstance(values, Mapping):
                 rows.append([f"{split}, module left out", *(values.get(name) for name in names)])
-        screen.table("", ["", *(name.replace("_", " ") for name in names)], rows)
+        screen.table("", ["", *titles], rows)
     else:
         screen.say("  no validation or test image is labeled yet, so nothing could be measured")
 

@@ -1,6 +1,7 @@
 """Options that several commands share, and options made of the settings of `alctl.toml`."""
 
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -72,6 +73,13 @@ TokenOption = Annotated[
         help="Environment variable with the access token (default: LABEL_STUDIO_API_KEY, else the system's keyring).",
     ),
 ]  # fmt: skip
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse "inf" and "nan", which Python reads as numbers, where an option is given."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 Settings = Mapping[str, object]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import DeviceOption, JsonOption, ProjectOption
+from alctl.cli.options import DeviceOption, JsonOption, ProjectOption, finite
 
 if TYPE_CHECKING:
     from alctl.report.show import Shown
@@ -41,7 +41,12 @@ def report(
     form: Annotated[Literal["html", "md", "json"], typer.Option("--format", help="What to write.")] = "html",
     cost_per_hour: Annotated[
         float | None,
-        typer.Option(min=0, show_default=False, help="What an annotator's hour costs, in any currency."),
+        typer.Option(
+            min=0,
+            callback=finite,
+            show_default=False,
+            help="What an annotator's hour costs, in any currency.",
+        ),
     ] = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,

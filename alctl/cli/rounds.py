@@ -18,6 +18,7 @@ from alctl.cli.options import (
     SeedOption,
     complete_formats,
     complete_strategies,
+    finite,
     option_groups,
     parameters,
 )
@@ -60,6 +61,7 @@ class Choosing:
             show_default=False,
             min=0,
             max=1,
+            callback=finite,
             help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
         ),
     ] = None
@@ -68,7 +70,7 @@ class Choosing:
         typer.Option(
             "--guard/--no-guard",
             show_default=False,
-            help="Use the fallback while predicted losses have not proven themselves on the validation images (default: the project's setting, true).",
+            help="Use the fallback while predicted losses rank the validation images below margin (default: the project's setting).",
         ),
     ] = None
     fallback: Annotated[
@@ -76,7 +78,7 @@ class Choosing:
         typer.Option(
             show_default=False,
             autocompletion=complete_strategies,
-            help="Query strategy of the guard (default: random).",
+            help="Query strategy of the guard (default: margin; random with fewer than 20 labeled validation images).",
         ),
     ] = ""
     resend: Annotated[
@@ -107,7 +109,8 @@ class Sharing:
         ),
     ] = ""
     overlap: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the images that all annotators get.")
+        float,
+        typer.Option(min=0, max=1, callback=finite, help="Share of the images that all annotators get."),
     ] = 0.0
 
 
@@ -282,10 +285,12 @@ def show_doubts(selected: "Selected") -> None:
         screen.warn(f"item {item} cannot be used and was replaced: {reason}")
     if selected.stale:
         screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
-    if selected.guard:
+    if selected.guard and selected.guard.trusted:
+        screen.say(f"chosen by {selected.strategy}: {selected.guard.reason}")
+    elif selected.guard:
         screen.warn(
-            f"chosen by {selected.strategy} instead of {selected.guard.instead_of}, whose predicted losses have not "
-            f"proven themselves yet: {selected.guard.reason}; --no-guard uses them all the same"
+            f"chosen by {selected.strategy} instead of {selected.guard.instead_of}: {selected.guard.reason}; "
+            "--no-guard uses predicted losses all the same"
         )
 
 

@@ -64,7 +64,7 @@ def _named_project() -> str:
 
 def as_json(result: object) -> None:
     """Print a result as one JSON document; dataclasses in it become objects."""
-    sys.stdout.write(json.dumps(result, indent=1, default=_plain) + "\n")
+    sys.stdout.write(json.dumps(result, indent=1, default=_plain, allow_nan=False) + "\n")
 
 
 def _plain(value: object) -> object:

@@ -12,6 +12,7 @@ from alctl.cli.options import (
     JsonOption,
     Settings,
     complete_strategies,
+    finite,
     option_groups,
     parameters,
     settings_options,
@@ -64,10 +65,14 @@ class Bending:
     """Options that say how the dataset is bent."""
 
     imbalance: Annotated[
-        float, typer.Option(min=1, help="R: half of the classes keep 1/R of their pool images.")
+        float,
+        typer.Option(min=1, callback=finite, help="R: half of the classes keep 1/R of their pool images."),
     ] = 1.0
     label_noise: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of wrong labels in the pool, never in the test.")
+        float,
+        typer.Option(
+            min=0, max=1, callback=finite, help="Share of wrong labels in the pool, never in the test."
+        ),
     ] = 0.0
     test: Annotated[
         int | None,
@@ -275,7 +280,7 @@ def show_tables(found: "Numbers", ranking: "Numbers | None") -> None:
         title = "\nshare of budgets at which the row beats the column (paired t-test, α = 0.05)"
         screen.table(title, ["", *found.beats], rows)
     if ranking:
-        screen.table("\npredicted losses in the right order (ranking accuracy)", *values_table(ranking))
+        screen.table("\nlosses in the right order (ranking accuracy)", *values_table(ranking))
 
 
 def values_table(found: "Numbers", *, area: bool = False) -> tuple[list[str], list[list[str]]]:

@@ -1,9 +1,11 @@
 """Open a database, bring it up to date, back it up, check it. SQLite by default, PostgreSQL by URL."""
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def engine_of(url: str | URL) -> Engine:
     elif kind != "sqlite":
         raise AlctlError(f"a database of the kind {kind!r} cannot be used, only SQLite and PostgreSQL")
     try:
-        engine = create_engine(parsed)
+        engine = create_engine(parsed, json_serializer=partial(json.dumps, allow_nan=False))
     except ModuleNotFoundError as error:
         raise AlctlError("PostgreSQL needs a driver: pip install 'alctl[postgresql]'") from error
     if engine.dialect.name == "sqlite":

@@ -32,7 +32,7 @@ class Round:
     id: int
     strategy: str
     params: Mapping[str, object]
-    """The strategy's parameters, the terms for annotators, and why the guard chose another strategy."""
+    """The strategy's parameters, the terms for annotators, and what the guard said of the predicted losses."""
     seed: int
     requested: int
     candidates: int

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from alctl.database.bulk import insert_rows, run, scalar
 from alctl.database.tables import training_item, training_run
@@ -78,6 +78,12 @@ def write_run(connection: Connection, finished: TrainingRun, items: Sequence[int
     """Write a finished training run and the items it learned from."""
     connection.execute(insert(training_run).values(**finished.plain()))
     insert_rows(connection, training_item, [(finished.id, item_id) for item_id in items])
+
+
+def write_metrics(connection: Connection, finished: TrainingRun) -> None:
+    """Put the metrics of a recorded training run, measured again on more labels, in the place of the old ones."""
+    metrics = finished.plain()["metrics"]
+    connection.execute(update(training_run).where(training_run.c.id == finished.id).values(metrics=metrics))
 
 
 def every_run(connection: Connection) -> list[TrainingRun]:

@@ -25,7 +25,7 @@ KEY = "alctl"
 def write(path: Path, named: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
     """Write tensors and JSON to ``path``; what stood there before stays until the new file is safe on the disk."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-    content = save(plain, metadata={KEY: json.dumps(info)})
+    content = save(plain, metadata={KEY: json.dumps(info, allow_nan=False)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
@@ -154,6 +154,16 @@ def restore(trained: Trained, optimizer: torch.optim.SGD, copies: dict[str, Tens
         if f"momentum:{name}" in copies:
             buffer = torch.empty_like(parameter).copy_(copies[f"momentum:{name}"])
             optimizer.state[parameter] = {"momentum_buffer": buffer}
+
+
+def check_weights(trained: Trained, epoch: int) -> None:
+    """Refuse a model whose weights or running statistics are no longer finite after an epoch, before it is kept."""
+    for name, value in trained.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise AlctlError(
+                f"training diverged: {name} is no longer finite after epoch {epoch}; "
+                f"try a lower learning rate than --lr {trained.config.lr:g}, or a lower --weight-decay"
+            )
 
 
 def save_state(path: Path, fingerprint: str, trained: Trained, state: State) -> None:

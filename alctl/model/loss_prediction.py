@@ -234,7 +234,12 @@ def rank_loss(
 
 
 def _kl(difference: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Return the mean KL(p‖q): p the pair's shares of its true loss, q the softmax of its predicted losses."""
-    share = first / (first + second).clamp_min(torch.finfo(first.dtype).tiny)
+    """Return the mean KL(p‖q): p the pair's shares of its true loss, q the softmax of its predicted losses.
+
+    Two losses of 0 have no shares: such a pair adds 0 to the sum, and no gradient.
+    """
+    total = first + second
+    share = first / total.clamp_min(torch.finfo(first.dtype).tiny)
     log_q = torch.stack([F.logsigmoid(difference), F.logsigmoid(-difference)], dim=1)
-    return F.kl_div(log_q, torch.stack([share, 1 - share], dim=1), reduction="batchmean")
+    of_pair = F.kl_div(log_q, torch.stack([share, 1 - share], dim=1), reduction="none").sum(dim=1)
+    return torch.where(total > 0, of_pair, 0.0).mean()

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from alctl.chance import stream
 from alctl.errors import AlctlError
-from alctl.metrics import LossRanking, Metrics, RankingInterval
+from alctl.metrics import LossRanking, Metrics, RankingInterval, UncertaintyRanking
 from alctl.model.loss_prediction import Output, Trained
+from alctl.model.ranking import ranking_lead
 from alctl.model.strategy import Prediction
 from alctl.model.task import Task
+from alctl.model.uncertainty import entropy, margin
 
 Batches = Callable[[], Iterator[np.ndarray]]
 """Each call starts again at the first image and yields (B, 3, S, S) uint8 in order."""
@@ -154,7 +156,10 @@ def predict(
     *,
     batch_size: int = 256,
 ) -> Predictions:
-    """Return the predictions for (N, 3, S, S) uint8 images, with the true losses if there are ``targets``."""
+    """Return the predictions for (N, 3, S, S) uint8 images, with the true losses if there are ``targets``.
+
+    AlctlError where what the model says is not a finite number: it can be neither measured nor used.
+    """
     if len(images) == 0:
         raise AlctlError("there are no images to predict")
     probabilities, predicted_losses, true_losses = [], [], []
@@ -172,11 +177,25 @@ def predict(
                 target = targets[start : start + batch_size].to(trained.device)
                 true_losses.append(task.loss(output.raw, target))
     trained.train(was_training)
-    return Predictions(
+    said = Predictions(
         torch.cat(probabilities).cpu(),
         torch.cat(predicted_losses).cpu() if predicted_losses else None,
         torch.cat(true_losses).cpu() if true_losses else None,
     )
+    check_finite(said.probabilities, "probabilities are", trained)
+    if said.predicted_loss is not None:
+        check_finite(said.predicted_loss, "predicted losses are", trained)
+    return said
+
+
+def check_finite(values: Tensor, what: str, trained: Trained) -> None:
+    """Refuse what a model says of N images, (N, …), if any of it is no finite number; ``what`` is its name with "are"."""
+    bad = int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())
+    if bad:
+        raise AlctlError(
+            f"the training of this model diverged within {trained.config.epochs} epochs: its {what} no finite numbers "
+            f"for {bad:,} of {len(values):,} images; train with a lower learning rate than --lr {trained.config.lr:g}"
+        )
 
 
 def evaluate(
@@ -187,22 +206,47 @@ def evaluate(
 
 
 def measure(predictions: Predictions, task: Task, targets: Tensor, *, interval: bool = False) -> Metrics:
-    """Return the task's metrics, the mean true loss, and how well the predicted losses follow the true ones.
+    """Return the task's metrics, the mean true loss, and how well images are put into the order of their true losses.
 
-    What cannot be said, such as a correlation of constants or anything about a missing module, is None. With
-    ``interval``, also that of the ranking accuracy, and the number of images it is from.
+    By predicted losses, and beside them by entropy and margin, which are free. What cannot be said, such as a
+    correlation of constants or anything about a missing module, is None. With ``interval``, also that of the ranking
+    accuracy, the number of images it is from, and the lead of predicted losses over the margin.
     """
     of_task = task.evaluate(predictions.probabilities, targets.cpu())
     if predictions.target_loss is None:
         return Metrics(of_task)
     true = predictions.target_loss.double().numpy()
+    unsure = _uncertainty(predictions.probabilities)
+    found = Metrics(
+        of_task,
+        float(true.mean()),
+        uncertainty=UncertaintyRanking(*(loss_ranking(values, true).ranking_accuracy for values in unsure)),
+    )
     if predictions.predicted_loss is None:
-        return Metrics(of_task, float(true.mean()))
+        return found
     predicted = predictions.predicted_loss.double().numpy()
-    found = Metrics(of_task, float(true.mean()), loss_ranking(predicted, true))
+    found = replace(found, ranking=loss_ranking(predicted, true))
     if not interval:
         return found
-    return replace(found, images=len(true), interval=ranking_interval(predicted, true))
+    return replace(
+        found,
+        images=len(true),
+        interval=ranking_interval(predicted, true),
+        lead=ranking_lead(predicted, unsure.margin, true),
+    )
+
+
+class _Uncertainty(NamedTuple):
+    """How unsure a model is of each image, (N,): as the strategies entropy and margin rank, highest first."""
+
+    entropy: np.ndarray
+    margin: np.ndarray
+    """Turned round: high where the two most probable classes are close."""
+
+
+def _uncertainty(probabilities: Tensor) -> _Uncertainty:
+    """Return entropy and margin of (N, M, C) probabilities, each the mean of an image's M distributions."""
+    return _Uncertainty(entropy(probabilities).mean(-1).numpy(), -margin(probabilities).mean(-1).numpy())
 
 
 def loss_ranking(predicted: np.ndarray, true: np.ndarray) -> LossRanking:

@@ -20,7 +20,7 @@ from torch import Tensor
 from alctl.chance import stream
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
-from alctl.model.checkpoint import State, restore, resume, save_state, snapshot
+from alctl.model.checkpoint import State, check_weights, restore, resume, save_state, snapshot
 from alctl.model.device import LAYOUT
 from alctl.model.loss_prediction import Trained, new_module, pairs, rank_loss
 from alctl.model.score import evaluate
@@ -42,7 +42,9 @@ class Epoch(NamedTuple):
     ranking_accuracy: float | None
     """Share of the pairs within batches that were in the right order; equal predictions count half."""
     validation: float | None
-    """The task's metric, after every `checkpoint_every` epochs and the last."""
+    """The task's metric on held-back images, after every `checkpoint_every` epochs and the last."""
+    validation_ranking: float | None
+    """Ranking accuracy there: unlike the one within batches, it is of images that nothing was learned from."""
     images_per_second: float
     lr: float
     seconds: float
@@ -141,19 +143,24 @@ def train(
                 restore(trained, optimizer, state.tensors)
                 continue
             losses = _read_losses(steps, ids, state.epochs + 1, config)
+            check_weights(trained, state.epochs + 1)
             seconds = time.perf_counter() - started
             state = State(state.epochs + 1, micro_batch, snapshot(trained, optimizer))
             pause = state.epochs % config.checkpoint_every == 0 or state.epochs == config.epochs
             if checkpoint is not None and pause:
                 save_state(checkpoint, fingerprint, trained, state)
                 saved = state.epochs
+            held_back = (
+                _validate(trained, task, validation) if validation and pause else _HeldBack(None, None)
+            )
             yield Epoch(
                 epoch=state.epochs,
                 epochs=config.epochs,
                 target_loss=losses.target,
                 ranking_loss=losses.ranking,
                 ranking_accuracy=losses.accuracy,
-                validation=_validate(trained, task, validation) if validation and pause else None,
+                validation=held_back.metric,
+                validation_ranking=held_back.ranking_accuracy,
                 images_per_second=len(images) / seconds,
                 lr=optimizer.param_groups[0]["lr"],
                 seconds=seconds,
@@ -199,14 +206,13 @@ def _one_epoch(
 
 
 def batches(n: int, size: int, rng: torch.Generator) -> list[Tensor]:
-    """Return the positions 0 to n - 1 in random order and in batches of ``size``.
+    """Return the positions 0 to n - 1 in random order and in ⌈n / size⌉ batches that differ by one image at most.
 
-    A last batch of one image joins the batch before it: it has no pair, and batch normalisation no variance.
+    A small last batch would end every epoch with its own statistics in batch normalisation. An image alone has neither
+    a pair nor a variance, so batches of two hold a third one rather.
     """
-    split = list(torch.randperm(n, generator=rng).split(size))
-    if len(split) > 1 and len(split[-1]) == 1 and size > 1:
-        split[-2:] = [torch.cat(split[-2:])]
-    return split
+    count = min(math.ceil(n / size), n // 2) if size > 1 else n
+    return list(torch.randperm(n, generator=rng).tensor_split(max(1, count)))
 
 
 def _backward(
@@ -295,8 +301,16 @@ def _pair_accuracy(predicted: Sequence[Tensor], true: Sequence[Tensor], pairing:
     return right / every if every else None
 
 
-def _validate(trained: Trained, task: Task, validation: tuple[Images, Tensor]) -> float | None:
-    return evaluate(trained, task, *validation, batch_size=trained.config.batch_size).of_task[task.metric]
+class _HeldBack(NamedTuple):
+    """What is measured on the validation images while training goes on."""
+
+    metric: float | None
+    ranking_accuracy: float | None
+
+
+def _validate(trained: Trained, task: Task, validation: tuple[Images, Tensor]) -> _HeldBack:
+    found = evaluate(trained, task, *validation, batch_size=trained.config.batch_size)
+    return _HeldBack(found.of_task[task.metric], found.ranking.ranking_accuracy if found.ranking else None)
 
 
 def _gatherer(images: Images, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -63,7 +63,16 @@ def _right(arm: Sequence[_Wrong]) -> list[Dot]:
     return found
 
 
-_METRICS = ("accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "spearman", "pearson")
+_METRICS = (
+    "accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "entropy_ranking_accuracy",
+    "margin_ranking_accuracy", "spearman", "pearson",
+)  # fmt: skip
+_ORDERS = {
+    "predicted losses": "ranking_accuracy",
+    "entropy": "entropy_ranking_accuracy",
+    "margin": "margin_ranking_accuracy",
+}
+"""What is compared in the order that it gives images, and the metric that says how good that is."""
 
 
 def runs(facts: Facts) -> list[Block]:
@@ -79,7 +88,8 @@ def runs(facts: Facts) -> list[Block]:
         ]
         for run, metrics in zip(facts.runs, found, strict=True)
     ]  # fmt: skip
-    columns = ["run", "labels", "rounds up to", *map(spaced, names), "training", "model", "finished"]
+    titles = [spaced(name).replace(" ranking accuracy", "'s") for name in names]
+    columns = ["run", "labels", "rounds up to", *titles, "training", "model", "finished"]
     said = f"Measured on the {split} images that were labeled when the run finished."
     return [
         Text(said if names else "No reserved image was labeled when these runs finished."),
@@ -88,26 +98,31 @@ def runs(facts: Facts) -> list[Block]:
 
 
 def ranking(facts: Facts) -> list[Block]:
-    """Return how often predicted losses are in the right order, against labels."""
-    dots = []
-    for run in sorted(facts.runs, key=lambda run: (run.labeled, run.id)):
-        found = run.on(facts.split)
-        value = found.get("ranking_accuracy")
-        if value is not None:
-            tip = f"run {run.id}: {count(run.labeled)} labels, {value:.4f}"
-            low, high = found.get("ranking_accuracy_low"), found.get("ranking_accuracy_high")
-            dots.append(Dot(run.labeled, value, low, high, tip))
-    if not dots:
+    """Return how often predicted losses are in the right order, against labels, and beside them entropy and margin."""
+    series = [Series(name, _dots(facts, name, metric)) for name, metric in _ORDERS.items()]
+    if not series[0].dots:
         return [
             Text("No run has measured it: it takes a loss prediction module, and labeled reserved images.")
         ]
     caption = (
-        "The share of pairs of images that the predicted losses put in the right order. The dashed line is a coin: "
-        "as long as the curve is near it, picks by predicted loss are random picks."
+        "The share of pairs of images that the predicted losses put in the right order, and that entropy and margin do, "
+        "which cost nothing. The dashed line is a coin: as long as the curve is near it, picks by predicted loss are "
+        "random picks; below the others, it is worth less than they are."
     )
-    return [
-        Figure(charts.lines([Series("", dots)], "labeled images", "ranking accuracy", level=0.5), caption)
-    ]
+    drawn = [some for some in series if some.dots]
+    return [Figure(charts.lines(drawn, "labeled images", "ranking accuracy", level=0.5), caption)]
+
+
+def _dots(facts: Facts, name: str, metric: str) -> list[Dot]:
+    """Return one kind of ranking accuracy of the runs with a loss prediction module, in the order of their labels."""
+    dots = []
+    for run in sorted(facts.runs, key=lambda run: (run.labeled, run.id)):
+        found = run.on(facts.split)
+        value = found.get(metric)
+        if value is not None and found.get("ranking_accuracy") is not None:
+            tip = f"run {run.id}, {name}: {count(run.labeled)} labels, {value:.4f}"
+            dots.append(Dot(run.labeled, value, found.get(f"{metric}_low"), found.get(f"{metric}_high"), tip))
+    return dots
 
 
 def control(facts: Facts) -> list[Block]:

@@ -121,7 +121,8 @@ def _rounds(facts: Facts) -> list[Block]:
 def _strategy(row: RoundFacts) -> str:
     """Return who chose a round, and for whom it stood in."""
     guard = row.params.get("guard") or {}
-    return f"{row.strategy}, not {guard['instead_of']} yet" if guard else row.strategy
+    instead_of = guard.get("instead_of")  # None where the guard trusted the predicted losses
+    return f"{row.strategy}, not {instead_of} yet" if instead_of else row.strategy
 
 
 def _pick_picture(pick: ShownPick, *, scored: bool) -> Picture:

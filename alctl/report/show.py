@@ -200,7 +200,7 @@ def _draw(places: NDArray[np.float32], kinds: NDArray[np.int64], about: Mapping[
 def save(shown: Shown, file: Path) -> None:
     """Write the picture whole, or not at all; a PNG carries how it was made."""
     info = PngInfo()
-    info.add_itxt("alctl", json.dumps(shown.about))
+    info.add_itxt("alctl", json.dumps(shown.about, allow_nan=False))
     try:
         with whole_file(file) as partial_file:
             shown.image.save(partial_file, pnginfo=info)

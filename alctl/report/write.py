@@ -26,7 +26,7 @@ def make(
         raise AlctlError(f"cannot write {out}: there is no folder {out.parent}")
     facts = gather(project, options, progress)
     if form == "json":
-        text = json.dumps(as_plain(facts), indent=1) + "\n"
+        text = json.dumps(as_plain(facts), indent=1, allow_nan=False) + "\n"
     elif form == "md":
         text = markdown.render(facts)
     else:

@@ -1,58 +1,127 @@
-"""The cold-start guard: predicted losses choose images only once they have proven themselves.
+"""The cold-start guard: predicted losses do not choose images while what costs nothing orders them better.
 
 LL4AL is below random while its module has learned from few labels: on human poses in its own supplement (table 3), and
-on CIFAR-100 in the logs of Ji et al. (WACV 2023). So the reserved validation images are asked whether it may choose.
+on CIFAR-100 in the logs of Ji et al. (WACV 2023). Margin follows from the probabilities that the model has anyway. So
+the reserved validation images are asked, once for each training run: do predicted losses put them into the order of
+their true losses worse than margin does? The answer is recorded with the run, and the guard decides from it alone.
 """
 
 from dataclasses import dataclass
 
+from alctl.config import GuardRule
 from alctl.database.training_runs import TrainingRun
+from alctl.metrics import Metrics, Number, RankingLead
+from alctl.model.ranking import Verdict, images_needed, verdict
 
-NEEDED = 0.55
-"""What the lower end of the 95 % interval of the ranking accuracy has to reach; guessing gives 0.5."""
 FEWEST = 20
-"""Labeled validation images below which nothing is proven."""
+"""Labeled validation images below which nothing can be said."""
+AUTO = "auto"
+"""The fallback that the guard chooses: margin, and random where there are too few images to have measured it."""
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """Why the guard chose another strategy for a round; recorded with the round's parameters."""
+class Judgement:
+    """What the guard decided about a round, and what from; recorded with the round's parameters."""
 
     run: int
-    """The training run whose predicted losses are in doubt."""
+    """The training run whose predicted losses are asked about."""
+    rule: GuardRule
+    trusted: bool
+    """Whether they may choose."""
+    instead_of: str | None
+    """The strategy that was asked for, where they may not."""
     images: int
-    """Labeled validation images that it was measured on."""
-    ranking_accuracy: float | None
-    low: float | None
-    """The lower end of its 95 % interval."""
-    needed: float
-    """What that has to reach."""
+    """Labeled validation images that the run was measured on."""
+    ranking_accuracy: Number
+    margin_ranking_accuracy: Number
+    lead: Number
+    """The first minus the second; ``low`` and ``high`` are its 95 % interval. None where nothing can be said."""
+    low: Number
+    high: Number
+    verdict: Verdict | None
     reason: str
-    instead_of: str
-    """The strategy that was asked for."""
+    """All of this in words."""
 
 
-def doubt(run: TrainingRun, strategy: str) -> Doubt | None:
-    """Return why the predicted losses of a training run should not choose images yet; None if they may.
-
-    ``strategy`` is the one that would choose by them.
-    """
-    measured = run.metrics.get("validation")
-    images = (measured.images if measured else None) or 0
-    ranking = measured.ranking if measured else None
-    interval = measured.interval if measured else None
-    accuracy = ranking.ranking_accuracy if ranking else None
-    low = interval.ranking_accuracy_low if interval else None
-    high = interval.ranking_accuracy_high if interval else None
-    if images >= FEWEST and low is not None and low >= NEEDED:
+def rule_of(*, setting: GuardRule | bool, asked: bool | None) -> GuardRule | None:
+    """Return the rule that holds, None for no guard; ``asked`` is the option, which goes before the ``setting``."""
+    if asked is False or (asked is None and setting is False):
         return None
+    return setting if isinstance(setting, str) else "below"
+
+
+def judge(run: TrainingRun, strategy: str, rule: GuardRule) -> Judgement:
+    """Return whether the predicted losses of a training run may choose images, by what was recorded with it.
+
+    ``strategy`` is the one that would choose by them. By the rule "below" they may unless they are below margin, by
+    "above" only if they are above it; by neither where there are too few images to tell.
+    """
+    measured = run.metrics.get("validation", Metrics({}))
+    images, lead = measured.images or 0, measured.lead
+    said = verdict(lead) if lead and images >= FEWEST else None
+    trusted = said == "above" if rule == "above" else said not in {None, "below"}
+    return Judgement(
+        run=run.id,
+        rule=rule,
+        trusted=trusted,
+        instead_of=None if trusted else strategy,
+        images=images,
+        ranking_accuracy=measured.ranking.ranking_accuracy if measured.ranking else None,
+        margin_ranking_accuracy=measured.uncertainty.margin_ranking_accuracy
+        if measured.uncertainty
+        else None,
+        lead=lead.lead_over_margin if lead else None,
+        low=lead.lead_low if lead else None,
+        high=lead.lead_high if lead else None,
+        verdict=said,
+        reason=_reason(run.id, measured, said, trusted=trusted),
+    )
+
+
+def fallback(wanted: str, images: int) -> str:
+    """Return the strategy that chooses where predicted losses may not; ``images`` are those that were measured on."""
+    if wanted != AUTO:
+        return wanted
+    return "margin" if images >= FEWEST else "random"
+
+
+def _reason(run: int, measured: Metrics, said: Verdict | None, *, trusted: bool) -> str:
+    """Return in words what speaks for or against the predicted losses, and what changes that."""
+    images = measured.images or 0
     if images < FEWEST:
-        reason = f"{images} validation images were labeled for training run {run.id}, and {FEWEST} are needed"
-    elif low is None:
-        reason = "the true losses of the validation images are all the same"
-    else:
-        reason = (
-            f"on {images} validation images its ranking accuracy is {accuracy:.3f}, with a 95 % interval of "
-            f"{low:.3f} to {high:.3f}, which has to lie above {NEEDED}"
+        return (
+            f"training run {run} was measured on {images} labeled validation images, and fewer than {FEWEST} say "
+            "nothing; label the reserved ones, which go out with every round, or reserve some of new images with "
+            f"`alctl add IMAGES --validation {FEWEST}`, then run `alctl train`"
         )
-    return Doubt(run.id, images, accuracy, low, NEEDED, reason, strategy)
+    if measured.uncertainty is None:
+        return f"training run {run} was not compared with margin, which `alctl train` does now"
+    if measured.lead is None or said is None:
+        return (
+            f"the true losses of the {images} validation images differ too little to compare orders by them"
+        )
+    stricter = ', and guard = "above" asks for more' if said != "below" and not trusted else ""
+    return in_words(measured, measured.lead) + stricter
+
+
+def in_words(measured: Metrics, lead: RankingLead) -> str:
+    """Return in one sentence how predicted losses order the validation images, compared with margin."""
+    module = measured.ranking.ranking_accuracy if measured.ranking else None
+    margin = measured.uncertainty.margin_ranking_accuracy if measured.uncertainty else None
+    said = verdict(lead)
+    found = {"above": "above margin", "below": "below margin", "equal": "equal to margin"}.get(said, said)
+    needed = images_needed(lead)
+    more = (
+        f", about {needed:,} images would tell"
+        if said == "not told apart" and needed > lead.lead_images
+        else ""
+    )
+    return (
+        f"on {measured.images:,} validation images the ranking accuracy of predicted losses is {_number(module)} and "
+        f"that of margin {_number(margin)}, a difference of {lead.lead_over_margin:+.3f} [{lead.lead_low:+.3f}, "
+        f"{lead.lead_high:+.3f}]: {found}{more}"
+    )
+
+
+def _number(value: Number) -> str:
+    return "–" if value is None else f"{value:.3f}"

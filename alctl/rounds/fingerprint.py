@@ -18,7 +18,7 @@ def fingerprint_of(
 ) -> str:
     """Return the fingerprint of a cold start; ``learned`` is the labeled images as plain data, fit for JSON."""
     settings = {k: v for k, v in asdict(config).items() if k != "checkpoint_every"}
-    text = json.dumps([categories, settings, seed, learned])
+    text = json.dumps([categories, settings, seed, learned], allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

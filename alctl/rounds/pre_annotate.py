@@ -11,6 +11,7 @@ from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
+from alctl.model.score import check_finite
 from alctl.model.strategy import Prediction
 from alctl.progress import Progress
 from alctl.project import Project, required_state
@@ -39,6 +40,7 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
     except BrokenImages as broken:
         first, reason = next(iter(sorted(broken.reasons.items())))
         raise AlctlError(f"item {first} of round {number} cannot be read any more: {reason}") from broken
+    check_finite(probabilities, "probabilities are", model.trained)
     decoded = model.task.decode(probabilities, [(item.width or 0, item.height or 0) for item in found])
     ids = {name: id_ for name, id_ in zip(model.task.categories, model.ids, strict=True) if id_}
     rows = [(item.id, *_as_recorded(said, ids)) for item, said in zip(found, decoded, strict=True)]

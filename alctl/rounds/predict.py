@@ -10,6 +10,7 @@ from alctl.database import items
 from alctl.files import whole_file
 from alctl.images.pixels import BrokenImages
 from alctl.labels.spreadsheet_cells import safe_cell
+from alctl.model.score import check_finite
 from alctl.model.strategy import Prediction
 from alctl.progress import Progress
 from alctl.project import Project, required_state
@@ -30,12 +31,13 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
     paths = {item.id: item.path for item in usable}
     while True:
         try:
-            answer = scorer(project, model, found, progress).map(_class_and_loss).cpu().tolist()
+            answer = scorer(project, model, found, progress).map(_class_and_loss).cpu()
             break
         except BrokenImages as broken:
             quarantine(project, broken)
             found = [source for source in found if source.id not in broken.reasons]
-    _write_predictions(out, model, [(source.id, paths[source.id]) for source in found], answer)
+    check_finite(answer, "answers are", model.trained)
+    _write_predictions(out, model, [(source.id, paths[source.id]) for source in found], answer.tolist())
     return len(found)
 
 

@@ -21,12 +21,12 @@ from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages, Source, check_decodable
 from alctl.model.score import Unscored
-from alctl.model.strategy import STRATEGIES, Candidates, QueryStrategy
+from alctl.model.strategy import STRATEGIES, Candidates, Prediction, QueryStrategy
 from alctl.plugins import configured
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds import cold_start_guard
-from alctl.rounds.cold_start_guard import Doubt
+from alctl.rounds.cold_start_guard import Judgement
 from alctl.rounds.trained_model import Model, last_model, scorer
 from alctl.rounds.training_set import quarantine, source_of
 
@@ -48,7 +48,7 @@ class SelectOptions:
     device: str = "auto"
     dry_run: bool = False
     guard: bool | None = None
-    """Whether predicted losses must have proven themselves; None here and below: the project's setting."""
+    """Whether predicted losses have to be as good as margin; None here and below: the project's setting."""
     fallback: str = ""
     control: float | None = None
     due: str = ""
@@ -72,14 +72,14 @@ class Selected:
     run: int | None
     """The training run whose model was asked."""
     params: Mapping[str, object]
-    """As they are recorded: of the strategy, the terms for annotators, the guard's doubt."""
+    """As they are recorded: of the strategy, the terms for annotators, the guard's judgement."""
     picks: Sequence[Chosen]
     reserved: int = 0
     """Validation and test images that go out with this round."""
     control: int = 0
     """Picks that are random, to compare the strategy with; their ranks come last."""
-    guard: Doubt | None = None
-    """Why the fallback chose, and instead of which strategy."""
+    guard: Judgement | None = None
+    """Whether the predicted losses may choose, and why; None where nobody asked: no guard, or no predicted losses."""
     quarantined: Mapping[int, str] = field(default_factory=dict)
     """Images that turned out not to decode and were replaced, by item id, and why."""
     stale: Sequence[str] = ()
@@ -129,28 +129,28 @@ class _Asked(NamedTuple):
 
     name: str
     strategy: QueryStrategy
-    doubt: Doubt | None
-    """Why the guard put the fallback in the place of another strategy."""
+    judgement: Judgement | None
+    """What the guard said, if it was asked; where it did not trust predicted losses, the strategy is the fallback."""
     model: Model | None
 
 
 def _asked(project: Project, options: SelectOptions, model: Model | None) -> _Asked:
-    """Return the strategy that was asked for, or the fallback while its predicted losses have not proven themselves."""
+    """Return the strategy that was asked for, or the fallback where the guard does not trust its predicted losses."""
     name = options.strategy or (project.config.select.strategy if model else UNTRAINED)
     strategy = make_strategy(name, options.params)
-    guarded = project.config.select.guard if options.guard is None else options.guard
-    if not guarded or not strategy.uses_predicted_loss or model is None or model.trained.module is None:
+    rule = cold_start_guard.rule_of(setting=project.config.select.guard, asked=options.guard)
+    if rule is None or not strategy.uses_predicted_loss or model is None or model.trained.module is None:
         return _Asked(name, strategy, None, model)
-    doubt = cold_start_guard.doubt(model.run, name)
-    if doubt is None:
-        return _Asked(name, strategy, None, model)
-    name = options.fallback or project.config.select.fallback
+    judgement = cold_start_guard.judge(model.run, name, rule)
+    if judgement.trusted:
+        return _Asked(name, strategy, judgement, model)
+    name = cold_start_guard.fallback(options.fallback or project.config.select.fallback, judgement.images)
     strategy = make_strategy(name, {})
     if strategy.uses_predicted_loss:
         raise AlctlError(
             f"{name!r} reads predicted losses too and cannot stand in for them; choose another --fallback"
         )
-    return _Asked(name, strategy, doubt, model)
+    return _Asked(name, strategy, judgement, model)
 
 
 def make_strategy(name: str, params: Mapping[str, object]) -> QueryStrategy:
@@ -216,9 +216,40 @@ def _choose(
     unlabeled = _candidates(project, asked.model, found.subset, progress)
     labeled = _candidates(project, asked.model, found.labeled, progress)
     rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
-    answer = asked.strategy.query(unlabeled, labeled, wanted, rng)
+    groups = [(unlabeled, found.subset), (labeled, found.labeled)]
+    try:
+        answer = asked.strategy.query(unlabeled, labeled, wanted, rng)
+    except FloatingPointError as error:
+        raise _not_finite(asked, groups, str(error)) from error
+    bad = (~torch.isfinite(answer.scores)).nonzero()
+    if len(bad):
+        raise _not_finite(asked, groups, f"the score of a pick is {answer.scores[int(bad[0])].item()}")
     chosen = [found.subset[position] for position in answer.positions.tolist()]
     return list(zip(chosen, answer.scores.tolist(), strict=True))
+
+
+def _not_finite(asked: _Asked, groups: Sequence[tuple[Candidates, list[Source]]], why: str) -> AlctlError:
+    """Return the error for a strategy that met a number that is not finite, naming the image if the model made it."""
+    text = f"strategy {asked.name!r} cannot choose: {why}"
+    if asked.model is None:
+        return AlctlError(text)
+    module = asked.model.trained.module is not None
+
+    def is_finite(said: Prediction) -> torch.Tensor:
+        read = [said.probabilities.flatten(1), said.embedding]
+        read += [said.predicted_loss[:, None]] if module else []
+        return torch.stack([torch.isfinite(values).all(dim=1) for values in read]).all(dim=0)
+
+    for candidates, sources in groups:
+        bad = (~candidates.map(is_finite)).nonzero()
+        if len(bad):
+            source, config = sources[int(bad[0])], asked.model.trained.config
+            return AlctlError(
+                f"{text}. What training run {asked.model.run.id} says of item {source.id} ({source.path}) is no finite number, so "
+                f"its training diverged: train with a lower learning rate than --lr {config.lr:g}, or use "
+                "--strategy random"
+            )
+    return AlctlError(text)
 
 
 def _candidates(
@@ -242,7 +273,7 @@ def _selected(
     reserved = zip(found.reserved, found.splits, strict=True)
     picks += [Chosen(source.id, None, None, split) for source, split in reserved]
     known = asked.model.task.categories if asked.model else found.classes
-    doubted = {"guard": asdict(asked.doubt)} if asked.doubt else {}
+    judged = {"guard": asdict(asked.judgement)} if asked.judgement else {}
     return Selected(
         found.number,
         asked.name,
@@ -250,11 +281,11 @@ def _selected(
         len(found.subset),
         found.left,
         asked.model.run.id if asked.model else None,
-        {**asdict(asked.strategy), **terms.params(), **doubted},
+        {**asdict(asked.strategy), **terms.params(), **judged},
         picks,
         len(found.reserved),
         len(found.control),
-        asked.doubt,
+        asked.judgement,
         stale=[name for name in found.classes if name not in known],
     )
 

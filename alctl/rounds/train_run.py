@@ -1,5 +1,6 @@
 """Training runs: read what there is to learn from, train, measure, and record the run with its weights."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,7 @@ from alctl.model.train import Epoch, Images, new_model, train
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds.fingerprint import fingerprint_after, fingerprint_of, run_to_start_from
-from alctl.rounds.trained_model import has_weights, weights_of
+from alctl.rounds.trained_model import has_weights, model_of, weights_of
 from alctl.rounds.training_set import Labeled, Loaded, cache_of, labeled, load, task_of
 
 
@@ -125,12 +126,34 @@ def run_training(
                 number = len(finished) * config.epochs + epoch.epoch
                 resumed = number - done
                 yield epoch._replace(epoch=number, epochs=plan.epochs)
+            score.predict(
+                trained, plan.task, images[: config.batch_size]
+            )  # refuses a model that diverged at the end
             finished.append(trained)
         metrics = [_measure(plan, trained, held) for trained in finished]
         run = _record(project, plan, finished[0], ids, metrics, time.perf_counter() - started)
         for file in files:
             file.unlink(missing_ok=True)
     yield FinishedRun(run, resumed, {**broken, **held["validation"].broken, **held["test"].broken})
+
+
+def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress: Progress) -> TrainingRun:
+    """Return the finished run of a plan, measured again where validation images were labeled since, and recorded so.
+
+    Also a run of before predicted losses were compared with margin. The model to report is gone and keeps its metrics.
+    """
+    told, count = finished.metrics.get("validation"), len(plan.splits["validation"].sources)
+    known = told is not None and told.images == count and told.uncertainty is not None
+    if known or not count or finished.config["loss_weight"] == 0:
+        return finished
+    with project.held("train", "train.lock"):
+        cache = cache_of(project, plan.task, plan.config.image_size)
+        held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
+        trained = model_of(project, finished, plan.config.device).trained
+        again = replace(finished, metrics=_measure(plan, trained, held))
+        with project.writing("train") as connection:
+            training_runs.write_metrics(connection, again)
+    return again
 
 
 def to_the_end(events: Iterator[Epoch | FinishedRun], each: Callable[[Epoch], object]) -> FinishedRun:
@@ -154,8 +177,8 @@ def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Images
 
 
 def _measure(plan: Plan, trained: Trained, held: Mapping[str, Loaded]) -> dict[str, Metrics]:
-    """Return the metrics of a model on each reserved split that has labels."""
-    return {
+    """Return the metrics of a model on each reserved split that has labels; AlctlError if one is no finite number."""
+    found = {
         split: score.measure(
             score.predict(trained, plan.task, pixels, some.targets), plan.task, some.targets,
             interval=split == "validation",
@@ -163,6 +186,14 @@ def _measure(plan: Plan, trained: Trained, held: Mapping[str, Loaded]) -> dict[s
         for split, (some, pixels, _) in held.items()
         if some.sources
     }  # fmt: skip
+    for split, metrics in found.items():
+        for name, number in metrics.by_name().items():
+            if number is not None and not math.isfinite(number):
+                raise AlctlError(
+                    f"{name} on the {split} images is {number} after epoch {plan.config.epochs}, so the training diverged; "
+                    f"train with a lower learning rate than --lr {plan.config.lr:g}"
+                )
+    return found
 
 
 def _record(

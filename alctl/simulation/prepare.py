@@ -92,12 +92,12 @@ def prepare(
         file = folder / RECORD
         if not file.exists():
             facts = _make_base(folder, simulation, find(), progress)
-            files.write_whole(file, json.dumps({**wanted, **facts}, indent=1))
+            files.write_whole(file, json.dumps({**wanted, **facts}, indent=1, allow_nan=False))
         record: Record = json.loads(file.read_text(encoding="utf-8"))
         _refuse_other(folder, record, wanted)
         if set(wanted["strategies"]) - set(record["strategies"]):
             record["strategies"] |= wanted["strategies"]
-            files.write_whole(file, json.dumps(record, indent=1))
+            files.write_whole(file, json.dumps(record, indent=1, allow_nan=False))
     if simulation.k * simulation.rounds > record["pool"]:
         raise AlctlError(
             f"{simulation.rounds} rounds of {simulation.k:,} are more than the {record['pool']:,} images of the pool; "
@@ -118,7 +118,7 @@ def check(simulation: Simulation) -> Wanted:
     for section, left_out in ((values, ("trials", "rounds")), (values["train"], _NO_MATTER)):
         for name in left_out:
             del section[name]
-    wanted: Wanted = json.loads(json.dumps(values))
+    wanted: Wanted = json.loads(json.dumps(values, allow_nan=False))
     return wanted
 
 

@@ -24,6 +24,8 @@ from alctl.simulation.statistics import Curves, Point
 
 BASELINE = "random"
 RANKING = "ranking_accuracy"
+FREE = {"entropy": "entropy_ranking_accuracy", "margin": "margin_ranking_accuracy"}
+"""What it is compared with: orders that cost nothing."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Summary:
     outcome: statistics.Summary | None
     """Of the task's metric."""
     ranking: statistics.Summary | None
-    """Of the ranking accuracy of predicted losses."""
+    """Of the ranking accuracy of predicted losses, and of entropy and margin of the same models."""
 
 
 def read(folder: Path) -> Outcome:
@@ -155,9 +157,20 @@ def table(points: Sequence[Point]) -> str:
 
 def summary(outcome: Outcome) -> Summary:
     """Return what the numbers say."""
-    every = [outcome.of(metric) for metric in (outcome.metric, RANKING)]
+    every = [outcome.of(outcome.metric), rankings(outcome)]
     found = [statistics.summary(c, outcome.baseline) if c.strategies else None for c in every]
     return Summary(outcome.record, outcome.metric, found[0], found[1])
+
+
+def rankings(outcome: Outcome) -> Curves:
+    """Return the ranking accuracy of predicted losses by strategy, and as "learning-loss: margin" what is beside it."""
+    found, names = [], []
+    for strategy in outcome.of(RANKING).strategies:
+        for name, metric in {strategy: RANKING, **{f"{strategy}: {of}": FREE[of] for of in FREE}}.items():
+            names.append(name)
+            same = [p for p in outcome.points if (p.strategy, p.metric) == (strategy, metric)]
+            found += [point._replace(strategy=name, metric=RANKING) for point in same]
+    return statistics.curves(found, RANKING, names)
 
 
 def write(folder: Path, others: Sequence[Path] = ()) -> Outcome:
@@ -171,7 +184,7 @@ def write(folder: Path, others: Sequence[Path] = ()) -> Outcome:
             outcome = compared(outcome, other)
         write_whole(folder / "results.csv", table(outcome.points))
         result = asdict(summary(outcome)) | {"results": [asdict(result) for result in outcome.results]}
-        write_whole(folder / "results.json", json.dumps(result, indent=1))
+        write_whole(folder / "results.json", json.dumps(result, indent=1, allow_nan=False))
     return outcome
 
 
@@ -186,7 +199,7 @@ def draw(folder: Path, outcome: Outcome, device: str, progress: Progress) -> lis
         figures.draw_classes(_mean_counts(outcome), f"{name}: classes of each round", files[1])
         if (ranking := outcome.of(RANKING)).strategies:
             files.append(target / "ranking_accuracy.png")
-            figures.draw_curves(ranking, f"{name}: predicted losses in the right order", files[-1])
+            figures.draw_curves(rankings(outcome), f"{name}: losses in the right order", files[-1])
         for strategy in ranking.strategies:
             found = losses(folder / strategy / "trial-1", device, progress)
             if found is not None:

@@ -27,6 +27,7 @@ from alctl.errors import AlctlError
 from alctl.files import whole_file, write_whole
 from alctl.labels.annotation import Annotation, LabeledImage
 from alctl.labels.format import FORMATS
+from alctl.metrics import Metrics
 from alctl.model.task import TASKS
 from alctl.model.train import Epoch
 from alctl.progress import Progress
@@ -220,8 +221,12 @@ def _train(
 
 
 def measured(run: TrainingRun) -> dict[str, float | None]:
-    """Return a run's metrics on the test images: of the model to report if there is one, the other's as joint_… then."""
-    joint, alone = (of["test"].by_name() if "test" in of else {} for of in (run.metrics, run.report))
+    """Return a run's metrics on the test images: of the model to report if there is one, the other's as joint_… then.
+
+    How well images are ordered is always the joint model's: entropy and margin are compared with its module.
+    """
+    both = [of.get("test", Metrics({})) for of in (run.metrics, run.report)]
+    joint, alone = both[0].by_name(), replace(both[1], uncertainty=None).by_name()
     return {**joint, **alone, **{f"joint_{name}": joint.get(name) for name in alone}}
 
 

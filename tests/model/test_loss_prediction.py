@@ -77,6 +77,17 @@ def test_the_other_ranking_losses_have_their_published_values(options, value):
     assert ranked(PREDICTED, TRUE, **options)[0] == pytest.approx(value, abs=1e-6)
 
 
+@pytest.mark.parametrize("pairing", ["half", "all"])
+def test_a_pair_of_two_zero_losses_adds_nothing_to_kl_and_moves_no_prediction(pairing):
+    value, gradient = ranked([2.0, -1.0], [0.0, 0.0], kind="kl", pairing=pairing)
+    assert (value, gradient) == (0.0, [0.0, 0.0])
+    both, moved = ranked([2.0, 0.5, -1.0, 1.0], [0.0, 1.0, 0.0, 3.0], kind="kl", pairing="half")
+    alone, of_alone = ranked([0.5, 1.0], [1.0, 3.0], kind="kl", pairing="half")
+    assert both == pytest.approx(alone / 2)
+    assert moved == pytest.approx([0.0, of_alone[0] / 2, 0.0, of_alone[1] / 2])
+    assert of_alone[0] != 0
+
+
 def test_the_order_of_the_batch_moves_predictions_and_losses_together():
     order = torch.tensor([2, 3, 0, 1])
     swapped = rank_loss(torch.tensor(PREDICTED)[order], torch.tensor(TRUE)[order])

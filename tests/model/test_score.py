@@ -5,6 +5,7 @@ from torch import nn
 
 from alctl.errors import AlctlError
 from alctl.model.loss_prediction import LossPredictionModule, TargetModel, Trained
+from alctl.model.ranking import ranking_lead
 from alctl.model.score import Scorer, evaluate, loss_ranking, measure, predict
 from alctl.model.strategies.learning_loss import LearningLoss
 from alctl.model.tasks.classification import Classification
@@ -236,7 +237,25 @@ def test_without_targets_or_module_less_is_said():
     less = measure(predict(model, TASK, images), TASK, targets).by_name()
     assert less.keys() == {"accuracy", "balanced_accuracy"}
     without_module = evaluate(model, TASK, images, targets).by_name()
-    assert without_module.keys() == {"accuracy", "balanced_accuracy", "target_loss"}
+    free = {"entropy_ranking_accuracy", "margin_ranking_accuracy"}
+    assert without_module.keys() == {"accuracy", "balanced_accuracy", "target_loss"} | free
+
+
+def test_entropy_and_margin_are_ranked_as_their_strategies_rank_and_compared_on_the_same_images(trained):
+    images, targets = pictures(60, seed=6)
+    said = predict(trained, TASK, images, targets)
+    assert said.predicted_loss is not None
+    assert said.target_loss is not None
+    p, true, module = (
+        t.double().numpy() for t in (said.probabilities[:, 0], said.target_loss, said.predicted_loss)
+    )
+    entropy = -(p * np.log(p)).sum(axis=1)
+    closeness = np.sort(p, axis=1)[:, -2] - p.max(axis=1)
+    metrics = measure(said, TASK, targets, interval=True)
+    assert metrics.uncertainty is not None
+    assert metrics.uncertainty.entropy_ranking_accuracy == loss_ranking(entropy, true).ranking_accuracy
+    assert metrics.uncertainty.margin_ranking_accuracy == loss_ranking(closeness, true).ranking_accuracy
+    assert metrics.lead == ranking_lead(module, closeness, true)
 
 
 def test_nothing_to_predict_is_a_sentence(trained):

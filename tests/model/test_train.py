@@ -1,5 +1,6 @@
 import copy
 import itertools
+import math
 import signal
 import subprocess
 import sys
@@ -153,7 +154,7 @@ def test_every_step_is_in_training_mode_whatever_the_caller_and_validation_do():
 
 
 @pytest.mark.parametrize(
-    ("n", "sizes"), [(17, [8, 9]), (16, [8, 8]), (19, [8, 8, 3]), (9, [9]), (5, [5]), (2, [2])]
+    ("n", "sizes"), [(17, [6, 6, 5]), (16, [8, 8]), (19, [7, 6, 6]), (9, [5, 4]), (5, [5]), (2, [2])]
 )
 def test_every_label_is_seen_in_every_epoch_and_none_alone(n, sizes):
     images, _ = pictures(n)
@@ -164,6 +165,19 @@ def test_every_label_is_seen_in_every_epoch_and_none_alone(n, sizes):
     assert [[len(step) for step in epoch] for epoch in epochs] == [sizes, sizes]
     assert all(sorted(itertools.chain(*epoch)) == list(range(n)) for epoch in epochs)
     assert n < 3 or epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("size", [2, 3, 8, 64, 128])
+def test_batches_are_as_even_as_they_can_be_and_hold_every_image_once(size):
+    for n in range(2, 300):
+        made = batches(n, size, torch.Generator().manual_seed(n))
+        sizes = [len(batch) for batch in made]
+        assert sorted(torch.cat(made).tolist()) == list(range(n))
+        assert max(sizes) - min(sizes) <= 1
+        assert min(sizes) >= 2
+        assert max(sizes) <= max(size, 3)  # a pair and the odd one out, rather than one alone
+        assert len(sizes) == math.ceil(n / size) or size == 2
+    assert [len(batch) for batch in batches(900, 64, torch.Generator())] == [60] * 15
 
 
 def test_one_image_at_a_time_trains_without_pairs():
@@ -384,8 +398,8 @@ def test_only_every_so_many_epochs_are_written(tmp_path):
 
 @pytest.mark.parametrize("rank", [{"loss_weight": 0.0}, {"rank_loss": "mse"}])
 @pytest.mark.parametrize(
-    ("limit", "micro_batch"), [(3, 2), (8, 4)]
-)  # 8 is too few in the second step only, of 9
+    ("limit", "micro_batch"), [(3, 2), (5, 4)]
+)  # the steps are of 6, 6 and 5: pieces of 4 leave the last one whole, which 3 is too few for
 def test_short_memory_takes_smaller_pieces_with_the_same_mean(rank, limit, micro_batch):
     config = tiny(epochs=2, **rank)
     task = ShortOfMemory(CLASSES, limit)

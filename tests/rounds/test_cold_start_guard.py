@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,17 @@ from sqlalchemy import update
 
 from alctl.annotators import handout
 from alctl.config import SelectConfig
+from alctl.database import training_runs
+from alctl.database.rounds import find_round
 from alctl.database.tables import training_run
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.metrics import RankingInterval, metrics_of
+from alctl.model.ranking import ranking_lead
 from alctl.model.score import loss_ranking, ranking_interval
 from alctl.project import Project
 from alctl.rounds import train_run
-from alctl.rounds.cold_start_guard import NEEDED, doubt
+from alctl.rounds.cold_start_guard import judge, rule_of
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
 from tests.fakes import tiny
@@ -39,9 +42,12 @@ def trained_project(folder, n: int = 40, validation: dict[str, Any] | None = Non
     return project
 
 
-def measured(low: float | None, images: int = 100) -> dict[str, Any]:
+def measured(lead: float, images: int = 100, se: float = 0.02) -> dict[str, Any]:
+    """Return metrics on validation images with a lead of predicted losses over margin, about ± two standard errors."""
     return {
-        "images": images, "ranking_accuracy": 0.6, "ranking_accuracy_low": low, "ranking_accuracy_high": 0.7,
+        "images": images, "ranking_accuracy": 0.6 + lead, "entropy_ranking_accuracy": 0.6, "margin_ranking_accuracy": 0.6,
+        "lead_over_margin": lead, "lead_se": se, "lead_low": lead - 2 * se, "lead_high": lead + 2 * se,
+        "lead_images": images,
     }  # fmt: skip
 
 
@@ -60,6 +66,13 @@ def interval(predicted, true, **options: Any) -> tuple[float, float]:
     assert low is not None
     assert high is not None
     return low, high
+
+
+def last_run_of(project: Project) -> TrainingRun:
+    with project.reading() as connection:
+        found = training_runs.last_run(connection)
+    assert found is not None
+    return found
 
 
 def items_of(selected, why: str) -> list[int]:
@@ -122,47 +135,111 @@ def test_many_images_are_thinned_out_so_that_memory_does_not_grow_with_their_squ
 # --- the guard --------------------------------------------------------------------------------------------------------
 
 
+BEFORE = {"images": 100, "ranking_accuracy": 0.9, "ranking_accuracy_low": 0.8, "ranking_accuracy_high": 1.0}
+"""What was recorded before predicted losses were compared with margin."""
+SAME = {"images": 100, "entropy_ranking_accuracy": None, "margin_ranking_accuracy": None}
+"""Validation images whose true losses are all the same."""
+
+
 @pytest.mark.parametrize(
-    ("validation", "reason"),
+    ("validation", "trusted", "verdict", "reason"),
     [
-        (None, "0 validation images were labeled"),
-        (measured(0.9, images=19), "19 validation images were labeled"),
-        (measured(0.549), "0.549 to 0.700"),
-        (measured(None), "all the same"),
-        (measured(0.55), None),
-        (measured(0.9, images=20), None),
+        (None, {}, None, "0 labeled validation images, and fewer than 20 say nothing"),
+        (measured(0.3, images=19), {}, None, "19 labeled validation images"),
+        (BEFORE, {}, None, "which `alctl train` does now"),
+        (SAME, {}, None, "differ too little"),
+        (measured(-0.05), {}, "below", "a difference of -0.050 [-0.090, -0.010]: below margin"),
+        (measured(-0.03), {"below"}, "not told apart", "not told apart, about 126 images would tell"),
+        (measured(0.0, images=400, se=0.01), {"below"}, "equal", "[-0.020, +0.020]: equal to margin"),
+        (measured(0.03), {"below"}, "not told apart", "predicted losses is 0.630 and that of margin 0.600"),
+        (measured(0.05), {"below", "above"}, "above", "on 100 validation images"),
+        (measured(0.3, images=20), {"below", "above"}, "above", "[+0.260, +0.340]: above margin"),
     ],
 )
-def test_predicted_losses_choose_only_after_they_have_proven_themselves(validation, reason):
-    found = doubt(run_of(validation), "learning-loss")
-    assert (found is None) == (reason is None)
-    assert found is None or reason in found.reason
+def test_predicted_losses_choose_unless_they_are_below_margin_or_only_if_they_are_above(
+    validation, trusted, verdict, reason
+):
+    for rule in ("below", "above"):
+        found = judge(run_of(validation), "learning-loss", rule)
+        assert (found.trusted, found.verdict, found.rule) == (rule in trusted, verdict, rule)
+        assert found.instead_of == (None if found.trusted else "learning-loss")
+        assert reason in found.reason
 
 
-def test_a_run_of_before_the_interval_was_measured_proves_nothing():
-    found = doubt(run_of({"ranking_accuracy": 0.9}), "learning-loss")
-    assert found is not None
-    assert found.images == 0
+def test_the_stricter_rule_says_that_it_is_the_reason():
+    found = judge(run_of(measured(0.03)), "learning-loss", "above")
+    assert found.reason.endswith('and guard = "above" asks for more')
 
 
-def test_without_proof_the_round_is_the_random_one_and_says_so(tmp_path):
-    project = trained_project(tmp_path, validation=measured(0.5))
+@pytest.mark.parametrize(
+    ("setting", "asked", "rule"),
+    [
+        ("below", None, "below"), ("above", None, "above"), (True, None, "below"), (False, None, None),
+        ("above", True, "above"), (False, True, "below"), ("above", False, None), ("below", False, None),
+    ],
+)  # fmt: skip
+def test_the_option_goes_before_the_setting(setting, asked, rule):
+    assert rule_of(setting=setting, asked=asked) == rule
+
+
+def test_at_equal_ranking_the_guard_refuses_rarely_and_the_stricter_rule_hardly_ever_permits():
+    rng = np.random.default_rng(0)
+    said = []
+    for _ in range(300):
+        true, *noise = rng.normal(size=(3, 60))
+        lead = ranking_lead(true + noise[0], true + noise[1], true)
+        assert lead is not None
+        validation = {"images": 60, "margin_ranking_accuracy": 0.75, **vars(lead)}
+        said.append([judge(run_of(validation), "learning-loss", rule).trusted for rule in ("below", "above")])
+    refused, permitted = 1 - np.mean(said, axis=0)[0], np.mean(said, axis=0)[1]
+    assert refused <= 0.05  # wanted 0.025, with a standard error of 0.009
+    assert permitted <= 0.05
+
+
+def test_where_they_are_below_margin_the_round_is_that_of_margin_and_says_so(tmp_path):
+    project = trained_project(tmp_path, validation=measured(-0.2))
+    expected = choose(project, strategy="margin", dry_run=True)
+    selected = choose(project)
+    assert (selected.strategy, selected.run) == ("margin", 1)
+    assert items_of(selected, "picked") == items_of(expected, "picked")
+    manifest = json.loads((handout.export(project, 1, no_progress) / "manifest.json").read_text())
+    assert manifest["strategy"] == "margin"
+    assert manifest["params"]["guard"] == vars(selected.guard)
+    assert (selected.guard.instead_of, selected.guard.verdict) == ("learning-loss", "below")
+
+
+def test_with_too_few_validation_images_the_round_is_the_random_one(tmp_path):
+    project = trained_project(tmp_path, validation=measured(0.3, images=19))
     expected = choose(project, strategy="random", dry_run=True)
     selected = choose(project)
-    assert (selected.strategy, selected.run) == ("random", 1)
+    assert selected.strategy == "random"
     assert items_of(selected, "picked") == items_of(expected, "picked")
-    assert selected.guard.instead_of == "learning-loss"
-    manifest = json.loads((handout.export(project, 1, no_progress) / "manifest.json").read_text())
-    assert manifest["strategy"] == "random"
-    assert manifest["params"]["guard"]["low"] == 0.5
 
 
-def test_with_proof_or_without_the_guard_the_predicted_losses_choose(tmp_path):
-    proven = trained_project(tmp_path / "proven", validation=measured(0.56))
-    unproven = trained_project(tmp_path / "unproven", validation=measured(0.5))
-    for selected in (choose(proven), choose(unproven, guard=False)):
+def test_predicted_losses_that_are_trusted_choose_and_the_round_records_why(tmp_path):
+    project = trained_project(tmp_path, validation=measured(0.0))
+    selected = choose(project)
+    assert (selected.strategy, selected.guard.trusted) == ("learning-loss", True)
+    with project.reading() as connection:
+        made = find_round(connection, 1)
+    assert made is not None
+    assert made.params["guard"] == asdict(selected.guard)
+    assert selected.guard == judge(last_run_of(project), "learning-loss", "below")
+
+
+def test_without_the_guard_the_predicted_losses_choose_and_nobody_is_asked(tmp_path):
+    project = trained_project(tmp_path, validation=measured(-0.2))
+    off = replace(project, config=replace(project.config, select=SelectConfig(guard=False)))
+    for selected in (choose(project, guard=False, dry_run=True), choose(off, dry_run=True)):
         assert (selected.strategy, selected.guard) == ("learning-loss", None)
         assert "guard" not in selected.params
+
+
+def test_the_setting_asks_for_the_stricter_rule(tmp_path):
+    project = trained_project(tmp_path, validation=measured(0.0))
+    strict = replace(project, config=replace(project.config, select=SelectConfig(guard="above")))
+    assert choose(project, dry_run=True).strategy == "learning-loss"
+    assert choose(strict, dry_run=True).strategy == "margin"
 
 
 @pytest.mark.parametrize("strategy", ["learning-loss-diverse", "entropy", "core-set"])
@@ -190,24 +267,43 @@ def test_a_model_without_a_module_is_still_refused_and_not_guarded(tmp_path):
         choose(project)
 
 
-def test_the_real_commands_measure_the_interval_and_fall_back_in_plain_words(tmp_path):
+def test_the_real_commands_compare_with_margin_and_say_in_plain_words_who_chose(tmp_path):
     project = small_project(tmp_path, 60, validation=24)
     where = ("--project", project.folder)
     first = warm_json("select", "--k", 20, *where)
     rows = [(pick["item"], ("cat", "dog")[pick["item"] % 2]) for pick in first["picks"]]
-    run_warm("import-labels", write_csv(tmp_path / "l.csv", rows), *where)
-    run = warm_json("train", "--epochs", 1, *TINY_FLAGS, *where)
-    found = run["metrics"]["validation"]
-    assert found["images"] == 24
-    assert 0 <= found["ranking_accuracy_low"] <= found["ranking_accuracy"] <= found["ranking_accuracy_high"]
-    assert found["ranking_accuracy_low"] < NEEDED  # these images are noise and so are their labels
-    done = run_warm("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
-    assert "chosen by random instead of learning-loss" in done.stderr
-    assert "--no-guard" in done.stderr
+    reserved = {pick["item"] for pick in first["picks"] if pick["why"] == "validation"}
+    pool, held_back = ([row for row in rows if (row[0] in reserved) == kind] for kind in (False, True))
+    run_warm("import-labels", write_csv(tmp_path / "pool.csv", [*pool, *held_back[:10]]), *where)
+    training = ("train", "--epochs", 1, *TINY_FLAGS, *where)
+    trained = run_warm(*training)
+    assert "validation: ranking accuracy 0." in trained.stderr
+    line = trained.stderr[trained.stderr.index("epoch 1/1") :]
+    assert line.index("validation:") < line.index("within training batches: ranking loss")
+    assert "entropy's" in trained.stdout
+    few = run_warm("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
+    assert "chosen by random instead of learning-loss: training run 1 was measured on 10" in few.stderr
+    assert "`alctl train`; --no-guard" in few.stderr
+
+    run_warm("import-labels", write_csv(tmp_path / "more.csv", held_back[10:]), *where)
+    again = warm_json(*training)
+    assert again["already"]
+    found = again["metrics"]["validation"]
+    assert (found["images"], found["lead_images"]) == (24, 24)
+    assert found["lead_low"] <= found["lead_over_margin"] <= found["lead_high"]
+    assert found["lead_over_margin"] == pytest.approx(
+        found["ranking_accuracy"] - found["margin_ranking_accuracy"]
+    )
+    assert (
+        warm_json(*training)["metrics"] == warm_json("status", *where)["run"]["metrics"] == again["metrics"]
+    )
     result = warm_json("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
-    assert result["guard"]["images"] == 24
-    trusted = warm_json("select", "--k", 3, "--dry-run", "--no-guard", "--device", "cpu", *where)
-    assert (trusted["strategy"], trusted["guard"]) == ("learning-loss", None)
+    assert (result["guard"]["images"], result["guard"]["lead"]) == (24, found["lead_over_margin"])
+    assert result["strategy"] == ("learning-loss" if result["guard"]["trusted"] else "margin")
+    told = run_warm("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
+    assert result["guard"]["reason"] in told.stdout + told.stderr
+    free = warm_json("select", "--k", 3, "--dry-run", "--no-guard", "--device", "cpu", *where)
+    assert (free["strategy"], free["guard"]) == ("learning-loss", None)
 
 
 # --- the control ------------------------------------------------------------------------------------------------------

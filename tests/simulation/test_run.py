@@ -136,6 +136,20 @@ def test_the_table_is_long_and_holds_what_the_databases_hold(whole: Path):
     assert {row["strategy"] for row in table if row["metric"] == "ranking_accuracy"} == {"learning-loss"}
 
 
+def test_entropy_and_margin_of_the_same_models_stand_beside_the_predicted_losses(digits: Path, whole: Path):
+    done = simulate(digits, whole)
+    assert "learning-loss  learning-loss: entropy  learning-loss: margin" in done.stdout
+    ranking = json.loads((whole / "results.json").read_text())["ranking"]
+    assert list(ranking["mean"]) == ["learning-loss", "learning-loss: entropy", "learning-loss: margin"]
+    for name, metric in (("entropy", "entropy_ranking_accuracy"), ("margin", "margin_ranking_accuracy")):
+        last = [
+            float(row["value"])
+            for row in rows(whole)
+            if (row["strategy"], row["round"], row["metric"]) == ("learning-loss", "2", metric)
+        ]
+        assert ranking["mean"][f"learning-loss: {name}"][1] == pytest.approx(np.mean(last))
+
+
 def test_the_results_count_the_classes_of_each_round(whole: Path):
     results = json.loads((whole / "results.json").read_text())["results"]
     assert len(results) == 8
@@ -230,7 +244,8 @@ def test_the_model_to_report_is_measured_where_it_is_trained(digits: Path, tmp_p
     assert found["accuracy"] == metrics["report"]["test"]["accuracy"]
     assert found["target_loss"] == metrics["report"]["test"]["target_loss"]
     assert found["joint_target_loss"] == metrics["test"]["target_loss"] != found["target_loss"]
-    assert found["ranking_accuracy"] == metrics["test"]["ranking_accuracy"]
+    for ranking in ("ranking_accuracy", "entropy_ranking_accuracy", "margin_ranking_accuracy"):
+        assert found[ranking] == metrics["test"][ranking]  # of one model, so that they can be compared
 
 
 def test_simulations_of_other_rounds_are_not_compared(digits: Path, whole: Path, tmp_path: Path):

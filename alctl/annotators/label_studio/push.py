@@ -246,7 +246,7 @@ def _batches(tasks: Sequence[_ReadyTask], *, upload: bool) -> Iterator[Sequence[
     batch: list[_ReadyTask] = []
     size = 0
     for task in tasks:
-        own = len(json.dumps(task.body)) + (task.image.stat().st_size if upload else 0)
+        own = len(json.dumps(task.body, allow_nan=False)) + (task.image.stat().st_size if upload else 0)
         if batch and (len(batch) == (IMAGES if upload else BATCH) or size + own > BYTES):
             yield batch
             batch, size = [], 0

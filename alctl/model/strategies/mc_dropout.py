@@ -13,7 +13,7 @@ class McDropout(QueryStrategy):
     """The images with the highest entropy of the class probabilities averaged over dropout passes."""
 
     passes: int = 10
-    """Stochastic passes T; 10 in the comparison of Nath et al. (IWPS, 2020)."""
+    """Stochastic passes T; 10 in the comparison of Aljundi, Chumerin and Olmeda Reino (IWPS, 2020)."""
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the top ``n`` by H(mean p) in nats; probabilities are averaged, never logits."""

@@ -166,7 +166,7 @@ class TaskFile:
 
     def add(self, task: Mapping[str, Any]) -> None:
         """Write a task."""
-        text = json.dumps(task, separators=(",", ":"))
+        text = json.dumps(task, separators=(",", ":"), allow_nan=False)
         if self.count and (self.count >= self.most or self.size + len(text) > self.largest):
             self._close("\n]\n")
             self._open()

@@ -1,0 +1,84 @@
+"""Two orders of the same images, compared: does one follow the true losses better, worse, or can nobody tell?"""
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from alctl.chance import stream
+from alctl.metrics import RankingLead
+
+Verdict = Literal["above", "below", "equal", "not told apart"]
+MOST_COMPARED = 5_000
+"""Images that are compared at most; the work grows with their square."""
+BLOCK = 500
+"""Rows of the table of pairs that are in memory at once."""
+EQUAL = 0.05
+"""A lead of less than this, either way, makes no difference that anybody would notice."""
+
+
+def ranking_lead(
+    first: np.ndarray, second: np.ndarray, true: np.ndarray, *, seed: int = 0
+) -> RankingLead | None:
+    """Return by how much the scores ``first`` order images better than ``second`` do, with its 95 % interval.
+
+    All are (N,), and ``true`` holds the true losses. A pair of images counts where its true losses differ, as in
+    `score.loss_ranking`, so the lead is the difference of two ranking accuracies. Pairs that share an image depend on
+    each other; the standard error is therefore that of the jackknife, which leaves out one image after the other
+    (Efron & Stein 1981), and the interval is Student's with N − 1 degrees of freedom. Of more than `MOST_COMPARED`
+    images a random part is taken. None where it cannot be said: no true losses differ, or not without some image.
+    """
+    rng = np.random.default_rng(stream(seed, "ranking lead"))
+    part = np.sort(rng.permutation(len(true))[:MOST_COMPARED])
+    better, counted = _sums_per_image(first[part], second[part], true[part])
+    n, all_better, all_counted = len(part), better.sum() / 2, counted.sum() / 2  # each pair is in two sums
+    if n < 2 or (counted >= all_counted).any():
+        return None
+    lead = float(all_better / all_counted)
+    without = (all_better - better) / (all_counted - counted)
+    se = math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
+    reach = float(stdtrit(n - 1, 0.975)) * se
+    return RankingLead(lead, se, lead - reach, lead + reach, n)
+
+
+def _sums_per_image(
+    first: np.ndarray, second: np.ndarray, true: np.ndarray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return for each image over its pairs: by how much ``first`` is right more often, and how many count.
+
+    Signs are whole numbers, so the sums are exact, whatever the size of the blocks.
+    """
+    n = len(true)
+    better, counted = np.zeros(n), np.zeros(n)
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        order = _signs(true, rows)
+        counted[rows] = np.abs(order).sum(axis=1, dtype=np.int64)
+        better[rows] = (order * (_signs(first, rows) - _signs(second, rows))).sum(axis=1, dtype=np.int64) / 2
+    return better, counted
+
+
+def _signs(values: np.ndarray, rows: slice) -> NDArray[np.int8]:
+    """Return the signs of the differences between some of the values and all of them."""
+    some = values[rows, None]
+    return (some > values).astype(np.int8) - (some < values).astype(np.int8)
+
+
+def verdict(found: RankingLead) -> Verdict:
+    """Return what a lead says: above or below if its 95 % interval leaves out 0.
+
+    Equal if the 90 % interval lies within ± `EQUAL`: two one-sided tests at 5 % (Schuirmann 1987).
+    """
+    if found.lead_low > 0:
+        return "above"
+    if found.lead_high < 0:
+        return "below"
+    reach = float(stdtrit(found.lead_images - 1, 0.95)) * found.lead_se
+    return "equal" if abs(found.lead_over_margin) + reach <= EQUAL else "not told apart"
+
+
+def images_needed(found: RankingLead) -> int:
+    """Return how many images would show a lead of `EQUAL` four times in five (two-sided 5 %, power 80 %)."""
+    return math.ceil(found.lead_images * ((1.96 + 0.84) * found.lead_se / EQUAL) ** 2)
