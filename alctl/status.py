@@ -5,8 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from alctl.annotators.handout import round_file
-from alctl.database import counts, handouts, items, labels, pre_annotations, training_runs
+from alctl.database import counts, handouts, items, labels, pre_annotations, settings, training_runs
 from alctl.database.connection import integrity_problems
 from alctl.database.counts import RoundCounts, State
 from alctl.database.handouts import is_address
@@ -51,6 +53,16 @@ class LastRun:
 
 
 @dataclass(frozen=True)
+class EmbeddingStatus:
+    """How far the images have embeddings."""
+
+    backbone: str
+    embedded: int
+    lacking: int
+    """Usable images without one."""
+
+
+@dataclass(frozen=True)
 class Status:
     """How a project stands."""
 
@@ -68,6 +80,8 @@ class Status:
     imports: Sequence[labels.ImportBatch]
     unusable: Sequence[Unusable]
     run: LastRun | None
+    embedding: "EmbeddingStatus | None"
+    """None before the first `alctl embed`."""
     next: str
     """The command that comes next."""
     why: str
@@ -95,9 +109,25 @@ def status(project: Project) -> Status:
             imports=labels.imports(connection),
             unusable=items.unusable_items(connection, SHOWN),
             run=run,
+            embedding=_embedding(project, connection),
             next=step.command,
             why=step.why,
         )
+
+
+def _embedding(project: Project, connection: Connection) -> EmbeddingStatus | None:
+    """Count the usable images with a row in the table of the project's backbone, by their digests."""
+    found = settings.read(connection, settings.EMBEDDING)
+    if found is None:
+        return None
+    import numpy as np
+
+    from alctl.images.embeddings import Key, folder_of, stored_digests
+
+    stored = stored_digests(folder_of(project.cache, Key(**found["key"]).digest))
+    _, digests = items.digests(connection)
+    embedded = int(np.isin(digests, stored).sum()) if len(stored) else 0
+    return EmbeddingStatus(found["name"], embedded, len(digests) - embedded)
 
 
 def _last_run(run: training_runs.TrainingRun | None) -> LastRun | None:

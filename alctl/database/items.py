@@ -12,7 +12,12 @@ from alctl.database.tables import item, reserved, unusable
 from alctl.labels.annotation import Split
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from alctl.database.random_order import Ids
+
+_PART = 100_000  # rows that are objects at once
 
 
 class Item(NamedTuple):
@@ -104,6 +109,22 @@ def usable(connection: Connection, split: str) -> "Ids":
         **({} if split in splits else {"split": split}),
     )
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+
+def digests(connection: Connection) -> "tuple[Ids, NDArray[np.bytes_]]":
+    """Return the ids of all usable items, ascending, and the SHA-256 of each one's file as 32 bytes."""
+    import numpy as np
+
+    rows = run(
+        connection,
+        """SELECT id, digest FROM item WHERE digest IS NOT NULL AND id NOT IN (SELECT item_id FROM unusable)
+           ORDER BY id""",
+    )
+    ids, found = [np.empty(0, np.int64)], [b""]
+    for part in rows.partitions(_PART):
+        ids.append(np.fromiter((row[0] for row in part), np.int64, len(part)))
+        found.append(b"".join(row[1] for row in part))
+    return np.concatenate(ids), np.frombuffer(b"".join(found), "S32")
 
 
 def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
