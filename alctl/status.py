@@ -116,18 +116,24 @@ def status(project: Project) -> Status:
 
 
 def _embedding(project: Project, connection: Connection) -> EmbeddingStatus | None:
-    """Count the usable images with a row in the table of the project's backbone, by their digests."""
+    """Count the usable images with a row in the table of the project's backbone.
+
+    A table in the project's own folder holds its images alone, so only the unusable ones are looked for in it; one in
+    a folder of the settings may be shared with other projects, and then all are.
+    """
     found = settings.read(connection, settings.EMBEDDING)
     if found is None:
         return None
-    import numpy as np
+    from alctl.images.embeddings import Key, count_stored, folder_of, rows_stored
 
-    from alctl.images.embeddings import Key, folder_of, stored_digests
-
-    stored = stored_digests(folder_of(project.cache, Key(**found["key"]).digest))
-    _, digests = items.digests(connection)
-    embedded = int(np.isin(digests, stored).sum()) if len(stored) else 0
-    return EmbeddingStatus(found["name"], embedded, len(digests) - embedded)
+    folder = folder_of(project.cache, Key(**found["key"]).digest)
+    if project.config.storage.cache:
+        _, digests = items.digests(connection)
+        embedded = count_stored(folder, digests)
+    else:
+        _, digests = items.digests(connection, unusable=True)
+        embedded = rows_stored(folder) - count_stored(folder, digests)
+    return EmbeddingStatus(found["name"], embedded, items.count_usable(connection) - embedded)
 
 
 def _last_run(run: training_runs.TrainingRun | None) -> LastRun | None:

@@ -111,20 +111,27 @@ def usable(connection: Connection, split: str) -> "Ids":
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
 
-def digests(connection: Connection) -> "tuple[Ids, NDArray[np.bytes_]]":
-    """Return the ids of all usable items, ascending, and the SHA-256 of each one's file as 32 bytes."""
+def digests(connection: Connection, *, unusable: bool = False) -> "tuple[Ids, NDArray[np.bytes_]]":
+    """Return the ids of all usable items, or of all others, ascending, and the SHA-256 of each one's file, 32 bytes."""
     import numpy as np
+
+    which = "IN" if unusable else "NOT IN"
 
     rows = run(
         connection,
-        """SELECT id, digest FROM item WHERE digest IS NOT NULL AND id NOT IN (SELECT item_id FROM unusable)
-           ORDER BY id""",
-    )
+        f"""SELECT id, digest FROM item WHERE digest IS NOT NULL AND id {which} (SELECT item_id FROM unusable)
+            ORDER BY id""",
+    ).cursor  # the driver's own, whose tuples take a third of the time of SQLAlchemy's rows
     ids, found = [np.empty(0, np.int64)], [b""]
-    for part in rows.partitions(_PART):
+    while part := rows.fetchmany(_PART):
         ids.append(np.fromiter((row[0] for row in part), np.int64, len(part)))
         found.append(b"".join(row[1] for row in part))
     return np.concatenate(ids), np.frombuffer(b"".join(found), "S32")
+
+
+def count_usable(connection: Connection) -> int:
+    """Return the number of usable items, of all splits."""
+    return size(connection) - int(scalar(connection, "SELECT count(*) FROM unusable"))
 
 
 def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:

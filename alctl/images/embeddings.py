@@ -64,10 +64,20 @@ def folder_of(cache: Path, digest: str) -> Path:
 
 def stored_digests(folder: Path) -> Digests:
     """Return the digests of the images that have a row in a table; none where there is no table."""
-    count = _committed(folder)["rows"]
+    count = rows_stored(folder)
     if not count:
         return as_digests([])
     return np.fromfile(folder / "digests.u8", f"S{_DIGEST}", count)
+
+
+def count_stored(folder: Path, digests: Digests) -> int:
+    """Return how many of some images have a row in a table."""
+    return int(np.isin(digests, stored_digests(folder)).sum()) if len(digests) else 0
+
+
+def rows_stored(folder: Path) -> int:
+    """Return the number of rows of a table; 0 where there is none."""
+    return _committed(folder)["rows"]
 
 
 def _committed(folder: Path) -> dict[str, int]:

@@ -13,16 +13,18 @@ from PIL import Image
 from alctl.dataset import index
 from alctl.errors import AlctlError
 from alctl.images.embeddings import Embeddings
-from alctl.images.pixels import Source
+from alctl.images.pixels import BrokenImages, Source
 from alctl.model.embedding import Backbone
-from alctl.project import Project
+from alctl.project import Project, open_project
 from alctl.rounds import train_run
 from alctl.rounds.embed import EmbedOptions, embed, frozen_vectors, plan_embedding
 from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.training_set import quarantine
 from alctl.status import EmbeddingStatus, status
 from tests.fakes import tiny
 from tests.project_files import (
     make_images,
+    make_project,
     no_progress,
     paths_of,
     small_project,
@@ -125,6 +127,25 @@ def test_a_broken_image_is_quarantined_and_the_others_get_their_vectors(tmp_path
     assert list(done.quarantined) == [2]
     assert done.embedded == 3
     assert [row.id for row in status(project).unusable] == [2]
+    assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 3, 0)
+
+
+@pytest.mark.parametrize("cache", ["", "shared"])
+def test_an_image_that_becomes_unusable_no_longer_counts(tmp_path, cache):
+    """With a cache folder of its own, which several projects may share, only this project's images count."""
+    project = small_project(tmp_path, 4)
+    if cache:
+        shared = f'[storage]\ncache = "{tmp_path / cache}"\n'
+        (project.folder / "alctl.toml").write_text(shared)
+        project = open_project(project.folder)
+        make_images(tmp_path / "others", 3, seed=5)
+        other = make_project(tmp_path / "other", tmp_path / "others")
+        (other.folder / "alctl.toml").write_text(shared)
+        run(open_project(other.folder), size=32)
+        assert status(project).embedding is None
+    run(project, size=32)
+    assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 4, 0)
+    quarantine(project, BrokenImages({2: "broken since"}))
     assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 3, 0)
 
 
