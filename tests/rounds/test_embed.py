@@ -183,8 +183,11 @@ def test_the_model_of_the_last_training_run_is_a_backbone_until_the_next_one(tmp
     done = run(project, "model")
     assert (done.embedded, done.dimension) == (8, 8 * 4)
     assert frozen_vectors(project, [sources(project, 1, 8)]) is not None
+    assert status(project).embedding == EmbeddingStatus("model", 8, 0)
     list(train_run.run_training(project, train_run.plan_training(project, tiny(epochs=2), None), no_progress))
     assert frozen_vectors(project, [sources(project, 1, 8)]) is None
+    assert status(project).embedding == EmbeddingStatus("model", 0, 8)
+    assert run(project).embedded == 8
 
 
 def test_a_table_of_ones_own_is_matched_by_path(tmp_path):
