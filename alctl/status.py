@@ -5,8 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from alctl.annotators.handout import round_file
-from alctl.database import counts, handouts, items, labels, pre_annotations, training_runs
+from alctl.database import counts, handouts, items, labels, pre_annotations, settings, training_runs
 from alctl.database.connection import integrity_problems
 from alctl.database.counts import RoundCounts, State
 from alctl.database.handouts import is_address
@@ -51,6 +53,16 @@ class LastRun:
 
 
 @dataclass(frozen=True)
+class EmbeddingStatus:
+    """How far the images have embeddings."""
+
+    backbone: str
+    embedded: int
+    lacking: int
+    """Usable images without one."""
+
+
+@dataclass(frozen=True)
 class Status:
     """How a project stands."""
 
@@ -68,6 +80,8 @@ class Status:
     imports: Sequence[labels.ImportBatch]
     unusable: Sequence[Unusable]
     run: LastRun | None
+    embedding: "EmbeddingStatus | None"
+    """None before the first `alctl embed`."""
     next: str
     """The command that comes next."""
     why: str
@@ -77,7 +91,8 @@ def status(project: Project) -> Status:
     """Return items per split and state, per class and per round, the last training run, and the next step."""
     with project.reading() as connection:
         state = required_state(connection, project.folder)
-        run = _last_run(training_runs.last_run(connection))
+        newest = training_runs.last_run(connection)
+        run = _last_run(newest)
         counted = counts.count(connection, now())
         pushed = {found.round_id for found in handouts.find(connection) if is_address(found.place)}
         per_round = counts.per_round(connection, now())
@@ -95,9 +110,37 @@ def status(project: Project) -> Status:
             imports=labels.imports(connection),
             unusable=items.unusable_items(connection, SHOWN),
             run=run,
+            embedding=_embedding(project, connection, newest),
             next=step.command,
             why=step.why,
         )
+
+
+def _embedding(
+    project: Project, connection: Connection, run: training_runs.TrainingRun | None
+) -> EmbeddingStatus | None:
+    """Count the usable images with a row in the table of the project's backbone.
+
+    A table in the project's own folder holds its images alone, so only the unusable ones are looked for in it; one in
+    a folder of the settings may be shared with other projects, and then all are. Vectors of an earlier model than that
+    of ``run`` do not count.
+    """
+    found = settings.read(connection, settings.EMBEDDING)
+    if found is None:
+        return None
+    from alctl.images.embeddings import Key, count_stored, folder_of, rows_stored
+
+    key = Key(**found["key"])
+    folder = folder_of(project.cache, key.digest)
+    if key.backbone == "model" and (run is None or run.digest != key.weights):
+        embedded = 0
+    elif project.config.storage.cache:
+        _, digests = items.digests(connection)
+        embedded = count_stored(folder, digests)
+    else:
+        _, digests = items.digests(connection, unusable=True)
+        embedded = rows_stored(folder) - count_stored(folder, digests)
+    return EmbeddingStatus(found["name"], embedded, items.count_usable(connection) - embedded)
 
 
 def _last_run(run: training_runs.TrainingRun | None) -> LastRun | None:

@@ -10,7 +10,7 @@ from alctl.cli import dataset, demo
 from alctl.cli import rounds
 
 # isort: split
-from alctl.cli import imports, model, simulate
+from alctl.cli import embed, imports, model, simulate
 
 # isort: split
 from alctl.cli import status
@@ -28,6 +28,7 @@ __all__ = [
     "classes",
     "dataset",
     "demo",
+    "embed",
     "imports",
     "label_studio",
     "model",

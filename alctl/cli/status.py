@@ -71,6 +71,9 @@ def show_status(found: "Status") -> None:
     show_kept(found.predictions)
     if found.run:
         show_last_run(found.run)
+    if found.embedding and found.embedding.lacking:
+        lacking = f"{found.embedding.lacking:,} images lack an embedding by {found.embedding.backbone}"
+        screen.say(f"{lacking}; `alctl embed` computes them")
     if found.unusable:
         screen.warn(f"{len(found.unusable):,} images cannot be used:")
         screen.listed(found.unusable, lambda row: f"{row.path}: {row.reason}")

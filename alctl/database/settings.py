@@ -7,6 +7,9 @@ from sqlalchemy import Connection, insert
 from alctl.database.bulk import run
 from alctl.database.tables import setting
 
+EMBEDDING = "embedding"
+"""The backbone of the project's embeddings: ``name`` as one types it, and the ``key`` of the table of its vectors."""
+
 
 def read(connection: Connection, name: str) -> Any:
     """Return a setting, None if it was never made."""

@@ -8,6 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -286,3 +287,38 @@ class _Store:
 def _memory() -> int:
     """Return the machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 * 2**30
+
+
+class Decoded(NamedTuple):
+    """One batch of images, those left out that cannot be decoded."""
+
+    sources: Sequence[Source]
+    pixels: Pixels
+    """(B, 3, S, S)."""
+    broken: Mapping[int, str]
+    """Why the others cannot be decoded, by item id."""
+
+
+def decode_ahead(sources: Sequence[Source], encode: Encode, size: int, batch: int) -> Iterator[Decoded]:
+    """Yield all images in order, up to ``batch`` at a time, decoded by threads ahead of their use; nothing is stored.
+
+    A JPEG may be decoded smaller, as in `read_image`, with at least ``size`` pixels on its shorter side.
+    """
+
+    def decode(source: Source) -> Pixels | str:
+        try:
+            return encode(_decode(source, size))
+        except _Unreadable as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = iter([sources[start : start + batch] for start in range(0, len(sources), batch)])
+        waiting = deque((part, [pool.submit(decode, s) for s in part]) for part in islice(parts, _AHEAD))
+        while waiting:
+            part, futures = waiting.popleft()
+            waiting.extend((more, [pool.submit(decode, s) for s in more]) for more in islice(parts, 1))
+            results = [(source, future.result()) for source, future in zip(part, futures, strict=True)]
+            whole = [(source, found) for source, found in results if not isinstance(found, str)]
+            pixels = np.stack([found for _, found in whole]) if whole else np.empty((0, 3, 1, 1), np.uint8)
+            broken = {source.id: found for source, found in results if isinstance(found, str)}
+            yield Decoded([source for source, _ in whole], pixels, broken)

@@ -75,7 +75,7 @@ def build(
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise AlctlError(f"{name!r} is neither {RESNET_CIFAR} nor a torchvision classification model{hint}")
     network, used = _start(name, weights, width, classes)
-    head = _head(network, name)
+    head = head_of(network, name)
     _fit_head(network, head, classes)
     found = _stages(network, image_size, name)
     if weights not in {"auto", "pretrained", "none"}:
@@ -92,7 +92,7 @@ def _start(name: str, weights: str, width: int, classes: int) -> tuple[nn.Module
     """Return the network, and whether its weights are pretrained; a file is loaded later, over random weights."""
     if weights in {"auto", "pretrained"}:
         try:
-            return _pretrained(name)
+            return pretrained(name)
         except AlctlError as error:
             if weights == "pretrained":
                 raise
@@ -102,7 +102,11 @@ def _start(name: str, weights: str, width: int, classes: int) -> tuple[nn.Module
     return torchvision.models.get_model(name, weights=None, num_classes=classes), "none"
 
 
-def _pretrained(name: str) -> tuple[nn.Module, str]:
+def pretrained(name: str) -> tuple[nn.Module, str]:
+    """Return a network of torchvision with its best pretrained weights, and what those are called.
+
+    AlctlError where there are none, or they cannot be downloaded within a short wait.
+    """
     known = None if name == RESNET_CIFAR else torchvision.models.get_model_weights(name)
     if known is None or not hasattr(known, "DEFAULT"):
         raise AlctlError(f"there are no pretrained weights for {name}")
@@ -126,7 +130,7 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _head(network: nn.Module, name: str) -> str:
+def head_of(network: nn.Module, name: str) -> str:
     """Return the name of the last linear layer, which must be the classifier."""
     linear: list[str] = [layer for layer, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear:

@@ -37,18 +37,27 @@ class Scorer:
         *,
         targets: Tensor | None = None,
         seed: int = 0,
+        frozen: Tensor | None = None,
     ) -> None:
-        """Score the ``n`` images of ``batches``; ``targets`` (n, …) if labeled; ``seed`` is for dropout only."""
+        """Score the ``n`` images of ``batches``; ``targets`` (n, …) if labeled; ``seed`` is for dropout only.
+
+        ``frozen`` (n, D) are vectors of a frozen backbone, if there are some.
+        """
         self.trained = trained
         self.task = task
         self.batches = batches
         self.n = n
         self.targets = targets
         self.seed = seed
+        self.frozen = frozen
 
     def __len__(self) -> int:
         """Return how many images there are."""
         return self.n
+
+    def embeddings(self) -> Tensor:
+        """Return the frozen vectors (n, D) where given, else the inputs of the model's last linear layer."""
+        return self.map(lambda prediction: prediction.embedding) if self.frozen is None else self.frozen
 
     def images(self) -> Iterator[Tensor]:
         """Yield the images in batches of (B, 3, S, S) uint8 on the CPU, in order."""
@@ -117,8 +126,9 @@ class Scorer:
 class Unscored:
     """The `Candidates` of a project without a trained model: images without predictions."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, *, frozen: Tensor | None = None) -> None:
         self.n = n
+        self.frozen = frozen
 
     def __len__(self) -> int:
         """Return how many images there are."""
@@ -129,6 +139,12 @@ class Unscored:
         raise AlctlError(
             "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
         )
+
+    def embeddings(self) -> Tensor:
+        """Return the frozen vectors (n, D); refuse where there are none."""
+        if self.frozen is None:
+            raise AlctlError("this strategy needs a vector of every image; run `alctl embed` first")
+        return self.frozen
 
     def images(self) -> Iterator[Tensor]:
         """Refuse: without a model there is no input size to read images at."""

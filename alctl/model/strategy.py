@@ -44,6 +44,10 @@ class Candidates(Protocol):
         """
         ...
 
+    def embeddings(self) -> Tensor:
+        """Return one vector for each image, (N, D) in float32: frozen ones where given, else the model's own."""
+        ...
+
     def images(self) -> Iterator[Tensor]:
         """Yield the images in batches of (B, 3, H, W) uint8, in order, for strategies that train their own model."""
         ...

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sqlalchemy import Connection
+from torch import Tensor
 
 from alctl.annotators import ledger
 from alctl.chance import stream
@@ -25,7 +26,7 @@ from alctl.model.strategy import STRATEGIES, Candidates, Prediction, QueryStrate
 from alctl.plugins import configured
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
-from alctl.rounds import cold_start_guard
+from alctl.rounds import cold_start_guard, embed
 from alctl.rounds.cold_start_guard import Judgement
 from alctl.rounds.trained_model import Model, last_model, scorer
 from alctl.rounds.training_set import quarantine, source_of
@@ -192,7 +193,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Fou
             own = stream(seed, "control")
             control = rounds.subset(connection, count, own, number, resend=options.resend)
             subset = subset[~np.isin(subset, control)]
-        labeled = labels.labeled_ids(connection) if model else []
+        labeled = labels.labeled_ids(connection) if model or embed.in_use(connection) else []
         reserved = rounds.unsent_reserved(connection)
 
         def sources(ids: Ids | list[int]) -> list[Source]:
@@ -213,8 +214,12 @@ def _choose(
     wanted = k - len(found.control)
     if not found.subset or not wanted:
         return []
-    unlabeled = _candidates(project, asked.model, found.subset, progress)
-    labeled = _candidates(project, asked.model, found.labeled, progress)
+    groups = [found.subset, found.labeled]
+    frozen = None if asked.name == UNTRAINED else embed.frozen_vectors(project, groups)
+    unlabeled, labeled = (
+        _candidates(project, asked.model, group, frozen[i] if frozen else None, progress)
+        for i, group in enumerate(groups)
+    )
     rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
     groups = [(unlabeled, found.subset), (labeled, found.labeled)]
     try:
@@ -253,10 +258,12 @@ def _not_finite(asked: _Asked, groups: Sequence[tuple[Candidates, list[Source]]]
 
 
 def _candidates(
-    project: Project, model: Model | None, sources: list[Source], progress: Progress
+    project: Project, model: Model | None, sources: list[Source], frozen: Tensor | None, progress: Progress
 ) -> Candidates:
-    """Return what a strategy may ask of these images."""
-    return scorer(project, model, sources, progress) if model else Unscored(len(sources))
+    """Return what a strategy may ask of these images, whose vectors (N, D) of a frozen backbone are ``frozen``."""
+    if model is None:
+        return Unscored(len(sources), frozen=frozen)
+    return scorer(project, model, sources, progress, frozen)
 
 
 def _selected(

@@ -65,10 +65,20 @@ def model_of(project: Project, run: TrainingRun, device: str = "auto") -> Model:
     return Model(run, trained, task_of(info["task"], names, merged), ids)
 
 
-def scorer(project: Project, model: Model, sources: Sequence[Source], progress: Progress) -> Scorer:
-    """Return these images as candidates that the model scores; their pixels come through the project's cache."""
+def scorer(
+    project: Project,
+    model: Model,
+    sources: Sequence[Source],
+    progress: Progress,
+    frozen: Tensor | None = None,
+) -> Scorer:
+    """Return these images as candidates that the model scores; their pixels come through the project's cache.
+
+    ``frozen`` are their vectors (N, D) of a frozen backbone, if there are some.
+    """
     cache = cache_of(project, model.task, model.trained.config.image_size)
-    return Scorer(model.trained, model.task, partial(cache.batches, sources, progress), len(sources))
+    batches = partial(cache.batches, sources, progress)
+    return Scorer(model.trained, model.task, batches, len(sources), frozen=frozen)
 
 
 def has_weights(project: Project, run: TrainingRun) -> bool:

@@ -398,3 +398,12 @@ def test_invariants_notice_what_they_are_for(url):
             "an item without a digest is not marked unusable",
             "a reserved item was picked as a training candidate",
         ]
+
+
+def test_the_digests_are_those_of_the_usable_items_or_of_the_others(connection):
+    items.quarantine(connection, {3: "broken", 50: "broken"})
+    ids, digests = items.digests(connection)
+    assert ids.tolist() == [i for i in range(1, 101) if i not in {3, 50}]
+    assert digests.tobytes() == b"".join(i.to_bytes(32, "big") for i in ids.tolist())
+    assert items.count_usable(connection) == 98
+    assert items.digests(connection, unusable=True)[0].tolist() == [3, 50]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, ImageCache, Source, check_decodable, read_image
+from alctl.images.pixels import BrokenImages, ImageCache, Source, check_decodable, decode_ahead, read_image
 from alctl.model.tasks.classification import Classification
 from tests.data import real_data
 from tests.project_files import make_images, no_progress
@@ -371,3 +371,30 @@ def digest_of_pass(folder: Path, some: list[Source], seed: int) -> str:
     order = np.random.default_rng(seed).permutation(len(some))
     pixels = cache_in(folder, rows=30.5).load([some[i] for i in order], no_progress)
     return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+# --- decoding without storing -----------------------------------------------------------------------------------------
+
+
+def test_decoding_ahead_keeps_the_order_and_names_what_is_broken(tmp_path):
+    found = sources(tmp_path, 12)
+    for broken in (3, 5, 6):
+        Path(found[broken - 1].path).write_bytes(b"no image")
+    batches = list(decode_ahead(found, lambda image: TASK.encode_image(image, 8), 8, 2))
+    assert [[source.id for source in batch.sources] for batch in batches] == [
+        [1, 2], [4], [], [7, 8], [9, 10], [11, 12],
+    ]  # fmt: skip
+    assert [sorted(batch.broken) for batch in batches] == [[], [3], [5, 6], [], [], []]
+    for batch in batches:
+        assert len(batch.pixels) == len(batch.sources)
+        for source_, pixels in zip(batch.sources, batch.pixels, strict=True):
+            assert np.array_equal(pixels, TASK.encode_image(read_image(source_), 8))
+
+
+def test_decoding_ahead_stops_at_a_file_that_is_gone(tmp_path):
+    found = sources(tmp_path, 4)
+    Path(found[2].path).unlink()
+    batches = decode_ahead(found, lambda image: TASK.encode_image(image, 8), 8, 2)
+    assert [source.id for source in next(batches).sources] == [1, 2]
+    with pytest.raises(AlctlError, match="alctl relink"):
+        next(batches)

@@ -6,7 +6,7 @@ from torch import nn
 from alctl.errors import AlctlError
 from alctl.model.loss_prediction import LossPredictionModule, TargetModel, Trained
 from alctl.model.ranking import ranking_lead
-from alctl.model.score import Scorer, evaluate, loss_ranking, measure, predict
+from alctl.model.score import Scorer, Unscored, evaluate, loss_ranking, measure, predict
 from alctl.model.strategies.learning_loss import LearningLoss
 from alctl.model.tasks.classification import Classification
 from alctl.model.train import new_model, train
@@ -51,6 +51,17 @@ def test_scores_do_not_depend_on_the_batch(trained):
         one, seven, all_at_once = (scorer(trained, images, size).map(read) for size in (1, 7, 128))
         assert torch.allclose(one, all_at_once, atol=1e-5)
         assert torch.allclose(seven, all_at_once, atol=1e-5)
+
+
+def test_embeddings_are_the_frozen_vectors_where_given_else_the_models_own(trained):
+    images, _ = pictures(20, seed=5)
+    own = scorer(trained, images).map(lambda p: p.embedding)
+    assert torch.equal(scorer(trained, images).embeddings(), own)
+    frozen = torch.randn(20, 3)
+    assert scorer(trained, images, frozen=frozen).embeddings() is frozen
+    assert Unscored(20, frozen=frozen).embeddings() is frozen
+    with pytest.raises(AlctlError, match="run `alctl embed` first"):
+        Unscored(20).embeddings()
 
 
 def test_scoring_twice_is_the_same_to_the_bit_and_changes_nothing(trained):

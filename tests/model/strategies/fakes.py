@@ -26,6 +26,9 @@ class FakeCandidates:
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
         return torch.cat([fn(self._predict(rows, dropout_passes)) for rows in self._batches()])
 
+    def embeddings(self) -> Tensor:
+        return self.embedding
+
     def images(self) -> Iterator[Tensor]:
         return (torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8) for rows in self._batches())
 

@@ -1,0 +1,138 @@
+"""`embed`: a vector for every image."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alctl.cli.app import app
+from alctl.cli.options import LARGEST, DeviceOption, DryRunOption, JsonOption, ProjectOption, option_groups
+
+if TYPE_CHECKING:
+    from alctl.rounds.embed import Embedded, Plan
+
+
+@dataclass(frozen=True)
+class What:
+    """Options that say what is embedded, and by what."""
+
+    backbone: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            metavar="NAME",
+            help="efficientnet-lite0, torchvision:NAME, model (the last training run's), or table:FILE: your own "
+            "vectors (default: the one used before, at first efficientnet-lite0).",
+        ),
+    ] = ""
+    size: Annotated[
+        int | None,
+        typer.Option(
+            show_default=False,
+            max=LARGEST,
+            help="Input of the network in pixels (default: 224; 112 if no image is larger than 64).",
+        ),
+    ] = None
+    subset: Annotated[
+        int | None,
+        typer.Option(
+            show_default=False,
+            min=0,
+            max=LARGEST,
+            help="Only the next round's random subset of this size, the labeled images and the reserved ones.",
+        ),
+    ] = None
+
+
+@app.command(rich_help_panel="Models")
+@option_groups
+def embed(
+    *,
+    project: ProjectOption = None,
+    what: What,
+    device: DeviceOption = "auto",
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Compute a vector for every image with a network that is never trained here, once, for all commands.
+
+    Ctrl-C or a crash loses little: the same command goes on where it was stopped.
+
+    [dim]Examples:[/dim]
+      alctl embed
+      alctl embed --backbone torchvision:resnet50 --dry-run
+      alctl embed --backbone table:vectors.npy
+    """
+    from alctl.cli import screen
+    from alctl.project import open_project
+    from alctl.rounds import embed as embedding
+
+    opened = open_project(project)
+    plan = embedding.plan_embedding(
+        opened, embedding.EmbedOptions(what.backbone, what.size, device, what.subset)
+    )
+    screen.err.print(describe(plan), markup=False)
+    if dry_run:
+        show_plan(plan, json=json)
+        return
+    try:
+        with screen.bars() as progress:
+            done = embedding.embed(opened, plan, progress)
+    except KeyboardInterrupt:
+        screen.err.print("stopped; the same command goes on from there", markup=False)
+        raise typer.Exit(130) from None
+    show_embedded(done, json=json)
+
+
+def describe(plan: "Plan") -> str:
+    """Return what is about to be computed, and about how long it takes, in one line."""
+    known = f"{plan.already:,} have one already" if plan.already else "none has one yet"
+    if not len(plan.ids):
+        return f"{plan.name}: no image needs an embedding; {known}"
+    if plan.images_per_second is None:
+        return f"{plan.name}: {len(plan.ids):,} images get an embedding; {known}"
+    each = f"{1 / plan.images_per_second:.3f} s"
+    return f"{plan.name}: {len(plan.ids):,} images × {each} = about {_duration(plan.seconds)}; {known}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def show_plan(plan: "Plan", *, json: bool) -> None:
+    """Print what would be done."""
+    from alctl.cli import screen
+
+    if json:
+        screen.as_json(
+            {
+                "backbone": plan.name,
+                "dimension": plan.key.dimension,
+                "to_embed": len(plan.ids),
+                "already": plan.already,
+                "seconds": plan.seconds,
+                "images_per_second": plan.images_per_second,
+            }
+        )
+        return
+    screen.say("a dry run: nothing was computed")
+
+
+def show_embedded(done: "Embedded", *, json: bool) -> None:
+    """Print what was computed."""
+    from alctl.cli import screen
+
+    if json:
+        screen.as_json(done)
+        return
+    for item, reason in done.quarantined.items():
+        screen.warn(f"item {item} cannot be used and was left out: {reason}")
+    rate = f" in {done.seconds:.0f} s, {done.images_per_second:,.0f} images/s" if done.embedded else ""
+    screen.say(f"{done.embedded:,} images have an embedding of {done.dimension:,} numbers now{rate}")
+    if done.excluded:
+        screen.warn(f"{done.excluded:,} embeddings are zero or not finite, and tell nothing")
+    if done.lacking:
+        screen.say(f"{done.lacking:,} images have none")
+    screen.next_step("alctl select --k 100")

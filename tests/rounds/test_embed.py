@@ -1,0 +1,310 @@
+"""Embedding a project: what lacks a vector gets one, once, and selecting uses them."""
+
+import hashlib
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from alctl.dataset import index
+from alctl.errors import AlctlError
+from alctl.images.embeddings import Embeddings
+from alctl.images.pixels import BrokenImages, Source
+from alctl.model.embedding import Backbone
+from alctl.project import Project, open_project
+from alctl.rounds import train_run
+from alctl.rounds.embed import EmbedOptions, embed, frozen_vectors, plan_embedding
+from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.training_set import quarantine
+from alctl.status import EmbeddingStatus, status
+from tests.fakes import tiny
+from tests.project_files import (
+    make_images,
+    make_project,
+    no_progress,
+    paths_of,
+    small_project,
+    subset_of,
+    take,
+    write_csv,
+)
+
+
+def run(project: Project, backbone: str = "", **options):
+    plan = plan_embedding(project, EmbedOptions(backbone, **{"device": "cpu", **options}))
+    return embed(project, plan, no_progress)
+
+
+def sources(project: Project, *ids: int):
+    paths, root = paths_of(project), Path(project.state().root)
+    files = {i: root / paths[i] for i in ids}
+    return [Source(i, str(file), hashlib.sha256(file.read_bytes()).digest()) for i, file in files.items()]
+
+
+def table_of(project: Project, rows, header=None):
+    file = project.folder.parent / "mine.csv"
+    rows = list(rows)
+    write_csv(file, rows, header or ("path", *(f"v{i}" for i in range(len(rows[0]) - 1))))
+    return f"table:{file}"
+
+
+# --- the default backbone ---------------------------------------------------------------------------------------------
+
+
+def test_every_usable_image_gets_a_vector_once(tmp_path):
+    project = small_project(tmp_path, 6, validation=1, test=1)
+    assert status(project).embedding is None
+    done = run(project)
+    assert (done.backbone, done.dimension) == ("efficientnet-lite0", 1280)
+    assert (done.embedded, done.already, done.lacking, done.excluded) == (6, 0, 0, 0)
+    assert done.images_per_second == pytest.approx(done.embedded / done.seconds)
+    assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 6, 0)
+    plan = plan_embedding(project, EmbedOptions(device="cpu"))
+    assert (len(plan.ids), plan.already, plan.seconds) == (0, 6, 0.0)
+    again = embed(project, plan, no_progress)
+    assert (again.embedded, again.already) == (0, 6)
+
+
+def test_a_plan_says_how_long_it_takes_and_writes_nothing(tmp_path):
+    project = small_project(tmp_path, 3)
+    plan = plan_embedding(project, EmbedOptions(device="cpu"))
+    assert plan.images_per_second is not None
+    assert plan.seconds == pytest.approx(3 / plan.images_per_second)
+    assert status(project).embedding is None
+    assert not project.cache.exists()
+
+
+def test_a_vector_is_that_of_the_backbone_for_the_images_own_pixels(tmp_path):
+    project = small_project(tmp_path, 10)
+    plan = plan_embedding(project, EmbedOptions(device="cpu"))
+    embed(project, plan, no_progress)
+    frozen = frozen_vectors(project, [sources(project, 9), sources(project, 2, 5)])
+    assert frozen is not None
+    assert [tuple(part.shape) for part in frozen] == [(1, 1280), (2, 1280)]
+    path = paths_of(project)[9]
+    assert isinstance(plan.source, Backbone)
+    pixels = plan.source.encode(Image.open(f"{project.state().root}/{path}").convert("RGB"))
+    expected = plan.source.embed(torch.from_numpy(pixels)[None])
+    assert torch.allclose(frozen[0], expected, atol=5e-3)
+    assert not torch.allclose(frozen[1][:1], expected, atol=5e-2)
+
+
+def test_a_renamed_image_keeps_its_vector_and_a_new_one_lacks_it(tmp_path):
+    project = small_project(tmp_path, 3)
+    run(project)
+    images = tmp_path / "images"
+    (images / "0001.png").rename(images / "zzz.png")
+    index.relink(project, images, no_progress)
+    assert len(plan_embedding(project, EmbedOptions(device="cpu")).ids) == 0
+    make_images(tmp_path / "more", 2, seed=9)
+    for name in ("0000.png", "0001.png"):
+        (tmp_path / "more" / name).rename(images / f"new-{name}")
+    index.add(project, index.folder_dataset(images, class_folders=False), index.Options(), no_progress)
+    assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 3, 2)
+    assert frozen_vectors(project, [sources(project, 1, 4)]) is None
+    done = run(project)
+    assert (done.embedded, done.already) == (2, 3)
+    assert frozen_vectors(project, [sources(project, 1, 4)]) is not None
+
+
+def test_the_backbone_and_the_size_are_remembered(tmp_path):
+    project = small_project(tmp_path, 2)
+    run(project, size=64)
+    plan = plan_embedding(project, EmbedOptions(device="cpu"))
+    assert plan.key.preprocessing["size"] == 64
+    assert len(plan.ids) == 0
+    assert len(plan_embedding(project, EmbedOptions(device="cpu", size=96)).ids) == 2
+
+
+def test_a_broken_image_is_quarantined_and_the_others_get_their_vectors(tmp_path):
+    project = small_project(tmp_path, 4)
+    (tmp_path / "images" / paths_of(project)[2]).write_bytes(b"no image")
+    done = run(project)
+    assert list(done.quarantined) == [2]
+    assert done.embedded == 3
+    assert [row.id for row in status(project).unusable] == [2]
+    assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 3, 0)
+
+
+@pytest.mark.parametrize("cache", ["", "shared"])
+def test_an_image_that_becomes_unusable_no_longer_counts(tmp_path, cache):
+    """With a cache folder of its own, which several projects may share, only this project's images count."""
+    project = small_project(tmp_path, 4)
+    if cache:
+        shared = f'[storage]\ncache = "{tmp_path / cache}"\n'
+        (project.folder / "alctl.toml").write_text(shared)
+        project = open_project(project.folder)
+        make_images(tmp_path / "others", 3, seed=5)
+        other = make_project(tmp_path / "other", tmp_path / "others")
+        (other.folder / "alctl.toml").write_text(shared)
+        run(open_project(other.folder), size=32)
+        assert status(project).embedding is None
+    run(project, size=32)
+    assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 4, 0)
+    quarantine(project, BrokenImages({2: "broken since"}))
+    assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 3, 0)
+
+
+def test_a_missing_image_stops_it_and_what_was_done_is_kept(tmp_path):
+    project = small_project(tmp_path, 40)
+    plan = plan_embedding(project, EmbedOptions(device="cpu", size=32))
+    (tmp_path / "images" / paths_of(project)[40]).unlink()
+    with pytest.raises(AlctlError, match="alctl relink"):
+        embed(project, plan, no_progress)
+    assert (
+        len(Embeddings(project.cache, plan.key)) == 32
+    )  # four batches before the one with the missing image
+
+
+def test_a_subset_is_that_of_the_next_round_with_the_labeled_and_the_reserved(tmp_path):
+    project = small_project(tmp_path, 30, validation=2, test=2)
+    free = subset_of(project, 26, seed=0, number=1)
+    take(project, write_csv(tmp_path / "l.csv", [(free[0], "cat"), (free[1], "dog")]))
+    drawn = set(subset_of(project, 5, seed=project.state().seed, number=1))
+    plan = plan_embedding(project, EmbedOptions(device="cpu", size=32, subset=5))
+    assert set(plan.ids.tolist()) == drawn | {free[0], free[1]} | (set(range(1, 31)) - set(free))
+    assert embed(project, plan, no_progress).lacking == 30 - len(plan.ids)
+
+
+# --- other backbones --------------------------------------------------------------------------------------------------
+
+
+def test_the_model_of_the_last_training_run_is_a_backbone_until_the_next_one(tmp_path):
+    project = small_project(tmp_path, 8)
+    take(project, write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 5)]))
+    with pytest.raises(AlctlError, match="nothing is trained yet"):
+        run(project, "model")
+    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    list(train_run.run_training(project, plan, no_progress))
+    done = run(project, "model")
+    assert (done.embedded, done.dimension) == (8, 8 * 4)
+    assert frozen_vectors(project, [sources(project, 1, 8)]) is not None
+    assert status(project).embedding == EmbeddingStatus("model", 8, 0)
+    list(train_run.run_training(project, train_run.plan_training(project, tiny(epochs=2), None), no_progress))
+    assert frozen_vectors(project, [sources(project, 1, 8)]) is None
+    assert status(project).embedding == EmbeddingStatus("model", 0, 8)
+    assert run(project).embedded == 8
+
+
+def test_a_table_of_ones_own_is_matched_by_path(tmp_path):
+    project = small_project(tmp_path, 4)
+    paths = paths_of(project)
+    done = run(project, table_of(project, [(paths[3], 3, 30), (paths[1], 1, 10), ("else.png", 7, 7)]))
+    assert (done.embedded, done.lacking, done.dimension) == (2, 2, 2)
+    found = frozen_vectors(project, [sources(project, 1, 3)])
+    assert found is not None
+    assert found[0].tolist() == [[1, 10], [3, 30]]
+    assert status(project).embedding == EmbeddingStatus(done.backbone, 2, 2)
+
+
+def test_a_table_may_be_an_array_beside_a_list_of_paths(tmp_path):
+    project = small_project(tmp_path, 3)
+    paths = paths_of(project)
+    np.save(tmp_path / "v.npy", np.array([[2.0, 0, 1], [1, np.nan, 1], [0, 0, 0]]))
+    (tmp_path / "v.txt").write_text(f"{paths[2]}\n{paths[1]}\n{paths[3]}\n")
+    done = run(project, f"table:{tmp_path / 'v.npy'}")
+    assert (done.embedded, done.excluded) == (3, 2)
+    found = frozen_vectors(project, [sources(project, 2)])
+    assert found is not None
+    assert found[0].tolist() == [[2, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "sentence"),
+    [
+        ([("0000.png", "x")], None, "line 2: could not convert"),
+        ([("0000.png", 1), ("0001.png",)], None, "line 3: 1 cells instead of 2"),
+        ([("0000.png", 1)], ("file", "v"), "first column is not called path"),
+        ([("0000.png", 1), ("0000.png", 2)], None, "more than one row for '0000.png'"),
+        ([("a/0000.png", 1)], None, "no image of the project has a path of the table, such as a/0000.png"),
+        ([("0000.png",)], None, "holds no vectors"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused_in_a_sentence(tmp_path, rows, header, sentence):
+    project = small_project(tmp_path, 2)
+    with pytest.raises(AlctlError, match=sentence):
+        run(project, table_of(project, rows, header))
+    assert status(project).embedding is None
+
+
+def test_an_array_that_cannot_be_right_is_refused_in_a_sentence(tmp_path):
+    project = small_project(tmp_path, 2)
+    file = tmp_path / "v.npy"
+    with pytest.raises(AlctlError, match="cannot read"):
+        run(project, f"table:{file}")
+    file.write_bytes(b"no array")
+    with pytest.raises(AlctlError, match=r"not a \.npy file"):
+        run(project, f"table:{file}")
+    np.save(file, np.arange(4))
+    with pytest.raises(AlctlError, match="not one row of floats"):
+        run(project, f"table:{file}")
+    np.save(file, np.ones((2, 3)))
+    (tmp_path / "v.txt").write_text("0000.png\n")
+    with pytest.raises(AlctlError, match=r"has 1 lines, and .* has 2 rows"):
+        run(project, f"table:{file}")
+    with pytest.raises(AlctlError, match=r"neither a \.csv nor a \.npy"):
+        run(project, "table:v.parquet")
+
+
+@pytest.mark.parametrize("backbone", ["model", "table:x.csv"])
+def test_a_size_is_refused_where_it_means_nothing(tmp_path, backbone):
+    with pytest.raises(AlctlError, match="leave --size out"):
+        run(small_project(tmp_path, 1), backbone, size=64)
+
+
+# --- selecting --------------------------------------------------------------------------------------------------------
+
+HIGHEST = """
+import torch
+from dataclasses import dataclass
+from alctl.model.strategy import QueryStrategy, top_k
+
+@dataclass(frozen=True)
+class Highest(QueryStrategy):
+    def query(self, unlabeled, labeled, n, rng):
+        assert labeled.embeddings().tolist() == [[-1.0, 0.5]], labeled.embeddings()
+        return top_k(unlabeled.embeddings()[:, 0], n)
+"""
+
+
+@pytest.fixture
+def highest(tmp_path, monkeypatch):
+    """A query strategy that takes the images whose vectors begin with the highest number, before any training."""
+    packages = tmp_path / "packages"
+    info = packages / "highest_first-1.0.dist-info"
+    info.mkdir(parents=True)
+    (packages / "highest_first.py").write_text(HIGHEST)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: highest-first\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[alctl.strategies]\nhighest = highest_first:Highest\n")
+    monkeypatch.syspath_prepend(str(packages))
+    importlib.invalidate_caches()
+    yield "highest"
+    sys.modules.pop("highest_first", None)
+
+
+def test_a_strategy_gets_the_vector_of_each_image_before_anything_is_trained(tmp_path, highest):
+    """The numbers are distinct and in no order of the items, so another matching would choose others."""
+    project = small_project(tmp_path, 20)
+    take(project, write_csv(tmp_path / "l.csv", [(7, "cat")]))
+    choose = SelectOptions(3, highest, device="cpu", subset=12)
+    with pytest.raises(AlctlError, match="run `alctl embed` first"):
+        select(project, choose, no_progress)
+    number = {i: i * 7 % 23 for i in range(1, 21)} | {7: -1}
+    run(project, table_of(project, [(path, number[i], 0.5) for i, path in paths_of(project).items()]))
+    subset = subset_of(project, 12, seed=project.state().seed, number=1)
+    expected = sorted(subset, key=lambda i: -number[i])[:3]
+    selected = select(project, choose, no_progress)
+    assert [pick.item for pick in selected.picks] == expected
+    assert [pick.score for pick in selected.picks] == [number[i] for i in expected]
+
+
+def test_an_embedding_that_lacks_a_candidate_is_not_used(tmp_path, highest):
+    project = small_project(tmp_path, 5)
+    paths = paths_of(project)
+    run(project, table_of(project, [(paths[i], i, 0.5) for i in range(1, 5)]))
+    with pytest.raises(AlctlError, match="run `alctl embed` first"):
+        select(project, SelectOptions(2, highest, device="cpu"), no_progress)
