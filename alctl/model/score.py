@@ -14,11 +14,13 @@ from alctl.chance import stream
 from alctl.errors import AlctlError
 from alctl.metrics import LossRanking, Metrics, RankingInterval
 from alctl.model.loss_prediction import Output, Trained
-from alctl.model.strategy import Prediction
+from alctl.model.strategy import Prediction, UntrainedError
 from alctl.model.task import Task
 
 Batches = Callable[[], Iterator[np.ndarray]]
 """Each call starts again at the first image and yields (B, 3, S, S) uint8 in order."""
+KEPT = 2**26
+"""Numbers of embeddings that are kept after a pass at most: 256 MiB, or 131,072 images of 512."""
 MOST_RESAMPLED = 2_000
 """Images that the bootstrap interval is made of at most; its work grows with their square."""
 
@@ -35,18 +37,33 @@ class Scorer:
         *,
         targets: Tensor | None = None,
         seed: int = 0,
+        frozen: Tensor | None = None,
     ) -> None:
-        """Score the ``n`` images of ``batches``; ``targets`` (n, …) if labeled; ``seed`` is for dropout only."""
+        """Score the ``n`` images of ``batches``; ``targets`` (n, …) if labeled; ``seed`` is for dropout only.
+
+        ``frozen`` (n, D) are the vectors of a frozen backbone, which strategies compare images by if they are there.
+        """
         self.trained = trained
         self.task = task
         self.batches = batches
         self.n = n
         self.targets = targets
         self.seed = seed
+        self.frozen = frozen
+        self._last: Tensor | None = None
 
     def __len__(self) -> int:
         """Return how many images there are."""
         return self.n
+
+    def embeddings(self) -> Tensor:
+        """Return the frozen vectors (n, D), else the model's in float32 on its device.
+
+        The model's are kept from the last pass if they are few, so that predictions and embeddings cost one pass.
+        """
+        if self.frozen is not None:
+            return self.frozen
+        return self.map(lambda seen: seen.embedding) if self._last is None else self._last
 
     def images(self) -> Iterator[Tensor]:
         """Yield the images in batches of (B, 3, S, S) uint8 on the CPU, in order."""
@@ -62,6 +79,7 @@ class Scorer:
         dropout = self._dropout_layers() if dropout_passes else ()
         device = self.trained.device
         results: list[Tensor] = []
+        embeddings: list[Tensor] = []
         done = 0
         forked = [device] if device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=forked):
@@ -74,9 +92,12 @@ class Scorer:
                 results.append(
                     fn(Prediction(probabilities, output.embedding, self._known(output, predicted), target))
                 )
+                if self.frozen is None and self.n * output.embedding.shape[1] <= KEPT:
+                    embeddings.append(output.embedding)
                 done += len(batch)
         if done != self.n:
             raise RuntimeError(f"{self.n} images were promised and {done} came")
+        self._last = torch.cat(embeddings) if embeddings else None
         result = torch.cat(results) if results else torch.empty(0, device=device)
         if self.trained.module is None and bool(torch.isnan(result).any()):
             raise AlctlError(
@@ -115,8 +136,10 @@ class Scorer:
 class Unscored:
     """The `Candidates` of a project without a trained model: images without predictions."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, frozen: Tensor | None = None) -> None:
+        """Take ``n`` images, with the vectors ``frozen`` (n, D) of a frozen backbone if there are any."""
         self.n = n
+        self.frozen = frozen
 
     def __len__(self) -> int:
         """Return how many images there are."""
@@ -124,13 +147,22 @@ class Unscored:
 
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
         """Refuse: there is no model."""
-        raise AlctlError(
+        raise UntrainedError(
             "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
         )
 
+    def embeddings(self) -> Tensor:
+        """Return the frozen vectors (n, D); without them there is nothing to compare images by."""
+        if self.frozen is None:
+            raise AlctlError(
+                "this strategy compares images by their embeddings, and there are none yet; "
+                "run `alctl embed`, or run `alctl train` first, or use --strategy random"
+            )
+        return self.frozen
+
     def images(self) -> Iterator[Tensor]:
         """Refuse: without a model there is no input size to read images at."""
-        raise AlctlError(
+        raise UntrainedError(
             "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
         )
 

@@ -1,7 +1,6 @@
 """ProbCover (Yehuda et al., NeurIPS 2022): cover as many images as possible with balls around the labeled ones."""
 
 from dataclasses import dataclass
-from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -21,10 +20,15 @@ class ProbCover(QueryStrategy):
     delta: float = 0.75
     """δ: radius of a ball; the authors' value for CIFAR-10 on SimCLR embeddings."""
 
+    @property
+    def needs_model(self) -> bool:
+        """Tell whether it reads predictions: embeddings are enough."""
+        return False
+
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return each next best ball, scored by the images it newly covers; when all are, k-center with score 0."""
-        points = unit(unlabeled.map(attrgetter("embedding")))
-        known = unit(labeled.map(attrgetter("embedding"))) if len(labeled) else points[:0]
+        points = unit(unlabeled.embeddings())
+        known = unit(labeled.embeddings()) if len(labeled) else points[:0]
         covered = self._reached(points, known) > 0
         gain = self._reached(points, points[~covered])
         picks: list[int] = []

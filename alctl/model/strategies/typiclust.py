@@ -3,7 +3,6 @@
 import warnings
 from collections import deque
 from dataclasses import dataclass
-from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -26,10 +25,15 @@ class TypiClust(QueryStrategy):
     neighbours: int = 20
     """Neighbours that typicality looks at; half the cluster where that is less."""
 
+    @property
+    def needs_model(self) -> bool:
+        """Tell whether it reads predictions: embeddings are enough."""
+        return False
+
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return one image per cluster and turn, scored by typicality; first the clusters with the fewest labels."""
-        points = unit(unlabeled.map(attrgetter("embedding")))
-        known = unit(labeled.map(attrgetter("embedding"))) if len(labeled) else points[:0]
+        points = unit(unlabeled.embeddings())
+        known = unit(labeled.embeddings()) if len(labeled) else points[:0]
         n = min(n, len(points))
         count = max(1, min(len(known) + n, self.most_clusters))
         picks: list[int] = []
