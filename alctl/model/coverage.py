@@ -5,6 +5,9 @@ The value of a set is the mean over references r of weight × highest kernel k(x
 earlier is an upper bound of today's, and most candidates need not be looked at again (lazy greedy, Minoux 1978).
 """
 
+import math
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +23,12 @@ TIE = 1e-9
 
 SLACK = 1e-5
 """Share by which a bound is raised: more than float32 loses in a kernel value and in a sum of them."""
+
+SHORT = 0.1
+"""Share of the references that a candidate may still cover better for the list of them to be kept."""
+
+KEPT = 2**26
+"""Entries of such lists that are kept at most: 512 MiB."""
 
 FEWEST, MOST = 16, 256
 """Candidates whose bounds are computed anew at a time: few at first, more while none settles the pick."""
@@ -66,6 +75,15 @@ def cover(
     return Selection(torch.tensor(picks, dtype=torch.int64), torch.tensor(gains, dtype=torch.float64))
 
 
+class _Reach(NamedTuple):
+    """What a candidate may cover better than it is covered by now."""
+
+    columns: Tensor
+    """(R,) int32, places of references."""
+    kernel: Tensor
+    """(R,) float32, upper bounds of the kernel there."""
+
+
 class _Coverage:
     """How well each reference is covered, and an upper bound of what each candidate would add.
 
@@ -90,6 +108,9 @@ class _Coverage:
         self.offsets = -self.rows.square().sum(1) * (1 - ROUNDING) / self.squared_sigma + SLACK
         self.weights32 = weights.float()
         self.covered32 = _below(covered)
+        self.columns = torch.arange(len(held), dtype=torch.int32, device=held.device)
+        self.reach: dict[int, _Reach] = {}
+        self.kept = 0
         self.bound = torch.full((len(points),), torch.inf, dtype=torch.float64, device=points.device)
 
     def bound_all(self, side: int) -> None:
@@ -98,70 +119,108 @@ class _Coverage:
             some = self._float32(self.points[start : start + side])
             total = torch.zeros(len(some), dtype=torch.float64, device=some.device)
             for first in range(0, len(self.held), side):
-                total += self._bounds(self._kernel_above(some, slice(first, first + side)), first)
-            self.bound[start : start + side] = total
+                part = slice(first, first + side)
+                added = self._kernel_above(some, part).sub_(self.covered32[part]).clamp_(min=0)
+                total += (added @ self.weights32[part]).double()
+            self.bound[start : start + side] = total * (1 + SLACK)
 
     def pick(self) -> tuple[int, float]:
         """Return the candidate that adds most and what it adds, and cover what is near it."""
         values: dict[int, float] = {}
-        best = owner = -1
-        nearby, kernel = self.weights[:0].long(), self.weights[:0]
+        best = -1
         width = FEWEST
         while len(some := self._contenders(values, best, width)):
-            above = self._kernel_above(self._float32(self.points[some]), slice(None))
-            self.bound[some] = torch.minimum(self.bound[some], self._bounds(above))
-            for i in self.bound[some].argsort(descending=True, stable=True).tolist():
+            reaches = self._look(some)
+            bounds, order = self.bound[some].sort(descending=True, stable=True)
+            for bound, i in zip(bounds.tolist(), order.tolist(), strict=True):
                 position = int(some[i])
-                if not self._contends(self.bound[position], some[i], values, best):
+                if values and not _contends(bound, position, max(values.values()), best):
                     continue
-                value, near, exact = self._gain(position, above[i])
-                values[position] = value
-                self.bound[position] = value
-                best = _first_of_best(values)
-                if best == position:
-                    nearby, kernel, owner = near, exact, position
+                value, near, kernel = self._gain(some[i : i + 1], reaches[i])
+                self.bound[position] = values[position] = value
+                if (best := _first_of_best(values)) == position:
+                    found = best, near, kernel
             width = min(2 * width, MOST)
-        if owner != best:  # a tie, and the one before it was computed earlier
-            row = self._kernel_above(self._float32(self.points[best][None]), slice(None))[0]
-            _, nearby, kernel = self._gain(best, row)
-        self.covered[nearby] = torch.maximum(self.covered[nearby], kernel)
-        self.covered32[nearby] = _below(self.covered[nearby])
+        if found[0] != best:  # a tie, which was computed before the one found last
+            row = torch.tensor([best], device=self.bound.device)
+            found = (best, *self._gain(row, self._look(row)[0])[1:])
+        _, near, kernel = found
+        self.covered[near] = torch.maximum(self.covered[near], kernel)
+        self.covered32[near] = _below(self.covered[near])
         self.bound[best] = -torch.inf
+        self.reach.pop(best, None)
         return best, values[best]
 
     def _contenders(self, values: dict[int, float], best: int, most: int) -> Tensor:
         """Return up to ``most`` candidates that may yet be the pick: highest bound first, then lowest position."""
-        positions = torch.arange(len(self.bound), device=self.bound.device)
-        some = self._contends(self.bound, positions, values, best).nonzero()[:, 0]
+        highest = max(values.values(), default=-math.inf)
+        some = (
+            (self.bound >= highest * (1 - TIE)).nonzero()[:, 0]
+            if values
+            else self.bound.isfinite().nonzero()[:, 0]
+        )
+        bounds = self.bound[some]
+        if values:
+            may = (bounds > highest * (1 + TIE / 1000)) | (some < best)
+            some, bounds = some[may], bounds[may]
         if len(some) <= most:
             return some
-        bounds = self.bound[some]
         level = bounds.topk(most).values[-1]
         higher = some[bounds > level]
         return torch.cat([higher, some[bounds == level][: most - len(higher)]])
 
-    def _contends(self, bound: Tensor, position: Tensor, values: dict[int, float], best: int) -> Tensor:
-        """Tell which candidates with these bounds may be a better pick than the ``values`` known, or tie before it."""
-        if not values:
-            return bound > -torch.inf
-        highest = max(values.values())
-        ties = (bound >= highest * (1 - TIE)) & (position < best)
-        return (bound > highest * (1 + TIE / 1000)) | ties
-
-    def _gain(self, position: int, above: Tensor) -> tuple[float, Tensor, Tensor]:
+    def _gain(self, row: Tensor, reach: _Reach) -> tuple[float, Tensor, Tensor]:
         """Return what one candidate adds, in float64; which references it may cover better; its kernel there."""
-        near = (above > self.covered32).nonzero()[:, 0]
-        point = self._float64(self.points[position][None])
+        columns, above = reach.columns.long(), reach.kernel
+        near = columns[above > self.covered32[columns]]
+        point = self._float64(self.points[row])
         kernel = torch.empty(len(near), dtype=torch.float64, device=near.device)
         for start in range(0, len(near), BLOCK):
-            rows = slice(start, start + BLOCK)
-            squared = self._float64(self.held[near[rows]]).sub_(point).square_().sum(1)
-            kernel[rows] = (-squared / self.squared_sigma).exp()
+            part = slice(start, start + BLOCK)
+            squared = self._float64(self.held[near[part]]).sub_(point).square_().sum(1)
+            kernel[part] = (-squared / self.squared_sigma).exp()
         added = torch.zeros_like(
             self.covered
         )  # as long as the references, so that a sum's order never changes
         added[near] = (kernel - self.covered[near]).clamp(min=0) * self.weights[near]
         return float(added.sum()), near, kernel
+
+    def _look(self, some: Tensor) -> list[_Reach]:
+        """Lower the bounds of these candidates to what is covered by now, and return the reach of each.
+
+        The more is covered, the fewer references a candidate may still cover better, and none ever joins them: what
+        has become short is kept, so that few candidates are compared with all references again.
+        """
+        positions = some.tolist()
+        found = {position: self.reach[position] for position in positions if position in self.reach}
+        if found:
+            kept = torch.tensor(list(found), device=some.device)
+            self.bound[kept] = torch.minimum(self.bound[kept], self._bounds(list(found.values())))
+        new = torch.tensor([p for p in positions if p not in found], dtype=torch.int64, device=some.device)
+        if len(new):
+            above = self._kernel_above(self._float32(self.points[new]), slice(None))
+            added = (above - self.covered32).clamp_(min=0)
+            short = ((added > 0).sum(1) <= len(self.held) * SHORT).tolist()
+            bounds = (added @ self.weights32).double() * (1 + SLACK)
+            self.bound[new] = torch.minimum(self.bound[new], bounds)
+            for i, position in enumerate(new.tolist()):
+                found[position] = _Reach(self.columns, above[i])
+                if short[i]:
+                    where = added[i].nonzero()[:, 0]
+                    found[position] = self.reach[position] = _Reach(where.int(), above[i, where])
+                    self.kept += len(where)
+        if self.kept > KEPT:
+            self._shorten()
+        return [found[position] for position in positions]
+
+    def _shorten(self) -> None:
+        """Take from the lists what is covered by now; forget them all if that frees less than half."""
+        for position, (where, kernel) in self.reach.items():
+            better = kernel > self.covered32[where.long()]
+            self.reach[position] = _Reach(where[better], kernel[better])
+        self.kept = sum(len(where) for where, _ in self.reach.values())
+        if self.kept > KEPT // 2:
+            self.reach, self.kept = {}, 0
 
     def _kernel_above(self, rows: Tensor, columns: slice) -> Tensor:
         """Return upper bounds in float32 of the kernel between (B, d) and a part of the references, (B, m)."""
@@ -171,11 +230,15 @@ class _Coverage:
             torch.addmm(self.offsets[columns], scaled, self.rows[columns].T).sub_(norms).clamp_(max=0).exp_()
         )
 
-    def _bounds(self, above: Tensor, first: int = 0) -> Tensor:
-        """Return upper bounds of the gain from those of the kernel (B, m), of which reference ``first`` is column 0."""
-        part = slice(first, first + above.shape[1])
-        added = (above - self.covered32[part]).clamp_(min=0) @ self.weights32[part]
-        return added.double() * (1 + SLACK)
+    def _bounds(self, reaches: list[_Reach]) -> Tensor:
+        """Return an upper bound of what each candidate adds, from the references in its reach, (B,) float64."""
+        columns = torch.cat([where for where, _ in reaches]).long()
+        above = torch.cat([kernel for _, kernel in reaches])
+        sizes = torch.tensor([len(where) for where, _ in reaches], device=columns.device)
+        rows = torch.arange(len(reaches), device=columns.device).repeat_interleave(sizes)
+        added = (above - self.covered32[columns]).clamp_(min=0) * self.weights32[columns]
+        total = torch.zeros(len(reaches), dtype=torch.float64, device=columns.device)
+        return total.index_add_(0, rows, added.double()) * (1 + SLACK)
 
     def _float32(self, rows: Tensor) -> Tensor:
         return F.normalize(rows.float(), dim=1) if self.unit_length else rows.float()
@@ -183,6 +246,11 @@ class _Coverage:
     def _float64(self, rows: Tensor) -> Tensor:
         rows = rows.to(torch.float64, copy=True)
         return F.normalize(rows, dim=1) if self.unit_length else rows
+
+
+def _contends(bound: float, position: int, highest: float, best: int) -> bool:
+    """Tell whether a candidate with this bound may be better than the best so far, or tie with it and come before."""
+    return bound > highest * (1 + TIE / 1000) or (bound >= highest * (1 - TIE) and position < best)
 
 
 def _below(values: Tensor) -> Tensor:
