@@ -22,13 +22,24 @@ TIE = 1e-9
 """Share by which two gains may differ and still be a tie, so that the order of a sum decides nothing."""
 
 SLACK = 1e-5
-"""Share by which a bound is raised: more than float32 loses in a kernel value and in a sum of them."""
+"""Share by which an upper bound of a kernel value is raised: more than float32 loses in it."""
+
+SUM_SLACK = 1e-4
+"""Share by which a sum of them is raised."""
+
+AHEAD = 6
+"""Picks that are guessed before the pass over all kernel values: after these, few candidates need another look."""
+
+SAMPLE = 512
+"""References from which a pick is guessed."""
 
 SHORT = 0.1
 """Share of the references that a candidate may still cover better for the list of them to be kept."""
 
 KEPT = 2**26
-"""Entries of such lists that are kept at most: 512 MiB."""
+"""Entries of such lists that are kept at most, 512 MiB; a list itself takes as much as EACH of them."""
+
+EACH = 200
 
 FEWEST, MOST = 16, 256
 """Candidates whose bounds are computed anew at a time: few at first, more while none settles the pick."""
@@ -57,17 +68,18 @@ def cover(
     Vectors are scaled to length 1 unless ``unit_length`` is off. The picks are those of the plain greedy algorithm in
     float64, whatever the ``side`` of a block, in memory of N + m·d + blocks.
     """
-    finite(points), finite(known)
-    references = references.to(points.device)
-    held = points[references]
+    finite(points)
+    finite(known)
+    held = points[references.to(points.device)]
     apart = nearest(unit(held), unit(known)) if unit_length else nearest(held, known)
     covered = (-apart / sigma**2).exp()
-    even = torch.ones_like(covered) if weights is None else weights.to(covered)
-    engine = _Coverage(points, held, covered, even / (len(held) + len(known)), sigma, unit_length=unit_length)
+    weights = torch.ones_like(covered) if weights is None else weights.to(covered)
+    weights = weights / (len(held) + len(known))
+    engine = _Coverage(points, held, covered, weights, sigma, unit_length=unit_length)
     picks: list[int] = []
     gains: list[float] = []
     if n and len(points):
-        engine.bound_all(side)
+        engine.bound_all(min(n, len(points)), side)
     for _ in range(min(n, len(points))):
         pick, gain = engine.pick()
         picks.append(pick)
@@ -112,17 +124,57 @@ class _Coverage:
         self.reach: dict[int, _Reach] = {}
         self.kept = 0
         self.bound = torch.full((len(points),), torch.inf, dtype=torch.float64, device=points.device)
+        self.ahead: list[tuple[int, Tensor]] = []
+        self.picked: list[int] = []
 
-    def bound_all(self, side: int) -> None:
-        """Bound what each candidate adds, block by block."""
+    def bound_all(self, n: int, side: int) -> None:
+        """Bound what each candidate adds now and after the first of ``n`` picks, as far as they can be guessed.
+
+        The first picks change what every candidate adds, so each would cost a pass over all kernel values. A guess is
+        used only once the pick has turned out to be it; a wrong one costs time and changes nothing.
+        """
+        guesses = self._guesses(min(n, AHEAD), side)
+        levels = [self.covered32, *(covered for _, covered in guesses)]
+        totals = torch.zeros(len(levels), len(self.points), dtype=torch.float64, device=self.bound.device)
         for start in range(0, len(self.points), side):
             some = self._float32(self.points[start : start + side])
-            total = torch.zeros(len(some), dtype=torch.float64, device=some.device)
             for first in range(0, len(self.held), side):
                 part = slice(first, first + side)
-                added = self._kernel_above(some, part).sub_(self.covered32[part]).clamp_(min=0)
-                total += (added @ self.weights32[part]).double()
-            self.bound[start : start + side] = total * (1 + SLACK)
+                above = self._kernel_above(some, part)
+                for total, covered in zip(totals, levels, strict=True):
+                    added = (above - covered[part]).clamp_(min=0) @ self.weights32[part]
+                    total[start : start + side] += added
+        self.bound, *after = totals.mul_(1 + SUM_SLACK)
+        self.ahead = [(pick, bound) for (pick, _), bound in zip(guesses, after, strict=True)]
+
+    def _guesses(self, n: int, side: int) -> list[tuple[int, Tensor]]:
+        """Return what may be the first ``n`` picks, and how the references are covered after each, (m,) float32.
+
+        A sample of the references says which candidates may be best, all references which of those is.
+        """
+        before = self.covered.clone(), self.covered32.clone()
+        sample = torch.arange(0, len(self.held), max(1, len(self.held) // SAMPLE), device=self.bound.device)
+        found: list[tuple[int, Tensor]] = []
+        for _ in range(n):
+            rough = torch.empty(len(self.points), device=self.bound.device)
+            for start in range(0, len(self.points), side):
+                above = self._kernel_above(self._float32(self.points[start : start + side]), sample)
+                added = (above - self.covered32[sample]).clamp_(min=0)
+                rough[start : start + side] = added @ self.weights32[sample]
+            rough[[pick for pick, _ in found]] = -torch.inf
+            some = rough.topk(min(MOST, len(rough) - len(found))).indices
+            above = self._kernel_above(self._float32(self.points[some]), slice(None))
+            best = int(((above - self.covered32).clamp_(min=0) @ self.weights32).argmax())
+            _, near, kernel = self._gain(some[best : best + 1], _Reach(self.columns, above[best]))
+            self._cover(near, kernel)
+            found.append((int(some[best]), self.covered32.clone()))
+        self.covered, self.covered32 = before
+        return found
+
+    def _cover(self, near: Tensor, kernel: Tensor) -> None:
+        """Cover the references at places ``near`` (R,) by a point with this ``kernel`` to them, (R,) float64."""
+        self.covered[near] = torch.maximum(self.covered[near], kernel)
+        self.covered32[near] = _below(self.covered[near])
 
     def pick(self) -> tuple[int, float]:
         """Return the candidate that adds most and what it adds, and cover what is near it."""
@@ -145,11 +197,20 @@ class _Coverage:
             row = torch.tensor([best], device=self.bound.device)
             found = (best, *self._gain(row, self._look(row)[0])[1:])
         _, near, kernel = found
-        self.covered[near] = torch.maximum(self.covered[near], kernel)
-        self.covered32[near] = _below(self.covered[near])
-        self.bound[best] = -torch.inf
-        self.reach.pop(best, None)
+        self._cover(near, kernel)
+        self._step(best)
         return best, values[best]
+
+    def _step(self, pick: int) -> None:
+        """Take a pick out of the candidates, and lower the bounds to those after it if it was guessed."""
+        self.picked.append(pick)
+        self.reach.pop(pick, None)
+        guess, after = self.ahead.pop(0) if self.ahead else (-1, self.bound)
+        if guess == pick:
+            self.bound = torch.minimum(self.bound, after)
+        else:
+            self.ahead = []
+        self.bound[self.picked] = -torch.inf
 
     def _contenders(self, values: dict[int, float], best: int, most: int) -> Tensor:
         """Return up to ``most`` candidates that may yet be the pick: highest bound first, then lowest position."""
@@ -179,9 +240,8 @@ class _Coverage:
             part = slice(start, start + BLOCK)
             squared = self._float64(self.held[near[part]]).sub_(point).square_().sum(1)
             kernel[part] = (-squared / self.squared_sigma).exp()
-        added = torch.zeros_like(
-            self.covered
-        )  # as long as the references, so that a sum's order never changes
+        # as long as the references, so that the order of the sum never changes
+        added = torch.zeros_like(self.covered)
         added[near] = (kernel - self.covered[near]).clamp(min=0) * self.weights[near]
         return float(added.sum()), near, kernel
 
@@ -201,14 +261,14 @@ class _Coverage:
             above = self._kernel_above(self._float32(self.points[new]), slice(None))
             added = (above - self.covered32).clamp_(min=0)
             short = ((added > 0).sum(1) <= len(self.held) * SHORT).tolist()
-            bounds = (added @ self.weights32).double() * (1 + SLACK)
+            bounds = (added @ self.weights32).double() * (1 + SUM_SLACK)
             self.bound[new] = torch.minimum(self.bound[new], bounds)
             for i, position in enumerate(new.tolist()):
                 found[position] = _Reach(self.columns, above[i])
                 if short[i]:
                     where = added[i].nonzero()[:, 0]
                     found[position] = self.reach[position] = _Reach(where.int(), above[i, where])
-                    self.kept += len(where)
+                    self.kept += len(where) + EACH
         if self.kept > KEPT:
             self._shorten()
         return [found[position] for position in positions]
@@ -218,11 +278,11 @@ class _Coverage:
         for position, (where, kernel) in self.reach.items():
             better = kernel > self.covered32[where.long()]
             self.reach[position] = _Reach(where[better], kernel[better])
-        self.kept = sum(len(where) for where, _ in self.reach.values())
+        self.kept = sum(len(where) + EACH for where, _ in self.reach.values())
         if self.kept > KEPT // 2:
             self.reach, self.kept = {}, 0
 
-    def _kernel_above(self, rows: Tensor, columns: slice) -> Tensor:
+    def _kernel_above(self, rows: Tensor, columns: slice | Tensor) -> Tensor:
         """Return upper bounds in float32 of the kernel between (B, d) and a part of the references, (B, m)."""
         norms = rows.square().sum(1, keepdim=True) * ((1 - ROUNDING) / self.squared_sigma)
         scaled = rows * (2 / self.squared_sigma)
@@ -238,7 +298,7 @@ class _Coverage:
         rows = torch.arange(len(reaches), device=columns.device).repeat_interleave(sizes)
         added = (above - self.covered32[columns]).clamp_(min=0) * self.weights32[columns]
         total = torch.zeros(len(reaches), dtype=torch.float64, device=columns.device)
-        return total.index_add_(0, rows, added.double()) * (1 + SLACK)
+        return total.index_add_(0, rows, added.double()) * (1 + SUM_SLACK)
 
     def _float32(self, rows: Tensor) -> Tensor:
         return F.normalize(rows.float(), dim=1) if self.unit_length else rows.float()

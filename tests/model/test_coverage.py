@@ -117,6 +117,16 @@ def test_the_picks_are_those_of_the_plain_algorithm_in_float64(seed):
     assert found.positions.tolist() == plain_greedy(points, known, weights, wanted, sigma)
 
 
+def test_a_sample_of_references_that_misleads_changes_no_pick():
+    points = torch.randn(1100, 8, generator=rng(1))
+    weights = torch.zeros(1100, dtype=torch.float64)
+    weights[1::2] = torch.rand(
+        550, generator=rng(2), dtype=torch.float64
+    )  # every other one is looked at first
+    found = cover(points, points[:0], 12, references=torch.arange(1100), weights=weights)
+    assert found.positions.tolist() == plain_greedy(points, points[:0], weights, 12, 1.0)
+
+
 @pytest.mark.parametrize("side", [3, 7, 80, 100])
 def test_the_size_of_a_block_changes_nothing(side):
     points, known = torch.randn(100, 16, generator=rng(1)), torch.randn(5, 16, generator=rng(2))
