@@ -42,14 +42,18 @@ class Predictions:
     def __init__(self, n: int, classes: int) -> None:
         rng = torch.Generator().manual_seed(0)
         self.probabilities = (3 * torch.randn(n, classes, generator=rng)).softmax(-1)
-        self.embeddings = torch.randn(n, D, generator=rng).relu_()
+        self.vectors = torch.randn(n, D, generator=rng).relu_()
 
     def __len__(self) -> int:
-        return len(self.embeddings)
+        return len(self.vectors)
 
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
         """Predict all in one batch."""
-        return fn(Prediction(self.probabilities[:, None], self.embeddings, torch.zeros(0), None))
+        return fn(Prediction(self.probabilities[:, None], self.vectors, torch.zeros(0), None))
+
+    def embeddings(self) -> Tensor:
+        """Return the embeddings (N, 512)."""
+        return self.vectors
 
     def images(self) -> Iterator[Tensor]:
         """Refuse: there are none."""
@@ -65,7 +69,7 @@ def ours(pool: Predictions, picks: int) -> list[int]:
 def gradients(pool: Predictions) -> Tensor:
     p = pool.probabilities
     residual = p - nn.functional.one_hot(p.argmax(1), p.shape[1])
-    return (residual[:, :, None] * pool.embeddings[:, None]).flatten(1)
+    return (residual[:, :, None] * pool.vectors[:, None]).flatten(1)
 
 
 def draw(squared: Tensor, rng: torch.Generator) -> int:

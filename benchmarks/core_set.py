@@ -42,15 +42,19 @@ class Embeddings:
     """Candidates (alctl/model/strategy.py) that are nothing but embeddings (N, 512)."""
 
     def __init__(self, embeddings: Tensor) -> None:
-        self.embeddings = embeddings
+        self.vectors = embeddings
 
     def __len__(self) -> int:
-        return len(self.embeddings)
+        return len(self.vectors)
 
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
         """Predict all in one batch."""
         empty = torch.zeros(0)
-        return fn(Prediction(empty, self.embeddings, empty, None))
+        return fn(Prediction(empty, self.vectors, empty, None))
+
+    def embeddings(self) -> Tensor:
+        """Return the embeddings (N, 512)."""
+        return self.vectors
 
     def images(self) -> Iterator[Tensor]:
         """Refuse: there are none."""

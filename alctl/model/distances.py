@@ -70,6 +70,37 @@ def nearest(points: Tensor, centres: Tensor) -> Tensor:
     return squared
 
 
+def nearest_other(points: Tensor, some: Tensor) -> Tensor:
+    """Return the squared distance of the points at positions ``some`` (S,) to the nearest other of (N, d), (S,) float64.
+
+    Infinite where there is no other.
+    """
+    squared = torch.full((len(some),), torch.inf, dtype=torch.float64, device=points.device)
+    some = some.to(points.device)
+    for rows in blocks(len(some) if len(points) > 1 else 0, len(points)):
+        apart = squared_distances(points[some[rows]], points)
+        apart.scatter_(1, some[rows, None], torch.inf)
+        squared[rows] = _exact(points[some[rows]], points[apart.argmin(1)])
+    return squared
+
+
+def leaders(points: Tensor, cosine: float) -> Tensor:
+    """Return the positions of unit vectors (N, d) whose cosine to each one returned before them is below ``cosine``.
+
+    One pass in order of position, so that no chain of similar points is followed from end to end.
+    """
+    kept: list[int] = []
+    for start in range(0, len(points), 1024):
+        some = points[start : start + 1024]
+        free = (some @ points[kept].T < cosine).all(1)
+        near = some @ some.T >= cosine
+        for i in range(len(some)):
+            if bool(free[i]):
+                kept.append(start + i)
+                free &= ~near[i]
+    return torch.tensor(kept, dtype=torch.int64, device=points.device)
+
+
 def k_center(points: Tensor, centres: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Return min(n, N) positions of (N, d), each farthest from ``centres`` (L, d) and the earlier picks.
 

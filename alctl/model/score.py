@@ -15,12 +15,14 @@ from alctl.errors import AlctlError
 from alctl.metrics import LossRanking, Metrics, RankingInterval, UncertaintyRanking
 from alctl.model.loss_prediction import Output, Trained
 from alctl.model.ranking import ranking_lead
-from alctl.model.strategy import Prediction
+from alctl.model.strategy import Prediction, UntrainedError
 from alctl.model.task import Task
 from alctl.model.uncertainty import entropy, margin
 
 Batches = Callable[[], Iterator[np.ndarray]]
 """Each call starts again at the first image and yields (B, 3, S, S) uint8 in order."""
+KEPT = 2**26
+"""Numbers of embeddings that are kept after a pass at most: 256 MiB, or 131,072 images of 512."""
 MOST_RESAMPLED = 2_000
 """Images that the bootstrap interval is made of at most; its work grows with their square."""
 
@@ -41,7 +43,7 @@ class Scorer:
     ) -> None:
         """Score the ``n`` images of ``batches``; ``targets`` (n, …) if labeled; ``seed`` is for dropout only.
 
-        ``frozen`` (n, D) are vectors of a frozen backbone, if there are some.
+        ``frozen`` (n, D) are the vectors of a frozen backbone, which strategies compare images by if they are there.
         """
         self.trained = trained
         self.task = task
@@ -50,14 +52,20 @@ class Scorer:
         self.targets = targets
         self.seed = seed
         self.frozen = frozen
+        self._last: Tensor | None = None
 
     def __len__(self) -> int:
         """Return how many images there are."""
         return self.n
 
     def embeddings(self) -> Tensor:
-        """Return the frozen vectors (n, D) where given, else the inputs of the model's last linear layer."""
-        return self.map(lambda prediction: prediction.embedding) if self.frozen is None else self.frozen
+        """Return the frozen vectors (n, D), else the model's in float32 on its device.
+
+        The model's are kept from the last pass if they are few, so that predictions and embeddings cost one pass.
+        """
+        if self.frozen is not None:
+            return self.frozen
+        return self.map(lambda seen: seen.embedding) if self._last is None else self._last
 
     def images(self) -> Iterator[Tensor]:
         """Yield the images in batches of (B, 3, S, S) uint8 on the CPU, in order."""
@@ -73,6 +81,7 @@ class Scorer:
         dropout = self._dropout_layers() if dropout_passes else ()
         device = self.trained.device
         results: list[Tensor] = []
+        embeddings: list[Tensor] = []
         done = 0
         forked = [device] if device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=forked):
@@ -85,9 +94,12 @@ class Scorer:
                 results.append(
                     fn(Prediction(probabilities, output.embedding, self._known(output, predicted), target))
                 )
+                if self.frozen is None and self.n * output.embedding.shape[1] <= KEPT:
+                    embeddings.append(output.embedding)
                 done += len(batch)
         if done != self.n:
             raise RuntimeError(f"{self.n} images were promised and {done} came")
+        self._last = torch.cat(embeddings) if embeddings else None
         result = torch.cat(results) if results else torch.empty(0, device=device)
         if self.trained.module is None and bool(torch.isnan(result).any()):
             raise AlctlError(
@@ -126,7 +138,8 @@ class Scorer:
 class Unscored:
     """The `Candidates` of a project without a trained model: images without predictions."""
 
-    def __init__(self, n: int, *, frozen: Tensor | None = None) -> None:
+    def __init__(self, n: int, frozen: Tensor | None = None) -> None:
+        """Take ``n`` images, with the vectors ``frozen`` (n, D) of a frozen backbone if there are any."""
         self.n = n
         self.frozen = frozen
 
@@ -136,19 +149,22 @@ class Unscored:
 
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
         """Refuse: there is no model."""
-        raise AlctlError(
+        raise UntrainedError(
             "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
         )
 
     def embeddings(self) -> Tensor:
-        """Return the frozen vectors (n, D); refuse where there are none."""
+        """Return the frozen vectors (n, D); without them there is nothing to compare images by."""
         if self.frozen is None:
-            raise AlctlError("this strategy needs a vector of every image; run `alctl embed` first")
+            raise AlctlError(
+                "this strategy compares images by their embeddings, and there are none yet; "
+                "run `alctl embed`, or run `alctl train` first, or use --strategy random"
+            )
         return self.frozen
 
     def images(self) -> Iterator[Tensor]:
         """Refuse: without a model there is no input size to read images at."""
-        raise AlctlError(
+        raise UntrainedError(
             "this strategy needs a trained model; run `alctl train` first, or use --strategy random"
         )
 

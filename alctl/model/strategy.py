@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from alctl.errors import AlctlError
 from alctl.plugins import Plugins
 
 
@@ -45,7 +46,11 @@ class Candidates(Protocol):
         ...
 
     def embeddings(self) -> Tensor:
-        """Return one vector for each image, (N, D) in float32: frozen ones where given, else the model's own."""
+        """Return the vector of each image, (N, D) in float32 on the CPU or the model's device.
+
+        The frozen backbone's vectors where the project has them, else the input of the model's last layer. AlctlError
+        where there is neither, naming `alctl embed` and `--strategy random`.
+        """
         ...
 
     def images(self) -> Iterator[Tensor]:
@@ -62,9 +67,18 @@ class Selection(NamedTuple):
     """(n,) float64: the utility of each pick; higher was wanted more."""
 
 
+class UntrainedError(AlctlError):
+    """Predictions were asked for, and no model is trained yet."""
+
+
 @dataclass(frozen=True)
 class QueryStrategy(ABC):
     """Choose images to label. A subclass is a frozen dataclass: its fields are its hyper-parameters."""
+
+    @property
+    def needs_model(self) -> bool:
+        """Tell whether it reads predictions; if not, embeddings are enough for it, and it can choose a first round."""
+        return True
 
     @property
     def uses_predicted_loss(self) -> bool:

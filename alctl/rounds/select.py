@@ -214,11 +214,11 @@ def _choose(
     wanted = k - len(found.control)
     if not found.subset or not wanted:
         return []
-    groups = [found.subset, found.labeled]
-    frozen = None if asked.name == UNTRAINED else embed.frozen_vectors(project, groups)
+    both = [found.subset, found.labeled]
+    frozen = None if asked.name == UNTRAINED else embed.frozen_vectors(project, both)
     unlabeled, labeled = (
-        _candidates(project, asked.model, group, frozen[i] if frozen else None, progress)
-        for i, group in enumerate(groups)
+        _candidates(project, asked.model, some, frozen[i] if frozen else None, progress)
+        for i, some in enumerate(both)
     )
     rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
     groups = [(unlabeled, found.subset), (labeled, found.labeled)]

@@ -8,6 +8,7 @@ from alctl.model.loss_prediction import LossPredictionModule, TargetModel, Train
 from alctl.model.ranking import ranking_lead
 from alctl.model.score import Scorer, Unscored, evaluate, loss_ranking, measure, predict
 from alctl.model.strategies.learning_loss import LearningLoss
+from alctl.model.strategy import UntrainedError
 from alctl.model.tasks.classification import Classification
 from alctl.model.train import new_model, train
 from tests.fakes import CLASSES, id_images, id_reader, pictures, tiny
@@ -94,6 +95,38 @@ def test_predictions_have_the_promised_shapes_and_targets(trained):
 def test_no_images_give_no_scores(trained):
     assert scorer(trained, torch.empty(0, 3, 8, 8, dtype=torch.uint8)[:0]).n == 0
     assert len(Scorer(trained, TASK, lambda: iter(()), 0).map(lambda p: p.predicted_loss)) == 0
+
+
+def test_embeddings_are_the_models_and_cost_no_second_pass(trained):
+    images, _ = pictures(20, seed=5)
+    passes: list[int] = []
+
+    def batches():
+        passes.append(1)
+        return (part.numpy() for part in images.split(6))
+
+    candidates = Scorer(trained, TASK, batches, 20)
+    assert torch.equal(candidates.embeddings(), scorer(trained, images, 6).map(lambda p: p.embedding))
+    candidates.map(lambda p: p.predicted_loss)
+    candidates.embeddings()
+    assert len(passes) == 2
+
+
+def test_frozen_vectors_take_the_place_of_the_models_embeddings(trained):
+    images, _ = pictures(4)
+    frozen = torch.randn(4, 3)
+    candidates = scorer(trained, images, frozen=frozen)
+    assert torch.equal(candidates.embeddings(), frozen)
+    assert candidates.map(lambda p: p.embedding).shape == (4, 32)
+
+
+def test_without_a_model_there_are_frozen_vectors_or_a_sentence():
+    frozen = torch.randn(4, 3)
+    assert torch.equal(Unscored(4, frozen).embeddings(), frozen)
+    with pytest.raises(AlctlError, match=r"`alctl embed`.*--strategy random"):
+        Unscored(4).embeddings()
+    with pytest.raises(UntrainedError, match="run `alctl train` first"):
+        Unscored(4, frozen).map(lambda p: p.embedding)
 
 
 @pytest.mark.parametrize("promised", [3, 5])

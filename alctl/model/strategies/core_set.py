@@ -1,7 +1,6 @@
 """Core-set (Sener & Savarese, ICLR 2018), the greedy k-center form."""
 
 from dataclasses import dataclass
-from operator import attrgetter
 
 import torch
 
@@ -16,10 +15,15 @@ class CoreSet(QueryStrategy):
     normalise: bool = False
     """Scale embeddings to length 1 first; the paper does not."""
 
+    @property
+    def needs_model(self) -> bool:
+        """Tell whether it reads predictions: embeddings are enough."""
+        return False
+
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return each next farthest image, with its distance; with no label, begin at the one nearest the mean."""
-        points = unlabeled.map(attrgetter("embedding"))
-        centres = labeled.map(attrgetter("embedding")) if len(labeled) else points[:0]
+        points = unlabeled.embeddings()
+        centres = labeled.embeddings() if len(labeled) else points[:0]
         if self.normalise:
             points, centres = unit(points), unit(centres)
         return Selection(*k_center(points, centres, n))

@@ -4,6 +4,7 @@ The combination is this project's own; two stages as in PPAL (Yang et al., CVPR 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ class LearningLossDiverse(QueryStrategy):
     """Keep away from the labeled images too; the first pick then follows the same rule as the others."""
     sample: bool = True
     """Draw by r^α·D² as k-means++ does; False takes the highest."""
+    rank: Literal["within", "whole"] = "within"
+    """Rank the predicted loss within the β·n kept, so that r goes down to 1/(β·n); "whole" ranks among all candidates,
+    where r stays near 1 unless most are kept, and repeats rounds chosen before there was a choice."""
 
     @property
     def uses_predicted_loss(self) -> bool:
@@ -36,11 +40,13 @@ class LearningLossDiverse(QueryStrategy):
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the highest predicted loss, then images by r^α·D², with that as score."""
-        both = unlabeled.map(lambda seen: torch.cat([seen.predicted_loss[:, None], seen.embedding], dim=1))
-        kept = int(min(self.beta * max(n, 1), len(both)))
-        order = top_k(both[:, 0], max(n, kept)).positions
-        points = unit(both[order, 1:])
-        rank = 1 - torch.arange(len(order), dtype=torch.float64, device=both.device) / len(both)
+        losses = unlabeled.map(lambda seen: seen.predicted_loss)
+        kept = int(min(self.beta * max(n, 1), len(losses)))
+        order = top_k(losses, max(n, kept)).positions
+        embeddings = unlabeled.embeddings()
+        points = unit(embeddings[order.to(embeddings.device)])
+        of = len(order) if self.rank == "within" else len(losses)
+        rank = 1 - torch.arange(len(order), dtype=torch.float64, device=points.device) / of
 
         def squared_to(pick: int, _: Tensor) -> Tensor:
             return (2 - 2 * (points @ points[pick])).clamp_(min=0).double()
@@ -49,7 +55,7 @@ class LearningLossDiverse(QueryStrategy):
         start = torch.full_like(rank, torch.inf)
         if self.cover_labeled and len(labeled):
             first = None
-            start = nearest(points, unit(labeled.map(lambda seen: seen.embedding)))
+            start = nearest(points, unit(labeled.embeddings()))
         chosen, scores = spread(
             squared_to, start, n, first=first, weights=rank**self.alpha, rng=rng if self.sample else None
         )

@@ -1,14 +1,13 @@
 """TypiClust (Hacohen, Dekel & Weinshall, ICML 2022): the most typical image of each cluster."""
 
-import warnings
 from collections import deque
 from dataclasses import dataclass
-from operator import attrgetter
 
 import torch
 from torch import Tensor
 
-from alctl.model.distances import blocks, squared_distances, unit
+from alctl.model.clusters import k_means, principal, typicality
+from alctl.model.distances import unit
 from alctl.model.strategy import Candidates, QueryStrategy, Selection
 
 
@@ -25,16 +24,24 @@ class TypiClust(QueryStrategy):
     """Images in the smallest cluster that is used; smaller ones hold outliers and wait until the others are empty."""
     neighbours: int = 20
     """Neighbours that typicality looks at; half the cluster where that is less."""
+    components: int = 128
+    """Principal components in which clusters are sought, for speed; 0 takes the embeddings whole, as the authors do."""
+
+    @property
+    def needs_model(self) -> bool:
+        """Tell whether it reads predictions: embeddings are enough."""
+        return False
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return one image per cluster and turn, scored by typicality; first the clusters with the fewest labels."""
-        points = unit(unlabeled.map(attrgetter("embedding")))
-        known = unit(labeled.map(attrgetter("embedding"))) if len(labeled) else points[:0]
+        points = unit(unlabeled.embeddings())
+        known = unit(labeled.embeddings()) if len(labeled) else points[:0]
         n = min(n, len(points))
         count = max(1, min(len(known) + n, self.most_clusters))
         picks: list[int] = []
         scores: list[float] = []
-        for turns in self._queues(k_means(torch.cat([points, known]), count, rng), len(points)):
+        clusters = k_means(principal(torch.cat([points, known]), self.components), count, rng)
+        for turns in self._queues(clusters, len(points)):
             while turns and len(picks) < n:
                 group = turns.popleft()
                 found = typicality(points[group], self.neighbours)
@@ -59,40 +66,3 @@ class TypiClust(QueryStrategy):
             deque(groups[c] for c in filled if sizes[c] >= self.smallest),
             deque(groups[c] for c in filled if sizes[c] < self.smallest),
         )
-
-
-def typicality(points: Tensor, neighbours: int) -> Tensor:
-    """Return 1 / (mean distance to the nearest neighbours + 1e-5) of (n, d), shape (n,) float64; 0 for one alone."""
-    points = points.double()
-    k = min(neighbours, len(points) // 2)
-    if k == 0:
-        return points.new_zeros(len(points))
-    found = []
-    for rows in blocks(len(points), len(points)):
-        squared = squared_distances(points[rows], points)
-        squared.diagonal(rows.start).fill_(torch.inf)  # nobody is their own neighbour
-        found.append(1 / (squared.topk(k, largest=False).values.sqrt().mean(1) + 1e-5))
-    return torch.cat(found)
-
-
-def k_means(points: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """Return the cluster of each row of (N, d), (N,) int64: k-means for up to 50 clusters, in batches for more.
-
-    One OpenMP thread, because sums of several in any order would not repeat bit by bit; centres are seeded on three
-    images each, because seeding on more takes longer than all else.
-    """
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    seed = int(torch.randint(2**31 - 1, (), generator=rng))
-    model = (
-        KMeans(count, random_state=seed)
-        if count <= 50
-        else MiniBatchKMeans(count, batch_size=5000, init_size=3 * count, random_state=seed)
-    )
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):
-        # duplicates leave clusters empty, and those get no turn
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        clusters = model.fit_predict(points.cpu().numpy())
-    return torch.from_numpy(clusters).long().to(points.device)

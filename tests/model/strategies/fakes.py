@@ -19,6 +19,8 @@ class FakeCandidates:
     predicted_loss: Tensor
     batch_size: int = 128
     dropout: float | None = 1.0
+    frozen: Tensor | None = None
+    """Vectors of a frozen backbone, in place of the model's."""
 
     def __len__(self) -> int:
         return len(self.predicted_loss)
@@ -27,7 +29,7 @@ class FakeCandidates:
         return torch.cat([fn(self._predict(rows, dropout_passes)) for rows in self._batches()])
 
     def embeddings(self) -> Tensor:
-        return self.embedding
+        return self.map(lambda seen: seen.embedding) if self.frozen is None else self.frozen
 
     def images(self) -> Iterator[Tensor]:
         return (torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8) for rows in self._batches())

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from alctl.model.strategy import STRATEGIES, QueryStrategy, Selection
+from alctl.model.score import Unscored
+from alctl.model.strategy import STRATEGIES, QueryStrategy, Selection, UntrainedError
 from tests.model.strategies.fakes import FakeCandidates, chance, random_candidates
 
 # The order of these is the order of draws or of turns; the others' scores never rise.
-UNORDERED = {"badge", "learning-loss-diverse", "typiclust"}
+UNORDERED = {"badge", "cluster-margin", "learning-loss-diverse", "typiclust"}
 
 
 @pytest.fixture(params=STRATEGIES.names())
@@ -40,6 +41,7 @@ def check(selection: Selection, n: int, expected: int) -> None:
     assert bool(torch.isfinite(scores).all())
 
 
+POOL = random_candidates(40, seed=1)
 LABELED = random_candidates(9, seed=2)
 NONE_LABELED = random_candidates(0, seed=2)
 
@@ -80,6 +82,14 @@ def test_a_strategy_says_whether_it_reads_predicted_losses(strategy):
     other = replace(pool, predicted_loss=-pool.predicted_loss)
     picks = [strategy.query(p, LABELED, 10, chance()).positions.tolist() for p in (pool, other)]
     assert (picks[0] != picks[1]) == strategy.uses_predicted_loss
+
+
+def test_what_needs_no_model_chooses_from_frozen_vectors_alone(strategy):
+    if strategy.needs_model:
+        with pytest.raises(UntrainedError):
+            strategy.query(Unscored(40, POOL.embedding), Unscored(0), 7, chance())
+    else:
+        check(strategy.query(Unscored(40, POOL.embedding), Unscored(0), 7, chance()), 40, 7)
 
 
 def test_pool_and_arguments_stay_as_they_were(strategy):

@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from alctl.model import distances
-from alctl.model.strategies.typiclust import TypiClust, k_means, typicality
+from alctl.model.clusters import k_means, typicality
+from alctl.model.strategies.typiclust import TypiClust
 from tests.model.strategies.fakes import chance, from_embeddings
 
 
@@ -62,3 +63,14 @@ def test_clusters_repeat_for_a_seed_and_follow_the_data(count):
     assert clusters.tolist() == k_means(points, count, chance(4)).tolist()
     if count == 3:
         assert clusters.bincount().sort().values.tolist() == [70, 80, 90]
+
+
+def test_clusters_are_sought_in_the_first_principal_components():
+    pool = from_embeddings(bunches(30, 40, 20))
+    nothing = from_embeddings(bunches(0, 0, 0))
+    whole, few, all_of_them = (
+        TypiClust(components=components).query(pool, nothing, 3, chance()) for components in (0, 2, 8)
+    )
+    assert whole.positions.tolist() == all_of_them.positions.tolist()
+    assert few.positions.tolist() == whole.positions.tolist()  # two components tell three bunches apart
+    assert few.scores.tolist() == whole.scores.tolist()  # typicality is that of the whole embeddings
