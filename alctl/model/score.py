@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from alctl.chance import stream
 from alctl.errors import AlctlError
-from alctl.metrics import LossRanking, Metrics, RankingInterval, UncertaintyRanking
+from alctl.metrics import Metrics, UncertaintyRanking
 from alctl.model.loss_prediction import Output, Trained
-from alctl.model.ranking import ranking_lead
+from alctl.model.ranking import loss_ranking, ranking_interval, ranking_lead
 from alctl.model.strategy import Prediction, UntrainedError
 from alctl.model.task import Task
 from alctl.model.uncertainty import entropy, margin
@@ -23,8 +22,6 @@ Batches = Callable[[], Iterator[np.ndarray]]
 """Each call starts again at the first image and yields (B, 3, S, S) uint8 in order."""
 KEPT = 2**26
 """Numbers of embeddings that are kept after a pass at most: 256 MiB, or 131,072 images of 512."""
-MOST_RESAMPLED = 2_000
-"""Images that the bootstrap interval is made of at most; its work grows with their square."""
 
 
 class Scorer:
@@ -279,73 +276,3 @@ class _Uncertainty(NamedTuple):
 def _uncertainty(probabilities: Tensor) -> _Uncertainty:
     """Return entropy and margin of (N, M, C) probabilities, each the mean of an image's M distributions."""
     return _Uncertainty(entropy(probabilities).mean(-1).numpy(), -margin(probabilities).mean(-1).numpy())
-
-
-def loss_ranking(predicted: np.ndarray, true: np.ndarray) -> LossRanking:
-    """Return ranking accuracy, its ties, and the correlations of predicted with true losses, both (N,).
-
-    Ranking accuracy is the share of pairs in the right order (LL4AL section 4.1); pairs of equal true loss do not
-    count, pairs of equal predicted loss count half, and in the strict variant nothing. From Kendall's tau-b, in
-    O(N log N): ½ (1 + tau · √((n₀ − ties in predicted) / (n₀ − ties in true))).
-    """
-    every = len(true) * (len(true) - 1) // 2
-    ties_predicted, ties_true = _ties(predicted), _ties(true)
-    ties_both = _ties(np.stack([predicted, true], axis=1))
-    ranked = every - ties_true
-    accuracy = strict = None
-    if ranked and ties_predicted < every:
-        tau = stats.kendalltau(predicted, true).statistic
-        accuracy = 0.5 * (1 + float(tau) * math.sqrt((every - ties_predicted) / ranked))
-    elif ranked:
-        accuracy = 0.5
-    if accuracy is not None:
-        strict = accuracy - 0.5 * (ties_predicted - ties_both) / ranked
-    varies = ranked > 0 and ties_predicted < every
-    return LossRanking(
-        accuracy,
-        strict,
-        ties_predicted,
-        ties_true,
-        _correlation(predicted, true) if varies else None,
-        _correlation(stats.rankdata(predicted), stats.rankdata(true)) if varies else None,
-    )
-
-
-def ranking_interval(
-    predicted: np.ndarray, true: np.ndarray, *, resamples: int = 1_000, seed: int = 0
-) -> RankingInterval:
-    """Return the 95 % bootstrap interval of the ranking accuracy of predicted against true losses, both (N,).
-
-    Images are drawn with replacement, not pairs, which depend on each other. How often an image was drawn is its
-    weight w, so that every resample is a quotient of two quadratic forms, wᵀRw / wᵀCw: R holds which pairs are in the
-    right order, C which ones count. Of more than `MOST_RESAMPLED` images a random part is taken: the interval is wider
-    then than it need be. None where no two true losses differ.
-    """
-    rng = np.random.default_rng(stream(seed, "ranking interval"))
-    part = np.sort(rng.permutation(len(true))[:MOST_RESAMPLED])
-    guess, loss = predicted[part], true[part]
-    order = np.sign(loss[:, None] - loss[None, :])
-    counts = np.abs(order).astype(np.float32)
-    right = ((1 + order * np.sign(guess[:, None] - guess[None, :])) / 2).astype(np.float32) * counts
-    if not counts.any() or not (np.isfinite(guess).all() and np.isfinite(loss).all()):
-        return RankingInterval(None, None)
-    n = len(part)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
-    above, below = (((weights @ pairs) * weights).sum(axis=1, dtype=np.float64) for pairs in (right, counts))
-    if not (below > 0).any():
-        return RankingInterval(None, None)
-    low, high = np.quantile(above[below > 0] / below[below > 0], (0.025, 0.975))
-    return RankingInterval(float(low), float(high))
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    """Return Pearson's correlation; None where it overflows or is undefined."""
-    with np.errstate(all="ignore"):
-        found = float(np.corrcoef(x, y)[0, 1])
-    return found if math.isfinite(found) else None
-
-
-def _ties(values: np.ndarray) -> int:
-    """Return the number of pairs of equal rows."""
-    _, counts = np.unique(values, axis=0, return_counts=True)
-    return int((counts * (counts - 1) // 2).sum())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from alctl.chance import stream
 from alctl.database import items
-from alctl.model import score
+from alctl.model.ranking import loss_ranking
 from alctl.project import Project
 from alctl.report import measures
 from alctl.report.ask_models import Judged, Judges, truth_of
@@ -107,7 +107,7 @@ def _losses(judged: Judged) -> Losses | None:
     if judged.predicted is None or not known.any():
         return None
     predicted, true = judged.predicted[known], judged.true[known]
-    ranking = score.loss_ranking(predicted, true)
+    ranking = loss_ranking(predicted, true)
     spearman = ranking.spearman
     shown = np.linspace(0, len(true) - 1, min(DOTS, len(true))).astype(np.int64)
     return Losses(

@@ -75,6 +75,15 @@ def test_directions_are_compared_whatever_their_length(dtype, length):
     assert gains.tolist() == pytest.approx(exact, abs=1e-10 if dtype == torch.float64 else 1e-7)
 
 
+def test_vectors_stored_in_half_the_bits_give_the_same_picks():
+    points = torch.randn(200, 64, generator=rng(1))
+    everything = torch.arange(200)
+    expected = cover(points, points[:0], 20, references=everything).positions.tolist()
+    stored = points.half()
+    assert cover(stored, stored[:0], 20, references=everything).positions.tolist() == expected
+    assert cover(stored.float(), points[:0], 20, references=everything).positions.tolist() == expected
+
+
 WITHOUT_SECOND = line(0, 0.2, 1, 1.1, 2.5)
 WEIGHTS = torch.tensor([0.05, 0.05, 0.9, 0.8, 0.3], dtype=torch.float64)
 

@@ -9,8 +9,7 @@ from scipy import stats
 
 from alctl.metrics import RankingLead
 from alctl.model import ranking
-from alctl.model.ranking import images_needed, ranking_lead, verdict
-from alctl.model.score import loss_ranking
+from alctl.model.ranking import images_needed, loss_ranking, ranking_lead, verdict
 
 TRUE = np.array([0.1, 0.9, 0.4, 1.6, 0.2, 2.2])
 FIRST = np.array([0.2, 0.7, 0.5, 1.1, 0.1, 1.9])

@@ -5,8 +5,8 @@ from torch import nn
 
 from alctl.errors import AlctlError
 from alctl.model.loss_prediction import LossPredictionModule, TargetModel, Trained
-from alctl.model.ranking import ranking_lead
-from alctl.model.score import Scorer, Unscored, evaluate, loss_ranking, measure, predict
+from alctl.model.ranking import loss_ranking, ranking_lead
+from alctl.model.score import Scorer, Unscored, evaluate, measure, predict
 from alctl.model.strategies.learning_loss import LearningLoss
 from alctl.model.strategy import UntrainedError
 from alctl.model.tasks.classification import Classification
@@ -61,7 +61,7 @@ def test_embeddings_are_the_frozen_vectors_where_given_else_the_models_own(train
     frozen = torch.randn(20, 3)
     assert scorer(trained, images, frozen=frozen).embeddings() is frozen
     assert Unscored(20, frozen=frozen).embeddings() is frozen
-    with pytest.raises(AlctlError, match="run `alctl embed` first"):
+    with pytest.raises(AlctlError, match="run `alctl embed`"):
         Unscored(20).embeddings()
 
 

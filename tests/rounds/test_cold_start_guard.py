@@ -17,8 +17,7 @@ from alctl.database.tables import training_run
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.metrics import RankingInterval, metrics_of
-from alctl.model.ranking import ranking_lead
-from alctl.model.score import loss_ranking, ranking_interval
+from alctl.model.ranking import loss_ranking, ranking_interval, ranking_lead
 from alctl.project import Project
 from alctl.rounds import train_run
 from alctl.rounds.cold_start_guard import judge, rule_of

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from alctl.errors import AlctlError
-from alctl.model.distances import leaders, nearest_other, unit
 from alctl.model.score import Unscored
 from alctl.model.strategies.maxherding import MaxHerding
 from alctl.model.strategies.uherding import UHerding
@@ -154,25 +153,3 @@ def test_without_two_labeled_images_that_differ_the_radius_is_one(sigma, degrees
 def test_what_has_no_meaning_is_refused(options):
     with pytest.raises(AlctlError, match="must be above 0"):
         UHerding(**options)
-
-
-# --- what the radius is made of ---------------------------------------------------------------------------------------
-
-
-def test_similar_images_are_represented_by_the_first_of_them():
-    points = directions(0, 1, 2, 3, 40, 41, 90)
-    cosine = math.cos(math.radians(1.5))
-    assert leaders(points, cosine).tolist() == [0, 2, 4, 6]
-    order = torch.tensor([3, 1, 0, 2, 6, 5, 4])
-    assert order[leaders(points[order], cosine)].tolist() == [3, 1, 6, 5]
-    many = unit(torch.randn(2500, 3, generator=chance(1)))
-    kept = many[leaders(many, 0.98)]
-    assert bool((kept @ kept.T - torch.eye(len(kept)) < 0.98001).all())
-    assert bool(((many @ kept.T).amax(1) > 0.97999).all())
-
-
-def test_the_nearest_other_image_is_never_the_image_itself():
-    points = torch.tensor([0.0, 1.0, 3.0, 3.0])[:, None]
-    assert nearest_other(points, torch.arange(4)).tolist() == [1, 1, 0, 0]
-    assert nearest_other(points, torch.tensor([2, 0])).tolist() == [0, 1]
-    assert nearest_other(points[:1], torch.arange(1)).tolist() == [math.inf]
