@@ -9,6 +9,7 @@ from alctl.cli.app import app
 from alctl.cli.options import LARGEST, DeviceOption, DryRunOption, JsonOption, ProjectOption, option_groups
 
 if TYPE_CHECKING:
+    from alctl.project import Project
     from alctl.rounds.embed import Embedded, Plan
 
 
@@ -81,7 +82,7 @@ def embed(
     except KeyboardInterrupt:
         screen.err.print("stopped; the same command goes on from there", markup=False)
         raise typer.Exit(130) from None
-    show_embedded(done, json=json)
+    show_embedded(opened, done, json=json)
 
 
 def describe(plan: "Plan") -> str:
@@ -120,7 +121,7 @@ def show_plan(plan: "Plan", *, json: bool) -> None:
     screen.say("a dry run: nothing was computed")
 
 
-def show_embedded(done: "Embedded", *, json: bool) -> None:
+def show_embedded(project: "Project", done: "Embedded", *, json: bool) -> None:
     """Print what was computed."""
     from alctl.cli import screen
 
@@ -135,4 +136,4 @@ def show_embedded(done: "Embedded", *, json: bool) -> None:
         screen.warn(f"{done.excluded:,} embeddings are zero or not finite, and tell nothing")
     if done.lacking:
         screen.say(f"{done.lacking:,} images have none")
-    screen.next_step("alctl select --k 100")
+    screen.next_step_of(project)
