@@ -142,13 +142,24 @@ def predict(probe: Probe, vectors: Vectors, *, balance: float = 0.0) -> Tensor:
     calibrated.
     """
     found = torch.zeros(len(vectors), len(probe.classes))
+    for rows in blocks(len(vectors)):
+        found[rows] = torch.from_numpy(probabilities(probe, centred(probe, vectors, rows), balance)).float()
+    return found
+
+
+def centred(probe: Probe, vectors: Vectors, rows: slice) -> Floats:
+    """Return what a probe reads of some rows of ``vectors``: unit vectors minus the pool's mean, (n, d) float64."""
+    return _unit(vectors, rows) - probe.mean
+
+
+def probabilities(probe: Probe, z: Floats, balance: float = 0.0) -> Floats:
+    """Return the probabilities (n, C) in float64 of rows ``z`` (n, d) as `centred` gives them; see `predict`."""
+    found = np.zeros((len(z), len(probe.classes)))
     counts = np.array(probe.counts)
     known = counts > 0
     shift = np.log(counts[known] / counts.sum()) * balance * (1 - probe.blend)
-    for rows in blocks(len(vectors)):
-        logits = _logits(probe.head, _unit(vectors, rows) - probe.mean, probe.blend)[:, known]
-        said = softmax(logits / probe.temperature.used - shift, axis=1)
-        found[rows, torch.from_numpy(known)] = torch.from_numpy(said).float()
+    logits = _logits(probe.head, z, probe.blend)[:, known]
+    found[:, known] = softmax(logits / probe.temperature.used - shift, axis=1)
     return found
 
 
