@@ -20,7 +20,7 @@ from alctl.cli.options import (
 if TYPE_CHECKING:
     from alctl.model.train import Epoch
     from alctl.project import Project
-    from alctl.rounds.train_run import FinishedRun, Plan
+    from alctl.rounds.train_plan import FinishedRun, Plan
 
 
 @app.command(rich_help_panel="Models")
@@ -38,35 +38,42 @@ def train(
     [dim]Examples:[/dim]
       alctl train
       alctl train --model resnet18 --epochs 50 --lr 0.01
+      alctl train --head probe
     """
     from alctl.cli import screen
     from alctl.project import open_project
     from alctl.rounds import train_run
+    from alctl.rounds.train_plan import FinishedRun, plan_training
 
     opened = open_project(project)
-    plan = train_run.plan_training(opened, train_config(opened.config.train, settings), seed)
+    plan = plan_training(opened, train_config(opened.config.train, settings), seed)
     if plan.finished is not None:
         with screen.bars() as progress:
             run = train_run.measured_again(opened, plan, plan.finished, progress)
-        show_run(opened, train_run.FinishedRun(run, 0, {}), already=True, json=json)
+        show_run(opened, FinishedRun(run, 0, {}), already=True, json=json)
         return
     screen.err.print(describe(plan), markup=False)
     with screen.bars() as progress:
-        events = train_run.run_training(opened, plan, progress)
-        finished = follow(events, plan)
+        finished = follow(train_run.run_training(opened, plan, progress), plan)
     show_run(opened, finished, already=False, json=json)
 
 
 def describe(plan: "Plan") -> str:
     """Return what is about to be trained, in one line."""
     config, pool = plan.config, plan.splits["pool"]
+    if plan.used is not None:
+        return f"fitting a {config.model} to {len(pool.sources):,} images, {_classes(plan)} classes"
     before = f", on from training run {plan.before.id}" if plan.before else ""
     twice = ", then once more without the loss prediction module" if config.report_model else ""
-    classes = len(plan.task.categories) - sum(len(places) - 1 for places in plan.task.merged)
     return (
         f"training {config.model} at {config.image_size} px on {len(pool.sources):,} images, "
-        f"{classes} classes, {config.epochs} epochs, {config.device} {config.precision}{before}{twice}"
+        f"{_classes(plan)} classes, {config.epochs} epochs, {config.device} {config.precision}{before}{twice}"
     )
+
+
+def _classes(plan: "Plan") -> int:
+    """Return how many classes are told apart."""
+    return len(plan.task.categories) - sum(len(places) - 1 for places in plan.task.merged)
 
 
 def follow(events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan") -> "FinishedRun":

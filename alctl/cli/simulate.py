@@ -45,15 +45,23 @@ class Arms:
         typer.Option(
             show_default=False,
             autocompletion=complete_strategies,
-            help="A query strategy, once for each; else learning-loss and random.",
+            help="A query strategy, once for each; else learning-loss (with --head probe uherding) and random.",
         ),
     ] = None
+    start_strategy: Annotated[
+        str,
+        typer.Option(
+            show_default=False,
+            autocompletion=complete_strategies,
+            help="Strategy of the first round, or own: each its own (default: random; with --head probe own).",
+        ),
+    ] = ""
     param: Annotated[
         list[str] | None,
         typer.Option(metavar="STRATEGY.NAME=VALUE", show_default=False, help="A parameter of a strategy."),
     ] = None
     trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy, paired by their seed.")] = 5
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial; the first is random.")] = 10
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial.")] = 10
     k: Annotated[int, typer.Option("--k", min=1, help="Images a round.")] = 1000
     subset: Annotated[int, typer.Option(min=0, help="Random unlabeled images that are scored; 0: all.")] = (
         10_000
@@ -129,12 +137,14 @@ def simulate(
 ) -> None:
     """Compare query strategies on images whose labels are known, by the code of the real rounds.
 
-    All strategies of a trial start from the same random round, the same weights and the same random subsets. The
+    All strategies of a trial start from the same random round, the same weights and the same random subsets; with
+    --head probe each strategy chooses its own first round. The
     same command goes on after a kill; started several times at once, the processes share the work. More strategies,
     trials or rounds can be added to a finished simulation.
 
     [dim]Examples:[/dim]
       alctl simulate cifar10 --strategy learning-loss --strategy entropy --strategy random
+      alctl simulate ./sorted --head probe --k 20 --rounds 8 --trials 10
       alctl simulate ./sorted --k 100 --rounds 5 --trials 5 --epochs 50 --subset 0
     """
     simulation = simulation_of(dataset, arms, bending, seed, settings)
@@ -152,13 +162,15 @@ def simulation_of(dataset: str, arms: Arms, bending: Bending, seed: int, setting
     """Return the simulation that the options describe."""
     from alctl.config import TrainConfig
     from alctl.simulation.hide_labels import Shape
-    from alctl.simulation.prepare import Simulation
+    from alctl.simulation.prepare import OWN, Simulation
 
-    names = list(dict.fromkeys(arms.strategy or ["learning-loss", BASELINE]))
+    train = train_config(TrainConfig(), settings)
+    probe = train.head == "probe"
+    names = list(dict.fromkeys(arms.strategy or ["uherding" if probe else "learning-loss", BASELINE]))
     return Simulation(
         dataset=str(Path(dataset).resolve()), strategies=by_strategy(arms.param or [], names), trials=arms.trials,
         rounds=arms.rounds, k=arms.k, subset=arms.subset, shape=Shape(bending.imbalance, bending.test),
-        label_noise=bending.label_noise, seed=seed, train=train_config(TrainConfig(), settings),
+        label_noise=bending.label_noise, seed=seed, start=arms.start_strategy or (OWN if probe else BASELINE), train=train,
     )  # fmt: skip
 
 

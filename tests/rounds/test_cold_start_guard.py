@@ -19,7 +19,7 @@ from alctl.errors import AlctlError
 from alctl.metrics import RankingInterval, metrics_of
 from alctl.model.ranking import loss_ranking, ranking_interval, ranking_lead
 from alctl.project import Project
-from alctl.rounds import train_run
+from alctl.rounds import train_plan, train_run
 from alctl.rounds.cold_start_guard import judge, rule_of
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
@@ -33,7 +33,7 @@ def trained_project(folder, n: int = 40, validation: dict[str, Any] | None = Non
     project = small_project(folder, n, **options)
     rows = [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]
     take(project, write_csv(folder / "labels.csv", rows))
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, no_progress))
     if validation is not None:
         with project.writing("test") as connection:
@@ -260,7 +260,7 @@ def test_the_fallback_may_be_any_strategy_that_reads_no_predicted_losses(tmp_pat
 def test_a_model_without_a_module_is_still_refused_and_not_guarded(tmp_path):
     project = small_project(tmp_path, 20)
     take(project, write_csv(tmp_path / "labels.csv", [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]))
-    plan = train_run.plan_training(project, tiny(epochs=1, loss_weight=0.0), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1, loss_weight=0.0), None)
     list(train_run.run_training(project, plan, no_progress))
     with pytest.raises(AlctlError, match="predicts no losses"):
         choose(project)

@@ -12,7 +12,7 @@ from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.model.checkpoint import read, write
 from alctl.project import Project
-from alctl.rounds import train_run, trained_model
+from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.predict import predict
 from alctl.rounds.select import SelectOptions, make_strategy, select
 from alctl.status import check, status
@@ -47,7 +47,7 @@ def label(project: Project, ids, classes=("cat", "dog")) -> None:
 
 
 def train(project: Project, **changes) -> None:
-    plan = train_run.plan_training(project, tiny(epochs=1, **changes), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1, **changes), None)
     list(train_run.run_training(project, plan, no_progress))
 
 
@@ -314,7 +314,7 @@ def test_training_leaves_out_an_image_that_does_not_decode_and_names_it(tmp_path
     hide_damage(tmp_path / "images", names[2])
     project = make_project(tmp_path / "project", tmp_path / "images")
     label(project, range(1, 11))
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), lambda _: None)
     assert list(done.quarantined) == [3]
     assert done.run.labeled == 9
