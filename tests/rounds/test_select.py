@@ -14,7 +14,8 @@ from alctl.model.checkpoint import read, write
 from alctl.project import Project
 from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.predict import predict
-from alctl.rounds.select import SelectOptions, make_strategy, select
+from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.strategy_choice import make_strategy
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.project_files import (
@@ -230,7 +231,7 @@ def test_a_strategy_or_parameter_that_does_not_exist_is_a_sentence(strategy, par
         make_strategy(strategy, params)
 
 
-@pytest.mark.parametrize("strategy", ["learning-loss", "entropy", "core-set", "badge"])
+@pytest.mark.parametrize("strategy", ["learning-loss", "entropy", "badge"])
 def test_a_strategy_that_needs_a_model_says_so_before_there_is_one(tmp_path, strategy):
     project = small_project(tmp_path, 6)
     with pytest.raises(AlctlError, match="run `alctl train` first"):
