@@ -54,7 +54,7 @@ def train(
         return
     screen.err.print(describe(plan), markup=False)
     with screen.bars() as progress:
-        finished = follow(train_run.run_training(opened, plan, progress), plan)
+        finished = follow(opened, train_run.run_training(opened, plan, progress), plan)
     show_run(opened, finished, already=False, json=json)
 
 
@@ -76,7 +76,9 @@ def _classes(plan: "Plan") -> int:
     return len(plan.task.categories) - sum(len(places) - 1 for places in plan.task.merged)
 
 
-def follow(events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan") -> "FinishedRun":
+def follow(
+    project: "Project", events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan"
+) -> "FinishedRun":
     """Show training as it goes and return the finished run: one bar on a terminal, a line now and then elsewhere.
 
     The first epochs are of the joint model, as many again of the model to report, if there is one.
@@ -104,6 +106,8 @@ def follow(events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan") -
                 held_back = validation_facts(epoch, plan.task.metric)
             facts = "  ".join(filter(None, (held_back, training_facts(epoch))))
             bar.update(task, completed=epoch.epoch, facts=facts)
+            if epoch.epoch == 1 and (told := quicker(project, plan, epoch)):
+                screen.err.print(told, markup=False)
             if epoch.epoch == joint + 1:
                 screen.err.print("and now without the loss prediction module", markup=False)
             if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch % joint == 0):
@@ -115,6 +119,27 @@ def follow(events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan") -
             events.close()  # saves the last whole epoch
             screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
             raise typer.Exit(130) from None
+
+
+def quicker(project: "Project", plan: "Plan", first: "Epoch") -> str:
+    """Return how long the rest takes beside a probe, where that is long and a probe could do; measured on both."""
+    from alctl.rounds.frozen import in_words
+    from alctl.rounds.train_probe import seconds_of
+
+    left = (plan.epochs - 1) * first.seconds
+    if left < LONG or plan.splits["pool"].targets.dim() != 1:
+        return ""
+    probe = seconds_of(project, plan)
+    if probe is None or probe > left / 10:
+        return ""
+    return (
+        f"{plan.epochs} epochs take about {in_words(left)} on this {plan.config.device}; `alctl train --head probe` takes "
+        f"about {in_words(probe)} and is usually better with few labels. Ctrl-C keeps what is trained so far"
+    )
+
+
+LONG = 5 * 60
+"""Seconds of training from which on a quicker way is pointed out."""
 
 
 def validation_facts(epoch: "Epoch", metric: str) -> str:

@@ -8,11 +8,13 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from alctl.cli.model import quicker
 from alctl.config import SelectConfig, TrainConfig
 from alctl.database import items, labels, settings, training_runs
 from alctl.errors import AlctlError
 from alctl.model.probe import fit
 from alctl.model.probe import predict as predict_by
+from alctl.model.train import Epoch
 from alctl.project import CONFIG, Project, config_text, open_project
 from alctl.rounds import predict, trained_model
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
@@ -319,3 +321,23 @@ def test_a_first_round_is_by_uherding_where_embeddings_are_at_hand(tmp_path):
     selected = warm_json("select", "--k", 5, "--device", "cpu", "--project", project.folder)
     assert (selected["strategy"], selected["run"]) == ("uherding", None)
     assert "nothing is trained yet" in selected["choice"]["why"]
+
+
+def test_the_next_step_after_new_labels_is_a_probe_again(project):
+    fit_run(project)
+    with project.reading() as connection:
+        free = [
+            i for i in items.usable(connection, "pool").tolist() if i not in labels.labeled_ids(connection)
+        ]
+    label(project, free[:3])
+    assert status(project).next == "alctl train --head probe"
+    (project.folder / CONFIG).write_text(config_text(head="probe"))
+    again = open_project(project.folder)
+    assert (status(again).next, again.config.train.head) == ("alctl train", "probe")
+
+
+def test_a_network_that_takes_long_is_told_of_the_quicker_way(project):
+    plan = plan_training(project, tiny(epochs=5_000), None)
+    first = Epoch(1, 5_000, 1.0, None, None, None, None, 50.0, 0.1, 2.0, 0)
+    assert "`alctl train --head probe` takes about" in quicker(project, plan, first)
+    assert quicker(project, plan_training(project, tiny(epochs=10), None), first) == ""
