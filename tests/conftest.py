@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here or in a 
 
 settings.register_profile("alctl", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("alctl")  # a busy machine breaks no test, and CI tries the same examples every time
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of every garbage collection: torch alone has a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
