@@ -2,13 +2,16 @@
 
 import gc
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import make_url
 
-from tests.postgres import empty_database, postgres_server
+from tests.pools import migrate, migrated_file
+from tests.postgres import new_database, postgres_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: on a busy machine threads wait for each other
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here or in a command that a test starts
@@ -29,16 +32,36 @@ def _postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def _migrated_postgres(_postgres: str) -> Iterator[str]:
+    """The name of a database that has its tables, to be copied."""
+    with new_database(_postgres) as url:
+        migrate(url)
+        yield str(make_url(url).database)
+
+
 @pytest.fixture
 def postgres_url(_postgres: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
-    with empty_database(_postgres) as url:
+    with new_database(_postgres) as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     if request.param == "postgresql":
         return str(request.getfixturevalue("postgres_url"))
     return f"sqlite:///{tmp_path / 'alctl.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of each kind that has its tables, and nothing in them."""
+    if request.param == "sqlite":
+        shutil.copyfile(migrated_file(), tmp_path / "alctl.db")
+        yield f"sqlite:///{tmp_path / 'alctl.db'}"
+    else:
+        server, migrated = (request.getfixturevalue(name) for name in ("_postgres", "_migrated_postgres"))
+        with new_database(server, like=migrated) as copy:
+            yield copy

@@ -44,13 +44,13 @@ def postgres_server() -> Iterator[str]:
 
 
 @contextmanager
-def empty_database(server: str) -> Iterator[str]:
-    """Make a database on the server with the URL ``server``, yield its URL, and drop it."""
+def new_database(server: str, like: str = "template1") -> Iterator[str]:
+    """Make a database on the server with the URL ``server``, a copy of ``like``, yield its URL, and drop it."""
     name = f"test_{uuid4().hex}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {like}"))
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
         with engine.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

@@ -1,12 +1,18 @@
 """Small projects on disk, and the real command run on them in a process of its own."""
 
+import atexit
 import csv
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -53,9 +59,21 @@ def make_project(
 
 
 def small_project(folder: Path, n: int = 6, **options: Any) -> Project:
-    """Make ``n`` images and a project of them."""
+    """Make ``n`` images and a project of them: a copy of what `init` made of such images before, in this process."""
+    made = _first_project(n, json.dumps(options))
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    with closing(sqlite3.connect(folder / "project" / "alctl.db")) as database, database:
+        database.execute("UPDATE project SET root = ?", [str((folder / "images").resolve())])
+    return open_project(folder / "project")
+
+
+@cache
+def _first_project(n: int, options: str) -> Path:
+    folder = Path(mkdtemp(prefix="alctl-project-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     make_images(folder / "images", n)
-    return make_project(folder / "project", folder / "images", **options)
+    make_project(folder / "project", folder / "images", **json.loads(options)).engine.dispose()
+    return folder
 
 
 def write_csv(
