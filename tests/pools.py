@@ -1,12 +1,10 @@
 """Pools without image files: rows straight into a database, SQLite or PostgreSQL, for tests of the state half."""
 
-import atexit
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from sqlalchemy import Connection, Engine, make_url
@@ -25,6 +23,7 @@ from alctl.database.connection import engine_of, upgrade, writing
 from alctl.database.labels import ImportCounts
 from alctl.database.staged_labels import StagedLabel
 from alctl.database.tables import item, reserved
+from tests.project_files import lasting_folder
 
 CLASSES = ("cat", "dog", "owl")
 NOW = "2026-01-01T00:00:00Z"
@@ -33,10 +32,9 @@ NOW = "2026-01-01T00:00:00Z"
 @cache
 def migrated_file() -> Path:
     """Return a SQLite database that has its tables and nothing in them, to be copied: it is migrated once a process."""
-    folder = Path(mkdtemp(prefix="alctl-migrated-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    migrate(f"sqlite:///{folder / 'alctl.db'}")
-    return folder / "alctl.db"
+    file = lasting_folder() / "alctl.db"
+    migrate(f"sqlite:///{file}")
+    return file
 
 
 def migrate(url: str) -> None:

@@ -67,10 +67,16 @@ def small_project(folder: Path, n: int = 6, **options: Any) -> Project:
     return open_project(folder / "project")
 
 
+def lasting_folder() -> Path:
+    """Make a folder for what many tests copy; it is removed as the process ends."""
+    folder = Path(mkdtemp(prefix="alctl-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @cache
 def _first_project(n: int, options: str) -> Path:
-    folder = Path(mkdtemp(prefix="alctl-project-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = lasting_folder()
     make_images(folder / "images", n)
     make_project(folder / "project", folder / "images", **json.loads(options)).engine.dispose()
     return folder

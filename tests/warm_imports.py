@@ -20,7 +20,9 @@ from PIL import Image
 import alctl
 
 for module in pkgutil.walk_packages(alctl.__path__, "alctl."):
-    if module.name != "alctl.cli.screen":  # makes a console after the environment, which each command has its own of
+    if (
+        module.name != "alctl.cli.screen"
+    ):  # makes a console after the environment, which each command has its own of
         import_module(module.name)
 Image.init()
 gc.collect()
