@@ -60,7 +60,11 @@ def make_project(
 
 def small_project(folder: Path, n: int = 6, **options: Any) -> Project:
     """Make ``n`` images and a project of them: a copy of what `init` made of such images before, in this process."""
-    made = _first_project(n, json.dumps(options))
+    return copied(_first_project(n, json.dumps(options)), folder)
+
+
+def copied(made: Path, folder: Path) -> Project:
+    """Copy a folder that holds `images` and their `project`, and open the copy."""
     shutil.copytree(made, folder, dirs_exist_ok=True)
     with closing(sqlite3.connect(folder / "project" / "alctl.db")) as database, database:
         database.execute("UPDATE project SET root = ?", [str((folder / "images").resolve())])
