@@ -58,9 +58,9 @@ def make_project(
     return open_project(folder)
 
 
-def small_project(folder: Path, n: int = 6, **options: Any) -> Project:
+def small_project(folder: Path, n: int = 6, *, size: int = 8, **options: Any) -> Project:
     """Make ``n`` images and a project of them: a copy of what `init` made of such images before, in this process."""
-    return copied(_first_project(n, json.dumps(options)), folder)
+    return copied(_first_project(n, size, json.dumps(options)), folder)
 
 
 def copied(made: Path, folder: Path) -> Project:
@@ -79,9 +79,9 @@ def lasting_folder() -> Path:
 
 
 @cache
-def _first_project(n: int, options: str) -> Path:
+def _first_project(n: int, size: int, options: str) -> Path:
     folder = lasting_folder()
-    make_images(folder / "images", n)
+    make_images(folder / "images", n, size=size)
     make_project(folder / "project", folder / "images", **json.loads(options)).engine.dispose()
     return folder
 
