@@ -10,13 +10,14 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import make_url
 
+from tests.examples import FULL, examples
 from tests.pools import migrate, migrated_file
 from tests.postgres import new_database, postgres_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: on a busy machine threads wait for each other
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here or in a command that a test starts
 
-settings.register_profile("alctl", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("alctl", deadline=None, derandomize=FULL, max_examples=examples(100))
 settings.load_profile("alctl")  # a busy machine breaks no test, and CI tries the same examples every time
 
 
