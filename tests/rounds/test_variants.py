@@ -288,6 +288,7 @@ def test_a_stop_at_any_point_of_the_two_trainings_loses_no_whole_epoch(tmp_path,
     assert all(torch.equal(tensor, results[1][1][name]) for name, tensor in results[0][1].items())
 
 
+@pytest.mark.slow
 def test_a_kill_in_either_training_is_gone_on_from(tmp_path):
     prepared = project_of(tmp_path, test=4)
     label(prepared, range(13, 21))
