@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import make_url
 
 from tests.examples import FULL, examples
 from tests.pools import migrate, migrated_file
-from tests.postgres import new_database, postgres_server
+from tests.postgres import empty_tables, new_database, postgres_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: on a busy machine threads wait for each other
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here or in a command that a test starts
@@ -35,10 +34,10 @@ def _postgres() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _migrated_postgres(_postgres: str) -> Iterator[str]:
-    """The name of a database that has its tables, to be copied."""
+    """The URL of a database that has its tables; who writes into them empties them."""
     with new_database(_postgres) as url:
         migrate(url)
-        yield str(make_url(url).database)
+        yield url
 
 
 @pytest.fixture
@@ -63,6 +62,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         shutil.copyfile(migrated_file(), tmp_path / "alctl.db")
         yield f"sqlite:///{tmp_path / 'alctl.db'}"
     else:
-        server, migrated = (request.getfixturevalue(name) for name in ("_postgres", "_migrated_postgres"))
-        with new_database(server, like=migrated) as copy:
-            yield copy
+        shared = str(request.getfixturevalue("_migrated_postgres"))
+        yield shared
+        empty_tables(shared)

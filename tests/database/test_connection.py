@@ -42,6 +42,12 @@ ORPHAN = REBUILD + "    op.execute('DELETE FROM item WHERE id = 2')\n"
 
 
 @pytest.fixture
+def url(empty_url: str) -> str:
+    """The URL of a database of each kind without its tables, which these tests make and change."""
+    return empty_url
+
+
+@pytest.fixture
 def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The migrations folder of an alctl that a test can give a second migration."""
     folder = tmp_path / "migrations"
@@ -57,8 +63,8 @@ def used(url: str) -> None:
         send(connection, [1, 2, 3])
 
 
-def test_the_migrations_make_the_tables_of_the_schema(empty_url):
-    engine = db.engine_of(empty_url)
+def test_the_migrations_make_the_tables_of_the_schema(url):
+    engine = db.engine_of(url)
     db.upgrade(engine)
     with db.reading(engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
@@ -92,10 +98,10 @@ def test_upgrading_twice_changes_nothing(url):
     engine.dispose()
 
 
-def test_two_processes_may_open_a_fresh_database_at_once(empty_url):
+def test_two_processes_may_open_a_fresh_database_at_once(url):
     code = "import sys; from alctl.database import connection as db; db.upgrade(db.engine_of(sys.argv[1]))"
     openers = [
-        subprocess.Popen([sys.executable, "-c", code, empty_url], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", code, url], stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     assert [(opener.communicate()[1], opener.returncode) for opener in openers] == [("", 0)] * 2
