@@ -21,9 +21,9 @@ Date:     2026-11-30
 tests/images was not measured again. One command at a time; several rows were taken before the last improvements.
 
 Processor seconds are user and system time of pytest and of everything that it started, in one process (`-n 0`), without
-real data and without the tests marked slow. They were measured on busy cores, which costs a third more than on quiet
-ones (importing torch: 3.2 instead of 2.2 s). Two cores take a little more than half of them; each process
-needs some 7 s to import torch, and 7 more for the process that commands are forked off. Nothing of it is wall time, which
+real data and without the tests marked slow. They were measured on busy cores, which costs up to half more than on
+quiet ones (importing torch: 3.2 instead of 2.2 s). Two cores take a little more than half of them; each process
+needs some 8 s to collect, and 6 more for the process that commands are forked off. Nothing of it is wall time, which
 said nothing on that machine.
 """
 
