@@ -31,7 +31,7 @@ from alctl.database.rounds import CONTROL
 from alctl.errors import AlctlError
 from alctl.files import clear_after_kill, whole_folder
 from alctl.images.contact_sheet import SHEET, contact_sheet
-from alctl.images.pixels import Source
+from alctl.images.decode import Source
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation, Assignment, Category
 from alctl.labels.format import FORMATS, LabelFormat

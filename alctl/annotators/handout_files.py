@@ -16,7 +16,7 @@ from alctl.database import rounds_out
 from alctl.database.rounds import Pick, Round
 from alctl.errors import AlctlError
 from alctl.images.contact_sheet import thumbnails
-from alctl.images.pixels import Source
+from alctl.images.decode import Source
 from alctl.labels.spreadsheet_cells import safe_cell
 from alctl.progress import Progress
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image, ImageDraw
 
-from alctl.images.pixels import BrokenImages, Source, read_image
+from alctl.images.decode import BrokenImages, Source, read_image
 from alctl.progress import Progress
 
 SHEET = 200

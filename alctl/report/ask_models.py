@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from alctl.database import items
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, ImageCache, Pixels, Source
+from alctl.images.decode import BrokenImages, Source
+from alctl.images.pixels import ImageCache, Pixels
 from alctl.model import score
 from alctl.progress import Progress
 from alctl.project import Project

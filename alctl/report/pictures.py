@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from alctl.database import items
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, Source, read_image
+from alctl.images.decode import BrokenImages, Source, read_image
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.report.contents import Facts

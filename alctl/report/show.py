@@ -19,7 +19,7 @@ from alctl.database import history, items, rounds, training_runs
 from alctl.errors import AlctlError
 from alctl.files import whole_file
 from alctl.images import contact_sheet as sheet
-from alctl.images.pixels import BrokenImages, Source
+from alctl.images.decode import BrokenImages, Source
 from alctl.model.score import Scorer
 from alctl.progress import Progress
 from alctl.project import Project, required_state

@@ -18,8 +18,9 @@ from torch import Tensor
 from alctl.database import items, labels, rounds, settings, training_runs
 from alctl.database.random_order import Ids
 from alctl.errors import AlctlError
+from alctl.images.decode import BrokenImages, Source
 from alctl.images.embeddings import BLOCK, Digests, Embeddings, Key, Vectors, as_digests
-from alctl.images.pixels import BrokenImages, Source, decode_ahead
+from alctl.images.pixels import decode_ahead
 from alctl.model import embedding
 from alctl.model.device import best_device, check_device
 from alctl.model.embedding import LITE0, Backbone

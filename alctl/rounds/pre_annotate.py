@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alctl.database import items, pre_annotations, rounds, rounds_out
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages
+from alctl.images.decode import BrokenImages
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.model.score import check_finite

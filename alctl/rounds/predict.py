@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alctl.database import items
 from alctl.files import whole_file
-from alctl.images.pixels import BrokenImages
+from alctl.images.decode import BrokenImages
 from alctl.labels.spreadsheet_cells import safe_cell
 from alctl.model.score import check_finite
 from alctl.model.strategy import Prediction

@@ -24,7 +24,7 @@ from alctl.database import consensus, items, labels, rounds, rounds_out
 from alctl.database.bulk import discard
 from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, check_decodable
+from alctl.images.decode import BrokenImages, check_decodable
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.rounds.select import Selected, SelectOptions, asked_after, record

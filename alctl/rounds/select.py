@@ -20,7 +20,7 @@ from alctl.database.bulk import discard
 from alctl.database.random_order import Ids
 from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, Source, check_decodable
+from alctl.images.decode import BrokenImages, Source, check_decodable
 from alctl.model.score import Unscored
 from alctl.model.strategy import STRATEGIES, Candidates, Prediction, QueryStrategy
 from alctl.plugins import configured

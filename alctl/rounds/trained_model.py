@@ -11,7 +11,7 @@ from alctl.database import categories, training_runs
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.files import file_digest
-from alctl.images.pixels import Source
+from alctl.images.decode import Source
 from alctl.metrics import Metrics
 from alctl.model import checkpoint, score
 from alctl.model.device import check_device, resolve

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from alctl.database import categories, items, labels
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, ImageCache, Pixels, Source
+from alctl.images.decode import BrokenImages, Source
+from alctl.images.pixels import ImageCache, Pixels
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.model.task import TASKS, Task

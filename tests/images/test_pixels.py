@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, ImageCache, Source, check_decodable, decode_ahead, read_image
+from alctl.images.decode import BrokenImages, Source, check_decodable, read_image
+from alctl.images.pixels import ImageCache, decode_ahead
 from alctl.model.tasks.classification import Classification
 from tests.data import real_data
 from tests.project_files import make_images, no_progress

@@ -10,7 +10,7 @@ from PIL import Image
 from alctl.database import rounds
 from alctl.errors import AlctlError
 from alctl.images.contact_sheet import contact_sheet, thumbnails
-from alctl.images.pixels import Source
+from alctl.images.decode import Source
 from alctl.project import Project
 from alctl.report import show
 from alctl.rounds import train_run

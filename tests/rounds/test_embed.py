@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from alctl.dataset import index
+from alctl.dataset import index, moved
 from alctl.errors import AlctlError
+from alctl.images.decode import BrokenImages, Source
 from alctl.images.embeddings import Embeddings
-from alctl.images.pixels import BrokenImages, Source
 from alctl.model.embedding import Backbone
 from alctl.project import Project, open_project
 from alctl.rounds import train_run
@@ -98,7 +98,7 @@ def test_a_renamed_image_keeps_its_vector_and_a_new_one_lacks_it(tmp_path):
     run(project)
     images = tmp_path / "images"
     (images / "0001.png").rename(images / "zzz.png")
-    index.relink(project, images, no_progress)
+    moved.relink(project, images, no_progress)
     assert len(plan_embedding(project, EmbedOptions(device="cpu")).ids) == 0
     make_images(tmp_path / "more", 2, seed=9)
     for name in ("0000.png", "0001.png"):
