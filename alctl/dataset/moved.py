@@ -9,6 +9,7 @@ from alctl.database import items, staged_images
 from alctl.database.bulk import discard
 from alctl.dataset.index import folder_dataset, staged
 from alctl.errors import AlctlError
+from alctl.images.decode import is_gone
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 
@@ -77,14 +78,3 @@ def remove_missing(
         if dry_run:
             discard(connection)
     return Removed(root, sorted(lost.values()), len(before))
-
-
-def is_gone(path: str) -> bool:
-    """Tell whether there is no such file; one that may not be read, or that a disk fails to tell of, is not gone."""
-    try:
-        os.stat(path)  # noqa: PTH116 - millions of them
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False

@@ -70,6 +70,31 @@ class Missing(Exception):  # noqa: N818 - a reason, gathered into MissingImages
     """Where one image is not."""
 
 
+def is_gone(path: str) -> bool:
+    """Tell whether there is no such file; one that may not be read, or that a disk fails to tell of, is not gone."""
+    try:
+        os.stat(path)  # noqa: PTH116 - millions of them
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def gone(sources: Sequence[Source]) -> dict[int, str]:
+    """Return where the images should be that are not there, by item id."""
+    return {source.id: f"{source.path}: it is gone" for source in sources if is_gone(source.path)}
+
+
+def allow_missing(missing: Mapping[int, str], of: int) -> None:
+    """Raise MissingImages where more than a tenth of some images are missing: their folder has rather moved.
+
+    One image may always be missing, unless there is no other.
+    """
+    if len(missing) > max(1, of // 10) or (missing and len(missing) == of):
+        raise MissingImages(missing)
+
+
 def read_image(source: Source, size: int = 0, ranges: Levels = levels.FULL) -> Image.Image:
     """Decode an image: upright (EXIF orientation applied), RGB, transparency over white.
 

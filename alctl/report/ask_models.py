@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from alctl.database import items
 from alctl.errors import AlctlError
-from alctl.images.decode import BrokenImages, Source
+from alctl.images.decode import BrokenImages, MissingImages, Source
 from alctl.images.pixels import ImageCache, Pixels
 from alctl.model import score
 from alctl.progress import Progress
@@ -120,5 +120,5 @@ def decodable(
     while True:
         try:
             return kept, cache.load(kept, progress)
-        except BrokenImages as broken:
+        except (BrokenImages, MissingImages) as broken:
             kept = [source for source in kept if source.id not in broken.reasons]

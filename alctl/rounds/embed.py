@@ -18,8 +18,9 @@ from torch import Tensor
 from alctl.database import items, labels, rounds, settings, training_runs
 from alctl.database.random_order import Ids
 from alctl.errors import AlctlError
-from alctl.images.decode import BrokenImages, Source
+from alctl.images.decode import BrokenImages, Source, allow_missing
 from alctl.images.embeddings import BLOCK, Digests, Embeddings, Key, Vectors, as_digests
+from alctl.images.levels import Levels
 from alctl.images.pixels import decode_ahead
 from alctl.model import embedding
 from alctl.model.device import best_device, check_device
@@ -64,6 +65,8 @@ class Plan:
     images_per_second: float | None
     """Measured on the first images; None where nothing has to be computed."""
     source: "Backbone | OwnVectors"
+    ranges: Levels
+    """What black and white are in images of more than 8 bits."""
 
     @property
     def seconds(self) -> float:
@@ -87,6 +90,8 @@ class Embedded:
     images_per_second: float
     quarantined: Mapping[int, str]
     """Images that turned out not to decode, by item id, and why."""
+    missing: Mapping[int, str]
+    """Images that are not there, by item id, and where they should be."""
 
 
 def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
@@ -103,9 +108,11 @@ def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
         raise AlctlError(f"{name} has a size of its own; leave --size out")
     if size is None and name == remembered["name"]:
         size = remembered["key"].get("preprocessing", {}).get("size")
+    with project.reading() as connection:
+        ranges = settings.levels(connection)
     source = _source(project, name, size, options.device)
     name = f"{TABLE}{_table_file(name)}" if isinstance(source, OwnVectors) else name
-    key = _key(source)
+    key = _key(source, ranges)
     with project.reading() as connection:
         ids, digests = items.digests(connection)
         lacking = Embeddings(project.cache, key).rows(digests) < 0
@@ -114,8 +121,8 @@ def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
     todo = ids[lacking & wanted]
     rate = None
     if isinstance(source, Backbone) and len(todo):
-        rate = _images_per_second(source, _sources(project, root, todo[: source.batch]))
-    return Plan(name, key, todo, int((~lacking).sum()), int((lacking & ~wanted).sum()), rate, source)
+        rate = _images_per_second(source, _sources(project, root, todo[: source.batch]), ranges)
+    return Plan(name, key, todo, int((~lacking).sum()), int((lacking & ~wanted).sum()), rate, source, ranges)
 
 
 def _source(project: Project, name: str, size: int | None, device: str) -> "Backbone | OwnVectors":
@@ -160,10 +167,12 @@ def _model(project: Project, device: str) -> Backbone:
     )
 
 
-def _key(source: "Backbone | OwnVectors") -> Key:
+def _key(source: "Backbone | OwnVectors", ranges: Levels) -> Key:
+    """Return the key of a source's vectors; of a project with images of more than 8 bits, what is black and white too."""
     if isinstance(source, OwnVectors):
         return Key("table", source.digest, {}, source.vectors.shape[1])
-    return Key(source.name, source.weights, source.preprocessing, source.dimension)
+    levels = {"levels": {kind: list(range_) for kind, range_ in ranges.items()}} if ranges else {}
+    return Key(source.name, source.weights, {**source.preprocessing, **levels}, source.dimension)
 
 
 def _wanted(
@@ -190,11 +199,11 @@ def _sources(project: Project, root: str, ids: Ids) -> list[Source]:
         return [source_of(root, item) for item in items.fetch(connection, ids)]
 
 
-def _images_per_second(backbone: Backbone, sources: Sequence[Source]) -> float | None:
+def _images_per_second(backbone: Backbone, sources: Sequence[Source], ranges: Levels) -> float | None:
     """Embed a few images twice and time the second run: the first one also warms the machine up."""
     for _ in range(2):
         start = time.perf_counter()
-        for batch in decode_ahead(sources, backbone.encode, backbone.least, backbone.batch):
+        for batch in decode_ahead(sources, backbone.encode, backbone.least, backbone.batch, ranges):
             if batch.sources:
                 backbone.embed(torch.from_numpy(batch.pixels))
     return len(sources) / (time.perf_counter() - start)
@@ -213,18 +222,18 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
         settings.write(connection, settings.EMBEDDING, {"name": plan.name, "key": asdict(plan.key)})
     table = Embeddings(project.cache, plan.key)
     root = project.state().root
-    start, done, broken = time.perf_counter(), 0, dict[int, str]()
+    start, done, broken, missing = time.perf_counter(), 0, dict[int, str](), dict[int, str]()
     with table.writing() as writer:
         for place in range(0, len(plan.ids), BLOCK):
             sources = _sources(project, root, plan.ids[place : place + BLOCK])
-            missing = table.rows(_digests(sources)) < 0  # since another process may have been here
-            for batch in _batches(
-                plan.source, root, [s for s, lacks in zip(sources, missing, strict=True) if lacks]
-            ):
+            lacks = table.rows(_digests(sources)) < 0  # since another process may have been here
+            for batch in _batches(plan, root, [s for s, lack in zip(sources, lacks, strict=True) if lack]):
                 writer.append(_digests(batch.sources), batch.vectors)
                 broken |= batch.broken
+                missing |= batch.missing
+                allow_missing(missing, len(plan.ids))
                 done += len(batch.sources)
-                progress("embedding images", done + len(broken), len(plan.ids))
+                progress("embedding images", done + len(broken) + len(missing), len(plan.ids))
     if broken:
         quarantine(project, BrokenImages(broken))
     seconds = time.perf_counter() - start
@@ -238,6 +247,7 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
         seconds,
         done / seconds,
         broken,
+        missing,
     )
 
 
@@ -247,20 +257,22 @@ class _Batch(NamedTuple):
     sources: Sequence[Source]
     vectors: Vectors
     broken: Mapping[int, str]
+    missing: Mapping[int, str]
 
 
-def _batches(source: "Backbone | OwnVectors", root: str, sources: Sequence[Source]) -> Iterator[_Batch]:
+def _batches(plan: Plan, root: str, sources: Sequence[Source]) -> Iterator[_Batch]:
     """Yield the vectors of images, in order."""
+    source = plan.source
     if isinstance(source, OwnVectors):
         rows = [source.rows[one.path.removeprefix(f"{root}/")] for one in sources]
-        yield _Batch(sources, source.vectors[rows].astype(np.float32), {})
+        yield _Batch(sources, source.vectors[rows].astype(np.float32), {}, {})
         return
-    for batch in decode_ahead(sources, source.encode, source.least, source.batch):
+    for batch in decode_ahead(sources, source.encode, source.least, source.batch, plan.ranges):
         if batch.sources:
             vectors = source.embed(torch.from_numpy(batch.pixels)).numpy()
         else:
             vectors = np.empty((0, source.dimension), np.float32)
-        yield _Batch(batch.sources, vectors, batch.broken)
+        yield _Batch(batch.sources, vectors, batch.broken, batch.missing)
 
 
 def _digests(sources: Sequence[Source]) -> Digests:

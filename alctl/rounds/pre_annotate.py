@@ -32,7 +32,9 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
     model = required_model(project, device)
     with project.reading() as connection:
         root = required_state(connection, project.folder).root
-        picked = [pick.item_id for pick in rounds.picks(connection, number) if pick.rank is not None]
+        picked = [
+            pick.item_id for pick in rounds.picks(connection, number, recalled=False) if pick.rank is not None
+        ]
         found = items.fetch(connection, np.array(picked, dtype=np.int64))
     sources = [source_of(root, item) for item in found]
     try:

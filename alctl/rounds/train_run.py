@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from alctl.config import TrainConfig
 from alctl.database import categories, items, training_runs
@@ -20,7 +20,7 @@ from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds.fingerprint import fingerprint_after, fingerprint_of, run_to_start_from
 from alctl.rounds.trained_model import has_weights, model_of, weights_of
-from alctl.rounds.training_set import Labeled, Loaded, cache_of, labeled, load, task_of
+from alctl.rounds.training_set import Labeled, Loaded, cache_of, labeled, load, task_of, without_gone
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Plan:
     """The recorded run of the same fingerprint, if there is one: training again would give the same weights."""
     before: TrainingRun | None = None
     """The training run whose weights a warm start begins with."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Where labeled images should be that are not there, by item id: the run goes on without them."""
 
     @property
     def models(self) -> list[TrainConfig]:
@@ -58,6 +60,8 @@ class FinishedRun:
     """Epochs that were done before, by a run that was killed."""
     quarantined: Mapping[int, str]
     """Images that could not be decoded and were left out, by item id, and why."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Labeled images that are not there and were left out, by item id, and where they should be."""
 
 
 def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
@@ -67,9 +71,12 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         known = categories.class_list(connection)
         names, _, merged = categories.outputs(known, len(known))
         task = task_of(state.task, names, merged)
-        splits = {
-            split: labeled(connection, state.root, task, split) for split in ("pool", "validation", "test")
+        found = {
+            split: without_gone(labeled(connection, state.root, task, split))
+            for split in ("pool", "validation", "test")
         }
+        splits = {split: some for split, (some, _) in found.items()}
+        missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
         config = resolve(config, items.sizes(connection))
         check_device(config.device)
         _check_enough(splits["pool"], names)
@@ -81,7 +88,7 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         finished = training_runs.last_run(connection, fingerprint)
     if finished is not None and not has_weights(project, finished):
         finished = None  # training again is what the error about such weights advises
-    return Plan(task, config, seed, splits, fingerprint, finished, before)
+    return Plan(task, config, seed, splits, fingerprint, finished, before, missing)
 
 
 def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
@@ -134,7 +141,8 @@ def run_training(
         run = _record(project, plan, finished[0], ids, metrics, time.perf_counter() - started)
         for file in files:
             file.unlink(missing_ok=True)
-    yield FinishedRun(run, resumed, {**broken, **held["validation"].broken, **held["test"].broken})
+    left_out = {**broken, **held["validation"].broken, **held["test"].broken}
+    yield FinishedRun(run, resumed, left_out, plan.missing)
 
 
 def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress: Progress) -> TrainingRun:

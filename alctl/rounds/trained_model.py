@@ -20,7 +20,7 @@ from alctl.model.score import Scorer
 from alctl.model.task import Task
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.rounds.training_set import cache_of, labeled, load, task_of
+from alctl.rounds.training_set import cache_of, labeled, load, task_of, without_gone
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def losses(project: Project, model: Model, progress: Progress) -> tuple[list[int
     """
     with project.reading() as connection:
         root = required_state(connection, project.folder).root
-        some = labeled(connection, root, model.task, "pool", known_only=True)
+        some, _ = without_gone(labeled(connection, root, model.task, "pool", known_only=True))
     cache = cache_of(project, model.task, model.trained.config.image_size)
     some, pixels, _ = load(project, cache, some, progress)
     if not some.sources:

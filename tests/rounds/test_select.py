@@ -328,7 +328,7 @@ def test_predictions_hold_one_line_for_every_usable_image_and_quarantine_the_res
     label(project, range(1, 9))
     train(project)
     model = trained_model.required_model(project, "cpu")
-    assert predict(project, model, tmp_path / "all.csv", "all", no_progress) == 11
+    assert predict(project, model, tmp_path / "all.csv", "all", no_progress).images == 11
     with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["item"]) for row in rows] == list(range(1, 12))
