@@ -144,6 +144,11 @@ def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
     insert_rows(connection, unusable, sorted((i, why) for i, why in reasons.items() if i not in known))
 
 
+def broken(connection: Connection) -> set[str]:
+    """Return the paths of the items whose files could not be read when they were indexed."""
+    return {row[0] for row in run(connection, "SELECT path FROM item WHERE digest IS NULL")}
+
+
 def gone(connection: Connection) -> set[int]:
     """Return the items that were taken out of the project because their files are gone."""
     return {row[0] for row in run(connection, "SELECT item_id FROM unusable WHERE reason = :gone", gone=GONE)}

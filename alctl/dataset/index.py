@@ -1,7 +1,7 @@
 """`init`, `add` and `relink`: images of a folder or a manifest become items of the pool, or are found again."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path, PurePath
@@ -251,7 +251,9 @@ def _ingest(
         if probe.several:
             several.append(path)
 
-    staged_images.stage(connection, staged(dataset, progress, verify=options.verify, see=see))
+    doubted = items.broken(connection)  # --verify may have found it, and only that finds it again
+    rows = staged(dataset, progress, verify=options.verify, doubted=doubted, see=see)
+    staged_images.stage(connection, rows)
     staged_images.rename_staged(connection, categories.former_names(connection))
     report.counts = dict.fromkeys(
         ("new", "known", "duplicate", "broken", "repaired", "changed", "found again"), 0
@@ -283,6 +285,7 @@ def staged(
     progress: Progress,
     *,
     verify: bool = False,
+    doubted: Collection[str] = (),
     see: Callable[[str, scan.Probe], None] = lambda path, probe: None,
 ) -> Iterator[StagedItem]:
     """Yield each entry with what its file is, and let ``see`` know.
@@ -291,7 +294,9 @@ def staged(
     """
     total = sum(1 for _ in dataset.entries())
     entries, again = tee(dataset.entries())
-    probes = scan.probe_all(str(dataset.root), (entry.path for entry in entries), verify=verify)
+    probes = scan.probe_all(
+        str(dataset.root), (entry.path for entry in entries), verify=verify, doubted=doubted
+    )
     for position, ((_, probe), entry) in enumerate(zip(probes, again, strict=True)):
         if position % 64 == 0 or position + 1 == total:
             progress("reading images", position + 1, total)

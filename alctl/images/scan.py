@@ -5,7 +5,7 @@ import os
 import struct
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -277,8 +277,10 @@ def ends_whole(kind: str | None, data: bytes) -> bool:
     return False
 
 
-def probe_all(root: str, paths: Iterable[str], *, verify: bool = False) -> Iterator[tuple[str, Probe]]:
-    """Probe files in order; the paths are relative to ``root``.
+def probe_all(
+    root: str, paths: Iterable[str], *, verify: bool = False, doubted: Collection[str] = ()
+) -> Iterator[tuple[str, Probe]]:
+    """Probe files in order; the paths are relative to ``root``. Those that are ``doubted`` are decoded in any case.
 
     Threads are enough to use every core, because reading, hashing and decoding let the others run.
     """
@@ -289,7 +291,7 @@ def probe_all(root: str, paths: Iterable[str], *, verify: bool = False) -> Itera
         with warnings.catch_warnings():  # here, because it is not safe within a thread
             warnings.simplefilter("ignore")
             for chunk in _chunks(paths):
-                pending.append((chunk, pool.submit(_probe_chunk, root, chunk, verify=verify)))
+                pending.append((chunk, pool.submit(_probe_chunk, root, chunk, verify, doubted)))
                 if len(pending) > 2 * workers:
                     done, future = pending.popleft()
                     yield from zip(done, future.result(), strict=True)
@@ -305,5 +307,5 @@ def _chunks(paths: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _probe_chunk(root: str, paths: Sequence[str], *, verify: bool) -> list[Probe]:
-    return [probe(os.path.join(root, path), verify=verify) for path in paths]  # noqa: PTH118
+def _probe_chunk(root: str, paths: Sequence[str], verify: bool, doubted: Collection[str]) -> list[Probe]:  # noqa: FBT001
+    return [probe(os.path.join(root, path), verify=verify or path in doubted) for path in paths]  # noqa: PTH118

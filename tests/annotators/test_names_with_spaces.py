@@ -7,6 +7,7 @@ import pytest
 
 from alctl.annotators import export_labels
 from alctl.database.bulk import run
+from alctl.dataset.index import manifest_dataset
 from alctl.labels.format import FORMATS
 from alctl.project import Project
 from tests.annotating import SIDE
@@ -77,3 +78,38 @@ def test_spaces_at_the_ends_of_names_survive_every_format(name, task, projects, 
     result = take(fresh, target, add_classes=True, options={"origin": "0"} if name == "voc" else {})
     assert (result.added, result.rejected, result.unknown) == (len(NAMES), [], 0)
     assert classes_of(fresh) == expected
+
+
+def test_a_table_that_people_typed_means_the_name_with_the_space_only_where_it_is(tmp_path):
+    project = make_project(tmp_path / "p", spaced(tmp_path, " a.png", "a.png", "b.png"))
+    file = tmp_path / "l.csv"
+    file.write_text("path,label\n a.png,cat\na.png,dog\n b.png ,cat\n")
+    assert take(project, file).added == 3
+    assert classes_of(project) == {" a.png": "cat", "a.png": "dog", "b.png": "cat"}
+
+
+def test_a_number_with_an_untidy_path_is_still_that_item(tmp_path):
+    project = make_project(tmp_path / "p", spaced(tmp_path, " a.png", "b.png"))
+    file = tmp_path / "l.csv"
+    file.write_text("item,path,label\n1, a.png,cat\n2, b.png ,dog\n")
+    assert take(project, file).added == 2
+
+
+def test_a_manifest_names_files_as_they_are_called(tmp_path):
+    root = spaced(tmp_path, " a.png", "d /b.png")
+    for file, text in (
+        (root / "m.csv", "path,label\n a.png, cat \nd /b.png,dog\n"),
+        (root / "m.jsonl", '{"path": " a.png", "label": " cat "}\n{"path": "d /b.png", "label": "dog"}\n'),
+    ):
+        file.write_text(text)
+        entries = list(manifest_dataset(file).entries())
+        assert [(entry.path, entry.category) for entry in entries] == [(" a.png", "cat"), ("d /b.png", "dog")]
+
+
+def spaced(folder: Path, *names: str) -> Path:
+    """Make images of these names."""
+    make_images(folder / "plain", len(names))
+    for file, name in zip(sorted((folder / "plain").iterdir()), names, strict=True):
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        file.rename(folder / "images" / name)
+    return folder / "images"
