@@ -216,7 +216,7 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
     are quarantined.
 
     Raises:
-        AlctlError: Another process is doing the same, or a file is not there.
+        AlctlError: Another process is doing the same, or more than a tenth of the files are not there.
     """
     with project.writing("embed") as connection:
         settings.write(connection, settings.EMBEDDING, {"name": plan.name, "key": asdict(plan.key)})
@@ -242,7 +242,7 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
         plan.key.dimension,
         done,
         plan.already,
-        plan.elsewhere,
+        plan.elsewhere + len(missing),
         table.excluded,
         seconds,
         done / seconds,

@@ -149,15 +149,23 @@ def test_an_image_that_becomes_unusable_no_longer_counts(tmp_path, cache):
     assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 3, 0)
 
 
-def test_a_missing_image_stops_it_and_what_was_done_is_kept(tmp_path):
+def test_a_missing_image_is_left_out_and_counted_as_lacking(tmp_path):
     project = small_project(tmp_path, 40)
     plan = plan_embedding(project, EmbedOptions(device="cpu", size=32))
     (tmp_path / "images" / paths_of(project)[40]).unlink()
+    done = embed(project, plan, no_progress)
+    assert (done.embedded, done.lacking, list(done.missing)) == (39, 1, [40])
+    assert len(Embeddings(project.cache, plan.key)) == 39
+
+
+def test_many_missing_images_stop_it_and_what_was_done_is_kept(tmp_path):
+    project = small_project(tmp_path, 40)
+    plan = plan_embedding(project, EmbedOptions(device="cpu", size=32))
+    for item in range(34, 41):
+        (tmp_path / "images" / paths_of(project)[item]).unlink()
     with pytest.raises(AlctlError, match="alctl relink"):
         embed(project, plan, no_progress)
-    assert (
-        len(Embeddings(project.cache, plan.key)) == 32
-    )  # four batches before the one with the missing image
+    assert len(Embeddings(project.cache, plan.key)) == 33
 
 
 def test_a_subset_is_that_of_the_next_round_with_the_labeled_and_the_reserved(tmp_path):
