@@ -303,7 +303,15 @@ def show_ingested(report: "Ingested", where: str, *, json: bool, dry_run: bool) 
         screen.say(
             f"  {len(report.classes)} classes: {', '.join(report.classes[:12])}{' …' if len(report.classes) > 12 else ''}"
         )
-    troubles = {
+    for what, sentences in _troubles(report).items():
+        if sentences:
+            screen.warn(f"{len(sentences):,} files {what}:")
+            screen.listed(sentences, str)
+
+
+def _troubles(report: "Ingested") -> dict[str, list[str]]:
+    """Return what is wrong with files, by what a count of them is said to be or to have."""
+    return {
         "cannot be used and will never be selected": [f"{f.path}: {f.problem}" for f in report.broken],
         "have the same bytes as another and count once": [f"{f.path} = {f.same_as}" for f in report.duplicates],
         "are not the files they were when they were indexed, and were left alone": [f.path for f in report.changed],
@@ -315,7 +323,3 @@ def show_ingested(report: "Ingested", where: str, *, json: bool, dry_run: bool) 
             f"{f.path}: {f.reason}" for f in report.skipped if f.image
         ],
     }  # fmt: skip
-    for what, sentences in troubles.items():
-        if sentences:
-            screen.warn(f"{len(sentences):,} files {what}:")
-            screen.listed(sentences, str)

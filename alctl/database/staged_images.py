@@ -152,7 +152,7 @@ def _find_known(connection: Connection) -> None:
 
 
 def merge(connection: Connection) -> None:
-    """Make items of the staged files whose fate is new, broken or repaired; note the duplicates."""
+    """Make items of the staged files whose fate is new or broken, repair others, note the duplicates."""
     run(
         connection,
         """INSERT INTO item (id, path, digest, width, height)
@@ -160,30 +160,12 @@ def merge(connection: Connection) -> None:
            FROM staged_item WHERE fate IN ('new', 'broken')""",
         base=size(connection),
     )
-    run(
-        connection,
-        """UPDATE item SET digest = s.digest, width = s.width, height = s.height
-           FROM staged_item AS s WHERE s.path = item.path AND s.fate = 'repaired'""",
-    )
-    run(
-        connection,
-        """DELETE FROM unusable WHERE item_id IN
-           (SELECT i.id FROM item AS i JOIN staged_item AS s ON s.path = i.path WHERE s.fate = 'repaired')""",
-    )
+    _repair(connection)
     run(
         connection,
         """INSERT INTO unusable (item_id, reason)
            SELECT i.id, s.problem FROM staged_item AS s JOIN item AS i ON i.path = s.path WHERE s.fate = 'broken'""",
     )
-    run(
-        connection,
-        "DELETE FROM duplicate WHERE path IN (SELECT path FROM staged_item WHERE fate = 'found again')",
-    )
-    run(
-        connection,
-        """UPDATE item SET path = s.path FROM staged_item AS s WHERE s.digest = item.digest AND s.fate = 'found again'""",
-    )
-    no_longer_gone(connection, "s.fate = 'found again'")
     run(
         connection,
         """INSERT INTO duplicate (path, item_id)
@@ -196,6 +178,29 @@ def merge(connection: Connection) -> None:
            SELECT i.id, s.split FROM staged_item AS s JOIN item AS i ON i.path = s.path
            WHERE s.fate IN ('new', 'broken') AND s.split <> 'pool'""",
     )
+
+
+def _repair(connection: Connection) -> None:
+    """Give items the files that are whole now, or were found again."""
+    run(
+        connection,
+        """UPDATE item SET digest = s.digest, width = s.width, height = s.height
+           FROM staged_item AS s WHERE s.path = item.path AND s.fate = 'repaired'""",
+    )
+    run(
+        connection,
+        """DELETE FROM unusable WHERE item_id IN
+           (SELECT i.id FROM item AS i JOIN staged_item AS s ON s.path = i.path WHERE s.fate = 'repaired')""",
+    )
+    run(
+        connection,
+        "DELETE FROM duplicate WHERE path IN (SELECT path FROM staged_item WHERE fate = 'found again')",
+    )
+    run(
+        connection,
+        """UPDATE item SET path = s.path FROM staged_item AS s WHERE s.digest = item.digest AND s.fate = 'found again'""",
+    )
+    no_longer_gone(connection, "s.fate = 'found again'")
 
 
 def no_longer_gone(connection: Connection, condition: str = "1 = 1") -> None:
