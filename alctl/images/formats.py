@@ -51,7 +51,9 @@ def readable() -> frozenset[str]:
     unread = set(_FOREIGN)
     if find_spec("pillow_heif") is None:
         unread |= _HEIC
-    if not features.check("avif"):
+    if "avif" not in features.modules or not features.check(
+        "avif"
+    ):  # Pillow 11.2 and older do not know the word
         unread |= _AVIF
     if not features.check("jpg_2000"):
         unread |= _JPEG_2000

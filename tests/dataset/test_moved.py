@@ -16,9 +16,9 @@ from tests.pools import send
 from tests.project_files import no_progress, paths_of, small_project, take, write_csv
 
 
-def add(project: Project, folder: Path, **options: bool) -> index.Ingested:
+def add(project: Project, folder: Path, *, verify: bool = False) -> index.Ingested:
     dataset = folder_dataset(folder, class_folders=False)
-    return index.add(project, dataset, Options(validation=0, test=0, **options), no_progress)
+    return index.add(project, dataset, Options(validation=0, test=0, verify=verify), no_progress)
 
 
 def unusable(project: Project) -> dict[int, str]:

@@ -71,7 +71,7 @@ MODES: Sequence[tuple[str, object, tuple[int, int, int]]] = [
 
 @pytest.mark.parametrize(("mode", "colour", "expected"), MODES)
 def test_every_mode_becomes_rgb(mode, colour, expected):
-    image = Image.new(mode, (3, 2), colour)  # type: ignore[arg-type]
+    image = Image.new(mode, (3, 2), colour)
     assert to_rgb(image, FULL).getpixel((1, 1)) == expected
 
 
