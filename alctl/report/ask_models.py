@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from alctl.database import items
 from alctl.errors import AlctlError
-from alctl.images.decode import BrokenImages, MissingImages, Source
+from alctl.images.decode import BrokenImages, MissingImages, Source, allow_missing
 from alctl.images.pixels import ImageCache, Pixels
 from alctl.model import score
 from alctl.progress import Progress
@@ -115,10 +115,16 @@ def _judge(project: Project, model: trained_model.Model, truth: Truth, progress:
 def decodable(
     cache: ImageCache, sources: Sequence[Source], progress: Progress
 ) -> tuple[list[Source], Pixels]:
-    """Return the images that can be decoded, and their pixels; a report leaves the others where they are."""
+    """Return the images that can be decoded, and their pixels; a report leaves the others where they are.
+
+    MissingImages where more than a tenth are not there.
+    """
     kept = list(sources)
     while True:
         try:
             return kept, cache.load(kept, progress)
-        except (BrokenImages, MissingImages) as broken:
+        except BrokenImages as broken:
             kept = [source for source in kept if source.id not in broken.reasons]
+        except MissingImages as gone:
+            allow_missing(gone.reasons, len(sources))
+            kept = [source for source in kept if source.id not in gone.reasons]
