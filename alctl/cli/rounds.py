@@ -289,6 +289,7 @@ def show_doubts(selected: "Selected") -> None:
     """Print what was in the way of a selection."""
     from alctl.cli import screen
 
+    screen.left_out(selected.missing)
     for item, reason in selected.quarantined.items():
         screen.warn(f"item {item} cannot be used and was replaced: {reason}")
     if selected.stale:

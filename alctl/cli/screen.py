@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
@@ -99,6 +99,16 @@ def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) 
         say(f"  {sentence(row)}")
     if len(rows) > shown:
         say(f"  … and {len(rows) - shown:,} more (--json lists all)")
+
+
+def left_out(missing: Mapping[int, str]) -> None:
+    """Print which images are not there and were left out, and what to do about them."""
+    if missing:
+        from alctl.images.decode import ADVICE
+
+        warn(f"{len(missing):,} {'image is' if len(missing) == 1 else 'images are'} not there and left out:")
+        listed(sorted(missing.items()), lambda row: f"item {row[0]}, {row[1]}")
+        say(f"  {ADVICE}")
 
 
 @contextmanager

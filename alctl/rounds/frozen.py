@@ -11,14 +11,14 @@ from torch import Tensor
 
 from alctl.database import training_runs
 from alctl.errors import AlctlError
+from alctl.images.decode import BrokenImages, MissingImages, Source
 from alctl.images.embeddings import Embeddings
-from alctl.images.pixels import BrokenImages, Source
-from alctl.model.embedding import Backbone
 from alctl.model.strategy import Candidates, Prediction
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds.backbones import (
     MODEL,
+    ProjectBackbone,
     Used,
     digests_of,
     fill,
@@ -42,6 +42,7 @@ def vectors(
 
     Raises:
         BrokenImages: Some cannot be decoded.
+        MissingImages: Some are not there.
         AlctlError: Some have no vector and can get none, or another process is computing the same.
     """
     table = Embeddings(project.cache, wanted.key)
@@ -59,7 +60,7 @@ def _missing(table: Embeddings, sources: Sequence[Source]) -> NDArray[np.int64]:
 def _fill(
     project: Project,
     table: Embeddings,
-    source: Backbone | OwnVectors,
+    source: ProjectBackbone | OwnVectors,
     missing: list[Source],
     progress: Progress,
 ) -> None:
@@ -74,9 +75,12 @@ def _fill(
     else:
         rate = images_per_second(source, missing[: source.batch])
         stage += f", about {in_words(len(missing) / rate)}" if rate else ""
-    broken = fill(table, source, root, [missing], lambda _, done, __: progress(stage, done, len(missing)))
-    if broken:
-        raise BrokenImages(dict(broken))
+    total = len(missing)
+    left_out = fill(table, source, root, [missing], total, lambda _, done, __: progress(stage, done, total))
+    if left_out.missing:
+        raise MissingImages(left_out.missing)
+    if left_out.broken:
+        raise BrokenImages(left_out.broken)
 
 
 def in_words(seconds: float) -> str:

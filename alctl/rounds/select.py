@@ -18,7 +18,7 @@ from alctl.database.bulk import discard
 from alctl.database.random_order import Ids
 from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, Source, check_decodable
+from alctl.images.decode import BrokenImages, MissingImages, Source, allow_missing, check_decodable
 from alctl.model.score import Unscored
 from alctl.model.strategy import Candidates, Prediction
 from alctl.progress import Progress
@@ -58,6 +58,8 @@ class Selected:
     """Who chooses where no strategy was named, and why."""
     quarantined: Mapping[int, str] = field(default_factory=dict)
     """Images that turned out not to decode and were replaced, by item id, and why."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Images that are not there and were left out, by item id, and where they should be."""
     stale: Sequence[str] = ()
     """Classes that the model has never seen, because they were added after it was trained."""
 
@@ -74,10 +76,10 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
     """
     due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
     model = None if options.strategy == RANDOM else last_model(project, options.device)
-    quarantined: dict[int, str] = {}
+    quarantined, missing = dict[int, str](), dict[int, str]()
     with project.held("select", "select.lock"):
         while True:
-            found = _look(project, options)
+            found = _look(project, options, missing)
             groups = [found.subset, found.labeled]
             frozen = FrozenGroups(
                 project,
@@ -96,16 +98,18 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 quarantine(project, broken)
                 quarantined |= broken.reasons
                 continue
-            selected = replace(_selected(options, asked, found, chosen, terms), quarantined=quarantined)
+            except MissingImages as gone:
+                missing |= gone.reasons
+                allow_missing(missing, found.looked_at)
+                continue
+            selected = _selected(options, asked, found, chosen, terms)
+            selected = replace(selected, quarantined=quarantined, missing=missing)
             with project.writing("select") as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
                 if options.resend:
                     selected = asked_after(selected, rounds_out.newest_label(connection))
-                if selected.picks:
-                    record(connection, selected, found.seed, due)
-                if frozen.wanted is not None:
-                    use(connection, frozen.wanted)
+                _record(connection, selected, found.seed, due, frozen)
                 if options.dry_run:
                     discard(connection)
             return selected
@@ -126,10 +130,12 @@ class _Found:
     splits: list[str]
     """Of each reserved item."""
     classes: list[str]
+    looked_at: int
+    """How many images there would be in all if none were missing."""
 
 
-def _look(project: Project, options: SelectOptions) -> _Found:
-    """Read the state of the pool; draw the random subset, and the control images beside it."""
+def _look(project: Project, options: SelectOptions, missing: Mapping[int, str]) -> _Found:
+    """Read the state of the pool; draw the random subset, and the control images beside it, without the missing ones."""
     size = project.config.select.subset if options.subset is None else options.subset
     share = project.config.select.control if options.control is None else options.control
     with project.reading() as connection:
@@ -150,12 +156,13 @@ def _look(project: Project, options: SelectOptions) -> _Found:
 
         def sources(ids: Ids | list[int]) -> list[Source]:
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
-            return [source_of(state.root, item) for item in found]
+            return [source_of(state.root, item) for item in found if item.id not in missing]
 
         return _Found(
             number, seed, left, sources(control), sources(subset), sources(labeled),
-            sources([item for item, _ in reserved]), [split for _, split in reserved],
+            sources([item for item, _ in reserved]), [split for item, split in reserved if item not in missing],
             [known.name for known in categories.as_categories(connection, living=True)],
+            len(subset) + len(control) + len(labeled) + len(reserved),
         )  # fmt: skip
 
 
@@ -258,6 +265,16 @@ def _still_free(connection: Connection, selected: Selected, options: SelectOptio
     """Tell whether none of the picks was answered or sent since the subset was drawn."""
     ids = np.array([pick.item for pick in selected.picks if pick.rank], dtype=np.int64)
     return len(rounds.free_of(connection, ids, resend=options.resend)) == len(ids)
+
+
+def _record(
+    connection: Connection, selected: Selected, seed: int, due: str | None, frozen: FrozenGroups
+) -> None:
+    """Write the round, if it picked anything, and which embeddings it compared images by, if it did."""
+    if selected.picks:
+        record(connection, selected, seed, due)
+    if frozen.wanted is not None:
+        use(connection, frozen.wanted)
 
 
 def record(connection: Connection, selected: Selected, seed: int, due: str | None) -> None:

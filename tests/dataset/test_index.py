@@ -24,8 +24,8 @@ from alctl.dataset.index import (
     create,
     folder_dataset,
     manifest_dataset,
-    relink,
 )
+from alctl.dataset.moved import relink
 from alctl.errors import AlctlError
 from alctl.project import Project, open_project
 from tests.data import real_data
