@@ -1,19 +1,18 @@
 """`init`, `add` and `relink`: images of a folder or a manifest become items of the pool, or are found again."""
 
-import csv
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from alctl.database import categories, items, labels, project_row, staged_images
 from alctl.database.bulk import discard
 from alctl.database.staged_images import Contradiction, StagedFile, StagedItem
+from alctl.dataset import manifest
 from alctl.errors import AlctlError
 from alctl.images import scan
 from alctl.labels.annotation import Split
@@ -33,6 +32,8 @@ class Entry(NamedTuple):
     path: str
     split: Split = "pool"
     category: str | None = None
+    columns: str | None = None
+    """What a manifest says beside these, a JSON object of texts; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -114,26 +115,21 @@ def _entry_of(path: str, splits: dict[str, Split]) -> Entry:
 
 
 def manifest_dataset(file: Path) -> Dataset:
-    """Read a .csv, .tsv or .jsonl manifest with columns path, and optionally label and split."""
+    """Read a .csv, .tsv or .jsonl manifest with columns path, and optionally label, split and others, which are kept."""
     root = _utf8_root(file.parent)
 
     def entries() -> Iterator[Entry]:
-        for line, row in _manifest_rows(file):
-            path, split, category = (_text(row.get(key)) for key in ("path", "split", "label"))
+        for line, row in manifest.rows(file):
+            path, split, category = (manifest.text(row.get(key)) for key in ("path", "split", "label"))
             if not path:
                 raise AlctlError(f"{file}, line {line}: no path")
             if "\0" in path or not _is_unicode(path):
                 raise AlctlError(f"{file}, line {line}: no file can be called {path!r}")
             if split.lower() not in SPLITS:
                 raise AlctlError(f"{file}, line {line}: split {split!r} is none of train, validation, test")
-            yield Entry(_relative(path, root), SPLITS[split.lower()], category or None)
+            yield Entry(_relative(path, root), SPLITS[split.lower()], category or None, manifest.columns(row))
 
     return Dataset(root, entries)
-
-
-def _text(value: Any) -> str:
-    """Return a cell as text; JSON's number 0 is a value, its null is none."""
-    return "" if value is None else str(value).strip()
 
 
 def _is_unicode(name: str) -> bool:
@@ -167,37 +163,6 @@ def _relative(path: str, root: Path) -> str:
     clean = path.replace("\\", "/") if os.sep == "/" and "\\" in path and "/" not in path else path
     absolute = os.path.normpath(os.path.join(root, clean))  # noqa: PTH118 - no symbolic link may be resolved
     return PurePath(os.path.relpath(absolute, root)).as_posix()
-
-
-def _manifest_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            if file.suffix.lower() == ".jsonl":
-                for number, line in enumerate(stream, start=1):
-                    if line.strip():
-                        yield number, _json_row(file, number, line)
-                return
-            reader = csv.DictReader(stream, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
-            if "path" not in (reader.fieldnames or []):
-                raise AlctlError(
-                    f"{file} has no column 'path'; its columns are: {', '.join(reader.fieldnames or [])}"
-                )
-            for row in reader:
-                yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise AlctlError(f"{file} is not a table in UTF-8: {error}") from error
-    except OSError as error:
-        raise AlctlError(f"cannot read {file}: {error.strerror}") from error
-
-
-def _json_row(file: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise AlctlError(f"{file}, line {number}: not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise AlctlError(f"{file}, line {number}: an object with a path is wanted, not {type(row).__name__}")
-    return row
 
 
 def create(folder: Path, dataset: Dataset, options: Options, progress: Progress) -> Ingested:
@@ -291,7 +256,7 @@ def _staged(dataset: Dataset, total: int, *, verify: bool, progress: Progress) -
     for position, ((_, probe), entry) in enumerate(zip(probes, again, strict=True)):
         if position % 64 == 0 or position + 1 == total:
             progress("reading images", position + 1, total)
-        yield StagedItem(position, entry.path, *probe, entry.split, entry.category)
+        yield StagedItem(position, entry.path, *probe, entry.split, entry.category, entry.columns)
 
 
 def _reserve(connection: Connection, options: Options, report: Ingested) -> None:

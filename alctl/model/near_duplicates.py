@@ -1,0 +1,145 @@
+"""Images that are nearly the same: which of many vectors stand for which others.
+
+Leader clustering: one pass in a given order, in which a vector either lies within the threshold of one that was kept
+before and is represented by it, or is kept. So no chain of similar images is followed from end to end.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alctl.model.distances import directions, finite, unit
+
+ROWS, COLUMNS = 1024, 8192
+"""Of a block of upper bounds, 32 MiB in float32."""
+FEW = 256
+"""The quick look has to leave less than one pair of so many, else the whole vectors are compared in float32."""
+PAIRS = 4096
+"""Cosines that are computed in float64 at once."""
+SLACK = 1e-5
+"""More than an upper bound of a cosine can be too low by in float32."""
+ROUNDING = 1e-9
+"""By which a cosine in float64 may fall short, so that two equal vectors have one of 1."""
+LEFT = 1e-6
+"""Added to the squared length of what the quick look leaves out, so that rounding never makes it too short."""
+
+
+class Collapsed(NamedTuple):
+    """Who stands for whom among N vectors, beside L that were there before."""
+
+    by: Tensor
+    """(N,) int64, the position of the vector that stands for each: its own if it is kept, -1 if a known one does."""
+    known: Tensor
+    """(N,) int64, the position of the known vector that each is within the threshold of; -1: none."""
+    cosine: Tensor
+    """(N,) float64, to the vector that stands for each; 1 for one that is kept."""
+
+    @property
+    def kept(self) -> Tensor:
+        """(K,) int64, the positions that stand for themselves, ascending."""
+        return (self.by == torch.arange(len(self.by))).nonzero()[:, 0]
+
+
+def collapse(
+    points: Tensor, cosine: float, *, known: Tensor | None = None, order: Tensor | None = None, rows: int = ROWS
+) -> Collapsed:
+    """Find which of ``points`` (N, d) have a cosine of at least ``cosine`` to one before them in ``order``.
+
+    ``known`` (L, d), such as labeled images, lead first. Of several leaders within the threshold the first one counts.
+    A row of zeros is like nothing. Cosines are those of float64, whatever the size of a block, in memory of
+    (N + L)·64 and some blocks. FloatingPointError for a row that is not finite.
+    """
+    known = points[:0] if known is None else known
+    order = torch.arange(len(points)) if order is None else order.cpu()
+    engine = _Leaders(points, known, cosine)
+    for some in order.split(rows):
+        engine.settle(some + len(known))
+    by = engine.by[len(known) :]
+    return Collapsed(
+        torch.where(by >= len(known), by - len(known), -1),
+        torch.where(by < len(known), by, -1),
+        engine.cosine[len(known) :],
+    )
+
+
+class _Leaders:
+    """The vectors kept so far, by index: first the known ones, then the points.
+
+    Two unit vectors are first compared within the directions in which the points differ most. What these leave out is
+    one more coordinate, the length of the rest, so that the product is an upper bound of the cosine.
+    """
+
+    def __init__(self, points: Tensor, known: Tensor, cosine: float) -> None:
+        self.points, self.given, self.threshold = points, known, cosine
+        finite(points)
+        finite(known)
+        basis = directions(unit(points[:: max(1, len(points) // 2048)])) if len(points) else points.T
+        self.short = torch.cat([_short(known, basis), _short(points, basis)])
+        n = len(known) + len(points)
+        self.by = torch.arange(n)
+        self.cosine = torch.ones(n, dtype=torch.float64)
+        self.kept = torch.arange(len(known))
+
+    def settle(self, some: Tensor) -> None:
+        """Decide for the points at ``some`` indices, in their order, whether they are kept."""
+        for columns in self.kept.split(COLUMNS) if len(self.kept) else ():
+            free = some[self.by[some] == some]
+            at, where = self._maybe(free, columns).nonzero(as_tuple=True)
+            self._represent(free[at], columns[where])
+        self._settle_among(some[self.by[some] == some])
+        self.kept = torch.cat([self.kept, some[self.by[some] == some]])
+
+    def _settle_among(self, some: Tensor) -> None:
+        """Decide for points of which none is near to an earlier leader."""
+        near = self._maybe(some, some).triu(1)
+        for i in near.any(1).nonzero()[:, 0].tolist():
+            if self.by[some[i]] == some[i]:
+                others = some[near[i]]
+                others = others[self.by[others] == others]
+                self._represent(others, some[i].expand(len(others)))
+
+    def _maybe(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return which pairs of two lists of indices may have a cosine that is high enough, (A, B) bool."""
+        near = self.short[x] @ self.short[y].T >= self.threshold - SLACK
+        if FEW * int(near.count_nonzero()) > near.numel():
+            near = (self._whole(x) @ self._whole(y).T >= self.threshold - SLACK).cpu()
+        return near
+
+    def _whole(self, index: Tensor) -> Tensor:
+        """Return the vectors at some indices, scaled to length 1, in float32."""
+        return unit(self._rows(index, torch.float32))
+
+    def _represent(self, some: Tensor, leaders: Tensor) -> None:
+        """Let the first leader whose cosine is high enough stand for each; both (P,), ``some`` in groups."""
+        found = torch.cat([self._exact(*pair) for pair in zip(some.split(PAIRS), leaders.split(PAIRS), strict=True)])
+        close = found >= self.threshold - ROUNDING
+        some, leaders, found = some[close], leaders[close], found[close]
+        first = torch.ones_like(some, dtype=torch.bool)
+        first[1:] = some[1:] != some[:-1]
+        self.by[some[first]], self.cosine[some[first]] = leaders[first], found[first]
+
+    def _exact(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the cosine of each pair of indices in float64, (P,); 0 for a row of zeros."""
+        a, b = self._rows(x, torch.float64), self._rows(y, torch.float64)
+        lengths = a.norm(dim=1) * b.norm(dim=1)
+        return ((a * b).sum(1) / lengths).nan_to_num(0.0).clamp(max=1.0).cpu()
+
+    def _rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the vectors at some indices."""
+        rows = torch.empty(len(index), self.points.shape[1], dtype=dtype, device=self.points.device)
+        old = index < len(self.given)
+        rows[old] = self.given[index[old]].to(dtype)
+        rows[~old] = self.points[index[~old] - len(self.given)].to(dtype)
+        return rows
+
+
+def _short(vectors: Tensor, basis: Tensor) -> Tensor:
+    """Return (N, D + 1): each vector, scaled to length 1, in the basis (d, D), and the length of what that leaves out."""
+    found = torch.empty(len(vectors), basis.shape[1] + 1)
+    for start in range(0, len(vectors), COLUMNS):
+        some = unit(vectors[start : start + COLUMNS].float())
+        inside = some @ basis.to(some)
+        outside = (some.square().sum(1) - inside.square().sum(1)).clamp(min=0).add(LEFT).sqrt()
+        found[start : start + COLUMNS] = torch.cat([inside, outside[:, None]], dim=1).cpu()
+    return found
