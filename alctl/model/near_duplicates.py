@@ -42,7 +42,12 @@ class Collapsed(NamedTuple):
 
 
 def collapse(
-    points: Tensor, cosine: float, *, known: Tensor | None = None, order: Tensor | None = None, rows: int = ROWS
+    points: Tensor,
+    cosine: float,
+    *,
+    known: Tensor | None = None,
+    order: Tensor | None = None,
+    rows: int = ROWS,
 ) -> Collapsed:
     """Find which of ``points`` (N, d) have a cosine of at least ``cosine`` to one before them in ``order``.
 
@@ -101,9 +106,9 @@ class _Leaders:
 
     def _maybe(self, x: Tensor, y: Tensor) -> Tensor:
         """Return which pairs of two lists of indices may have a cosine that is high enough, (A, B) bool."""
-        near = self.short[x] @ self.short[y].T >= self.threshold - SLACK
+        near: Tensor = self.short[x] @ self.short[y].T >= self.threshold - SLACK
         if FEW * int(near.count_nonzero()) > near.numel():
-            near = (self._whole(x) @ self._whole(y).T >= self.threshold - SLACK).cpu()
+            near = (self._whole(x) @ self._whole(y).T).cpu() >= self.threshold - SLACK
         return near
 
     def _whole(self, index: Tensor) -> Tensor:
@@ -112,7 +117,9 @@ class _Leaders:
 
     def _represent(self, some: Tensor, leaders: Tensor) -> None:
         """Let the first leader whose cosine is high enough stand for each; both (P,), ``some`` in groups."""
-        found = torch.cat([self._exact(*pair) for pair in zip(some.split(PAIRS), leaders.split(PAIRS), strict=True)])
+        found = torch.cat(
+            [self._exact(*pair) for pair in zip(some.split(PAIRS), leaders.split(PAIRS), strict=True)]
+        )
         close = found >= self.threshold - ROUNDING
         some, leaders, found = some[close], leaders[close], found[close]
         first = torch.ones_like(some, dtype=torch.bool)
@@ -123,7 +130,8 @@ class _Leaders:
         """Return the cosine of each pair of indices in float64, (P,); 0 for a row of zeros."""
         a, b = self._rows(x, torch.float64), self._rows(y, torch.float64)
         lengths = a.norm(dim=1) * b.norm(dim=1)
-        return ((a * b).sum(1) / lengths).nan_to_num(0.0).clamp(max=1.0).cpu()
+        found: Tensor = ((a * b).sum(1) / lengths).nan_to_num(0.0)
+        return found.clamp(max=1.0).cpu()
 
     def _rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the vectors at some indices."""

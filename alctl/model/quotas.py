@@ -122,24 +122,27 @@ class _Picker:
         """Take from the candidates at ``positions`` until there are n picks, or no candidate with room is left."""
         room = [list(quota.room) for quota in quotas]
         asked = 0
-        while len(self.taken) < n:
-            left = self._left(positions, quotas, room)
-            if not len(left):
-                return
+        while len(self.taken) < n and len(left := self._left(positions, quotas, room)):
             picks = self._ask(left, n - len(self.taken))
             asked += 1
             for position, score in zip(picks.positions.tolist(), picks.scores.tolist(), strict=True):
-                groups = [int(quota.groups[position]) for quota in quotas]
-                if all(group == NO_GROUP or some[group] > 0 for group, some in zip(groups, room, strict=True)):
-                    self.taken.append(position)
+                if self._take(position, quotas, room):
                     self.scores.append(score)
-                    for group, some in zip(groups, room, strict=True):
-                        if group != NO_GROUP:
-                            some[group] -= 1
                 elif asked < ASKED:
                     break
                 if len(self.taken) == n:
-                    return
+                    break
+
+    def _take(self, position: int, quotas: Sequence[Quota], room: Sequence[list[int]]) -> bool:
+        """Take a candidate if all of its groups have room; tell whether they had."""
+        groups = [(some, int(quota.groups[position])) for quota, some in zip(quotas, room, strict=True)]
+        limited = [(some, group) for some, group in groups if group != NO_GROUP]
+        if any(some[group] <= 0 for some, group in limited):
+            return False
+        for some, group in limited:
+            some[group] -= 1
+        self.taken.append(position)
+        return True
 
     def _left(self, positions: Tensor, quotas: Sequence[Quota], room: Sequence[Sequence[int]]) -> Tensor:
         """Return the positions that are not taken and whose groups have room."""

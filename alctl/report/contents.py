@@ -52,6 +52,21 @@ class ShownPick:
 
 
 @dataclass(frozen=True)
+class ShownPair:
+    """Two images that are nearly the same, of which a round left one out."""
+
+    item: int
+    path: str
+    like: int
+    """The image that stands for it."""
+    like_path: str
+    cosine: float
+    """Of their embeddings."""
+    labeled: bool
+    """Whether that image was labeled already."""
+
+
+@dataclass(frozen=True)
 class RoundFacts:
     """A round with its counts."""
 
@@ -77,6 +92,8 @@ class RoundFacts:
     answered: int
     out: int
     shown: Sequence[ShownPick]
+    pairs: Sequence[ShownPair] = ()
+    """The near-duplicates that are most alike, the closest first."""
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,28 @@
-"""Choosing a round under limits: no near-duplicates, shares of groups, classes in balance.
+"""Choosing a round under limits: no near-duplicates, shares of groups, classes in balance."""
 
-What is asked for is read here, with the groups of the candidates; `alctl.model.quotas` chooses.
-"""
-
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from pathlib import PurePath
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from alctl.database import counts, item_columns, settings
 from alctl.errors import AlctlError
-from alctl.images.camera import cameras
 from alctl.images.pixels import Source
-from alctl.model import near_duplicates, quotas
-from alctl.model.embedding import LITE0
-from alctl.model.near_duplicates import Collapsed
-from alctl.model.quotas import NO_GROUP, Choice, Quota
+from alctl.model import quotas
+from alctl.model.quotas import Quota
 from alctl.model.strategy import Candidates, QueryStrategy
 from alctl.progress import Progress
 from alctl.project import Project
-from alctl.rounds import embed
+from alctl.rounds import duplicates, groups
+from alctl.rounds.duplicates import Duplicates, Images
+from alctl.rounds.groups import Classes, Share
 from alctl.rounds.trained_model import Model
 
-THRESHOLD = 0.92
-"""Cosine from which two vectors of efficientnet-lite0 are of near-duplicates (SELECTION.md §1.6)."""
-MOST = 100_000
-"""Candidates that are compared with each other without being asked for: the time grows with their square."""
-CLOSEST = 10
-"""Pairs that the report shows."""
-LISTED = 100
-"""Images that are listed because they are probably labeled already."""
-FEWEST, KNOWN = 2, 0.8
-"""Labels in that share of the classes, before predicted classes say anything."""
+NEAR_DUPLICATES, LIMITS = "near_duplicates", "limits"
+"""Where they are recorded among the parameters of a round, beside those of its strategy."""
+EVERY = ""
+"""The class that stands for all that are not named."""
 
 
 @dataclass(frozen=True)
@@ -48,150 +34,147 @@ class Limits:
     balance: bool = False
     """Whether labels and picks together are to be even among the classes, as far as they are predicted."""
     per_class: Mapping[str, int] = field(default_factory=dict)
-    """Most images predicted to be of a class; that of "" holds for all other classes."""
+    """Most images predicted to be of a class; that of EVERY holds for all other classes."""
     max_share: Mapping[str, float] = field(default_factory=dict)
     """Largest share of one value of a manifest's column, of one ``folder`` or of one ``camera``."""
 
     @property
     def by_class(self) -> bool:
-        """Tell whether predicted classes are needed."""
+        """Tell whether they go by predicted classes."""
         return self.balance or bool(self.per_class)
-
-    @property
-    def given(self) -> bool:
-        """Tell whether anything was asked for."""
-        return self != Limits()
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images that are nearly the same."""
-
-    item: int
-    """The one that was left out."""
-    like: int
-    """The one that stands for it."""
-    cosine: float
-    labeled: bool
-    """Whether that one is labeled already."""
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """The near-duplicates among the candidates of a round."""
-
-    cosine: float
-    """From which two images are."""
-    groups: int
-    """Candidates, or control images, that stand for others."""
-    left_out: int
-    """Candidates that others stand for."""
-    labeled: int
-    """Candidates that are probably labeled already: a labeled image is nearly the same."""
-    closest: Sequence[Pair]
-    """The pairs that are most alike, the closest first."""
-    probably_labeled: Sequence[Pair]
-    """Candidates that are probably labeled already, the closest first; the first hundred."""
-    repeated: int = 0
-    """Near-duplicates that were taken all the same, because nothing else was left."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """How far the limits of a round were kept."""
+    """How far shares and balance were kept."""
 
     beyond: int
-    """Picks of a group that was full, because nothing else was left."""
-    balance: Mapping[str, int] = field(default_factory=dict)
-    """Images that each class was to get."""
-    per_class: Mapping[str, int] = field(default_factory=dict)
-    max_share: Mapping[str, float] = field(default_factory=dict)
-    most: Mapping[str, int] = field(default_factory=dict)
-    """For each column the images that one value of it could have."""
-    unknown: Mapping[str, int] = field(default_factory=dict)
-    """For each column the candidates without a value, which it does not limit."""
+    """Picks whose group was full, because nothing else was left."""
+    balance: Mapping[str, int]
+    """Images that each class was to get; empty: classes were not balanced."""
+    per_class: Mapping[str, int]
+    max_share: Mapping[str, float]
+    most: Mapping[str, int]
+    """For each column of ``max_share`` the images that one of its values could have."""
+    unknown: Mapping[str, int]
+    """For each of these the candidates that have no value, which it does not limit."""
+    right: float | None = None
+    """Share of the validation images whose class the model predicts; None: no classes, or not measured."""
 
 
-@dataclass(frozen=True)
-class Limited:
-    """What the limits did to a round."""
-
-    duplicates: Duplicates | None = None
-    """None where nobody looked for near-duplicates."""
-    kept: Kept | None = None
-    """None where nothing else was limited."""
-
-    def params(self) -> dict[str, object]:
-        """Return what is recorded with the round."""
-        found: dict[str, object] = {}
-        if self.duplicates is not None:
-            found["duplicates"] = asdict(self.duplicates)
-        if self.kept is not None:
-            found["limits"] = asdict(self.kept)
-        return found
-
-
-@dataclass(frozen=True)
-class Round:
-    """The images of a round before anything is chosen."""
-
-    root: str
-    candidates: Sequence[Source]
-    labeled: Sequence[Source]
-    control: Sequence[Source]
-    """Drawn before anything else, so it stays random; picks are compared with it and never the other way round."""
-
-
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What was chosen, best first, and what the limits did."""
 
     positions: Tensor
     """(n,) int64."""
     scores: Tensor
     """(n,) float64."""
-    limited: Limited = Limited()
+    duplicates: Duplicates | None = None
+    """None where nobody looked for near-duplicates."""
+    kept: Kept | None = None
+    """None where nothing else was limited."""
+
+    def of(self, candidates: Sequence[Source]) -> list[tuple[Source, float]]:
+        """Return what was chosen of these images, with the scores."""
+        return [
+            (candidates[i], score)
+            for i, score in zip(self.positions.tolist(), self.scores.tolist(), strict=True)
+        ]
+
+    @property
+    def params(self) -> dict[str, object]:
+        """What is recorded with the round."""
+        parts = {NEAR_DUPLICATES: self.duplicates, LIMITS: self.kept}
+        return {name: asdict(part) for name, part in parts.items() if part is not None}
+
+
+NOTHING = Answer(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
+
+
+class _ByClass:
+    """The quotas of predicted classes, which take a look at the candidates."""
+
+    def __init__(self, classes: Classes, limits: Limits, n: int) -> None:
+        unknown = sorted(set(limits.per_class) - {EVERY, *classes.names})
+        if unknown:
+            raise AlctlError(
+                f"--per-class: there is no class {unknown[0]!r}; there are: {', '.join(classes.names[:20])}"
+            )
+        self.classes, self.limits, self.n = classes, limits, n
+        self.targets: dict[str, int] = {}
+
+    def quotas(self, candidates: Candidates, fresh: Tensor) -> list[Quota]:
+        """Return the limits for the candidates, of which those at ``fresh`` (K,) can be chosen."""
+        predicted = self.classes.predicted(candidates)
+        found = []
+        if self.limits.balance:
+            targets = self.classes.balance(predicted, fresh, self.n)
+            self.targets = dict(zip(self.classes.names, targets, strict=True))
+            found.append(Quota(predicted, targets))
+        if self.limits.per_class:
+            rest = self.limits.per_class.get(EVERY, self.n)
+            found.append(
+                Quota(predicted, [self.limits.per_class.get(name, rest) for name in self.classes.names])
+            )
+        return found
 
 
 def choose(
     project: Project,
     strategy: QueryStrategy,
-    around: Round,
-    unlabeled: Candidates,
-    labeled: Candidates,
+    model: Model | None,
+    images: Images,
+    candidates: tuple[Candidates, Candidates],
     n: int,
     rng: torch.Generator,
-    *,
     limits: Limits,
     frozen: Sequence[Tensor] | None,
-    model: Model | None,
     progress: Progress,
 ) -> Answer:
-    """Let ``strategy`` choose n of the candidates within the limits, as far as there are enough.
+    """Let a strategy choose n of the candidates, within the limits as far as there are enough.
 
-    ``frozen`` are the vectors of candidates and labeled images, if there are some.
+    Args:
+        project: Where columns, labels and settings are.
+        strategy: What chooses.
+        model: The model that it asks, if there is one.
+        images: Those of ``candidates``, and the random control images, which no limit touches.
+        candidates: Unlabeled and labeled images, as the strategy sees them.
+        n: How many are wanted.
+        rng: All chance.
+        limits: What was asked for.
+        frozen: The vectors of unlabeled and labeled images, where all have one.
+        progress: Is told how many cameras were read.
 
     Raises:
-        AlctlError: A limit cannot be kept: there are no embeddings, no model, no such column or class.
+        AlctlError: A limit means nothing here: embeddings, a model, a column or a class are missing.
     """
-    compare = _collapse(project, around, frozen, limits.duplicates, ranks=strategy.needs_model)
-    groups = _shares(project, around, limits.max_share, n, progress)
-    classes = _Classes.of(project, model, limits) if limits.by_class else None
-    made: list[dict[str, int]] = []
+    search = duplicates.search(project, images, frozen, limits.duplicates)
+    shares = groups.shares(project, images, limits.max_share, n, progress)
+    by_class = _ByClass(groups.classes_of(project, model), limits, n) if limits.by_class else None
 
-    def all_quotas(candidates: Candidates, fresh: Tensor) -> list[Quota]:
-        if classes is None:
-            return groups.quotas
-        own, targets = classes.quotas(candidates, fresh, n, limits)
-        made.append(targets)
-        return [*groups.quotas, *own]
+    def every_quota(unlabeled: Candidates, fresh: Tensor) -> list[Quota]:
+        found = [share.quota for share in shares.values()]
+        return found + by_class.quotas(unlabeled, fresh) if by_class else found
 
     choice = quotas.choose(
-        strategy, unlabeled, labeled, n, rng,
-        quotas=all_quotas if limits.by_class or limits.max_share else None, collapse=compare,
-    )  # fmt: skip
+        strategy, *candidates, n, rng, quotas=every_quota if shares or by_class else None, collapse=search
+    )
+    found = None
+    if search is not None and choice.collapsed is not None:
+        found = duplicates.said(images, search, choice.collapsed, choice.repeated)
     kept = None
-    if limits.by_class or limits.max_share:
-        targets = made[-1] if limits.balance else {}
-        kept = Kept(choice.beyond, targets, limits.per_class, limits.max_share, groups.most, groups.unknown)
-    return Answer(choice.positions, choice.scores, Limited(_duplicates(around, choice, limits), kept))
+    if shares or by_class:
+        kept = _kept(choice.beyond, limits, shares, by_class, model)
+    return Answer(choice.positions, choice.scores, found, kept)
+
+
+def _kept(
+    beyond: int, limits: Limits, shares: Mapping[str, Share], by_class: _ByClass | None, model: Model | None
+) -> Kept:
+    measured = model.run.metrics.get("validation") if by_class and model else None
+    return Kept(
+        beyond, by_class.targets if by_class else {}, limits.per_class, limits.max_share,
+        {column: share.most for column, share in shares.items()},
+        {column: share.unknown for column, share in shares.items()},
+        measured.by_name().get("accuracy") if measured else None,
+    )  # fmt: skip

@@ -27,6 +27,7 @@ from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages, check_decodable
 from alctl.progress import Progress
 from alctl.project import Project, required_state
+from alctl.rounds.limits import Limits
 from alctl.rounds.select import Selected, SelectOptions, asked_after, record
 from alctl.rounds.trained_model import Model, last_model, losses
 from alctl.rounds.training_set import quarantine, source_of
@@ -45,6 +46,10 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
     if options.strategy or options.params or options.control or options.resend:
         raise AlctlError(
             "--relabel chooses by disagreement and loss; leave out --strategy, --param, --control and --resend"
+        )
+    if options.limits != Limits():
+        raise AlctlError(
+            "--relabel takes no limits: leave out --duplicates, --balance, --per-class and --max-share"
         )
     due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
     model = last_model(project, options.device)

@@ -26,8 +26,10 @@ from alctl.model.strategy import STRATEGIES, Candidates, Prediction, QueryStrate
 from alctl.plugins import configured
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
-from alctl.rounds import cold_start_guard, embed
+from alctl.rounds import cold_start_guard, embed, limits
 from alctl.rounds.cold_start_guard import Judgement
+from alctl.rounds.duplicates import Duplicates, Images
+from alctl.rounds.limits import Answer, Kept, Limits
 from alctl.rounds.trained_model import Model, last_model, scorer
 from alctl.rounds.training_set import quarantine, source_of
 
@@ -58,6 +60,8 @@ class SelectOptions:
     """How many annotators share the round, or their names with commas between."""
     overlap: float = 0.0
     """Share of the images that all of them get."""
+    limits: Limits = Limits()
+    """On near-duplicates, shares of groups and classes."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Selected:
     run: int | None
     """The training run whose model was asked."""
     params: Mapping[str, object]
-    """As they are recorded: of the strategy, the terms for annotators, the guard's judgement."""
+    """As they are recorded: of the strategy, the terms for annotators, the guard's judgement, what limits did."""
     picks: Sequence[Chosen]
     reserved: int = 0
     """Validation and test images that go out with this round."""
@@ -85,6 +89,10 @@ class Selected:
     """Images that turned out not to decode and were replaced, by item id, and why."""
     stale: Sequence[str] = ()
     """Classes that the model has never seen, because they were added after it was trained."""
+    duplicates: Duplicates | None = None
+    """Candidates that are nearly the same as others or labeled ones; None where nobody looked."""
+    limits: Kept | None = None
+    """How far shares of groups and classes were kept; None where nothing was limited."""
 
     @property
     def terms(self) -> rounds_out.Terms:
@@ -105,8 +113,8 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
         while True:
             found = _look(project, options, model)
             try:
-                chosen = _choose(project, asked, found, options.k, progress)
-                out = [*(source for source, _ in chosen), *found.control, *found.reserved]
+                chosen = _choose(project, asked, found, options, progress)
+                out = [*(source for source, _ in chosen.of(found.subset)), *found.control, *found.reserved]
                 check_decodable(out, progress)  # before anybody is asked to label them
             except BrokenImages as broken:
                 quarantine(project, broken)
@@ -166,6 +174,8 @@ class _Found:
     number: int
     seed: int
     left: int
+    root: str
+    """The folder of the images."""
     control: list[Source]
     subset: list[Source]
     """The random subset: what the strategy may choose from."""
@@ -201,19 +211,19 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Fou
             return [source_of(state.root, item) for item in found]
 
         return _Found(
-            number, seed, left, sources(control), sources(subset), sources(labeled),
+            number, seed, left, state.root, sources(control), sources(subset), sources(labeled),
             sources([item for item, _ in reserved]), [split for _, split in reserved],
             [known.name for known in categories.as_categories(connection, living=True)],
         )  # fmt: skip
 
 
 def _choose(
-    project: Project, asked: _Asked, found: _Found, k: int, progress: Progress
-) -> list[tuple[Source, float]]:
+    project: Project, asked: _Asked, found: _Found, options: SelectOptions, progress: Progress
+) -> Answer:
     """Ask the strategy; return what it chose with the scores, best first: here its positions become items."""
-    wanted = k - len(found.control)
+    wanted = options.k - len(found.control)
     if not found.subset or not wanted:
-        return []
+        return limits.NOTHING
     both = [found.subset, found.labeled]
     frozen = None if asked.name == UNTRAINED else embed.frozen_vectors(project, both)
     unlabeled, labeled = (
@@ -223,14 +233,16 @@ def _choose(
     rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
     groups = [(unlabeled, found.subset), (labeled, found.labeled)]
     try:
-        answer = asked.strategy.query(unlabeled, labeled, wanted, rng)
+        answer = limits.choose(
+            project, asked.strategy, asked.model, Images(found.root, found.subset, found.labeled, found.control),
+            (unlabeled, labeled), wanted, rng, options.limits, frozen, progress,
+        )  # fmt: skip
     except FloatingPointError as error:
         raise _not_finite(asked, groups, str(error)) from error
     bad = (~torch.isfinite(answer.scores)).nonzero()
     if len(bad):
         raise _not_finite(asked, groups, f"the score of a pick is {answer.scores[int(bad[0])].item()}")
-    chosen = [found.subset[position] for position in answer.positions.tolist()]
-    return list(zip(chosen, answer.scores.tolist(), strict=True))
+    return answer
 
 
 def _not_finite(asked: _Asked, groups: Sequence[tuple[Candidates, list[Source]]], why: str) -> AlctlError:
@@ -270,11 +282,14 @@ def _selected(
     options: SelectOptions,
     asked: _Asked,
     found: _Found,
-    chosen: Sequence[tuple[Source, float]],
+    chosen: Answer,
     terms: rounds_out.Terms,
 ) -> Selected:
     """Return the round as it is to be recorded: the strategy's picks, then the control, then the reserved items."""
-    picks = [Chosen(source.id, rank, score, "picked") for rank, (source, score) in enumerate(chosen, start=1)]
+    picks = [
+        Chosen(source.id, rank, score, "picked")
+        for rank, (source, score) in enumerate(chosen.of(found.subset), start=1)
+    ]
     control = enumerate(found.control, start=len(picks) + 1)
     picks += [Chosen(source.id, rank, None, rounds.CONTROL) for rank, source in control]
     reserved = zip(found.reserved, found.splits, strict=True)
@@ -288,12 +303,14 @@ def _selected(
         len(found.subset),
         found.left,
         asked.model.run.id if asked.model else None,
-        {**asdict(asked.strategy), **terms.params(), **judged},
+        {**asdict(asked.strategy), **terms.params(), **judged, **chosen.params},
         picks,
         len(found.reserved),
         len(found.control),
         asked.judgement,
         stale=[name for name in found.classes if name not in known],
+        duplicates=chosen.duplicates,
+        limits=chosen.kept,
     )
 
 

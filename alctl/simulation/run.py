@@ -33,6 +33,7 @@ from alctl.model.train import Epoch
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text
 from alctl.rounds import select, train_run
+from alctl.rounds.limits import Limits
 from alctl.simulation import hide_labels
 from alctl.simulation.prepare import BASE, LOCK, TRUTH, Simulation, opened
 
@@ -174,8 +175,9 @@ def _options(arm: Arm, simulation: Simulation, number: int) -> select.SelectOpti
     if number == 1:
         return select.SelectOptions(simulation.k, select.UNTRAINED, subset=0)
     return select.SelectOptions(
-        simulation.k, arm.strategy, arm.params, simulation.subset, device=simulation.train.device, guard=False
-    )
+        simulation.k, arm.strategy, arm.params, simulation.subset, device=simulation.train.device, guard=False,
+        limits=Limits(duplicates=0.0),
+    )  # fmt: skip
 
 
 def _answer(project: Project, number: int, truth: Mapping[str, str]) -> Path:

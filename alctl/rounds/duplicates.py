@@ -1,0 +1,154 @@
+"""Near-duplicates among the candidates of a round, and of labeled images: whether they are looked for, what is recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alctl.database import settings
+from alctl.errors import AlctlError
+from alctl.images.pixels import Source
+from alctl.model import near_duplicates
+from alctl.model.embedding import LITE0
+from alctl.model.near_duplicates import Collapsed
+from alctl.project import Project
+from alctl.rounds import embed
+
+THRESHOLD = 0.92
+"""Cosine from which two vectors of efficientnet-lite0 are of near-duplicates (SELECTION.md §1.6)."""
+MOST = 50_000
+"""Candidates that are compared with each other without being asked for: the time grows with their square."""
+CLOSEST = 10
+"""Pairs that the report shows."""
+LISTED = 100
+"""Images that are listed because they are probably labeled already."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that are nearly the same."""
+
+    item: int
+    """The one that was left out."""
+    path: str
+    """Of it, relative to the folder of images."""
+    like: int
+    """The one that stands for it."""
+    like_path: str
+    cosine: float
+    labeled: bool
+    """Whether that one is labeled already."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """The near-duplicates among the candidates of a round."""
+
+    cosine: float
+    """From which two images are."""
+    groups: int
+    """Candidates, and random control images, that stand for others."""
+    left_out: int
+    """Candidates that one of those stands for."""
+    labeled: int
+    """Candidates that are probably labeled already: a labeled image is nearly the same."""
+    closest: Sequence[Pair]
+    """The pairs that are most alike, the closest first."""
+    probably_labeled: Sequence[Pair]
+    """Candidates that are probably labeled already, the closest first; the first hundred."""
+    repeated: int = 0
+    """Near-duplicates that were taken all the same, because nothing else was left."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a round before anything is chosen."""
+
+    root: str
+    candidates: Sequence[Source]
+    labeled: Sequence[Source]
+    control: Sequence[Source]
+    """Drawn before anything is left out, so they stay random; candidates that are nearly the same are left out."""
+
+    def relative(self, source: Source) -> str:
+        """Return the path of an image relative to the folder of images."""
+        return source.path.removeprefix(f"{self.root}/")
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for near-duplicates that is going to be made."""
+
+    cosine: float
+    vectors: Tensor
+    """(N, D) of the candidates."""
+    known: Tensor
+    """(L, D) of the labeled images and then of the control images."""
+
+    def __call__(self, order: Tensor) -> Collapsed:
+        """Return who stands for whom, in an order (N,) of the candidates."""
+        return near_duplicates.collapse(self.vectors, self.cosine, known=self.known, order=order)
+
+
+def search(
+    project: Project, images: Images, frozen: Sequence[Tensor] | None, asked: float | None
+) -> Search | None:
+    """Return the search for near-duplicates, None if there is none to make.
+
+    Args:
+        project: Its setting counts where nothing was asked.
+        images: Where the vectors of the control images, and others if need be, are looked up.
+        frozen: The vectors of the candidates and the labeled images, where the strategy has them.
+        asked: The cosine from which images are near-duplicates; 0: never; None: the setting.
+
+    Raises:
+        AlctlError: It was asked for, and not all images have an embedding.
+    """
+    cosine = _setting(project, images, frozen) if asked is None else asked
+    if not cosine or not images.candidates:
+        return None
+    found = frozen or embed.frozen_vectors(project, [images.candidates, images.labeled])
+    if found is None:
+        if asked is None:
+            return None
+        raise AlctlError(
+            "near-duplicates are found by embeddings, and not all images of this round have one; run `alctl embed`, "
+            "or leave --duplicates out"
+        )
+    control = embed.frozen_vectors(project, [images.control]) or [found[0][:0]]
+    return Search(cosine, found[0], torch.cat([found[1], control[0]]))
+
+
+def _setting(project: Project, images: Images, frozen: Sequence[Tensor] | None) -> float:
+    """Return the project's threshold, 0 for none: a round that is random is left random unless it is asked otherwise."""
+    setting = project.config.select.duplicates
+    if frozen is None or len(images.candidates) > MOST:
+        return 0.0
+    if setting != "auto":
+        return setting
+    with project.reading() as connection:
+        used = settings.read(connection, settings.EMBEDDING)
+    return THRESHOLD if used and used["name"] == LITE0 else 0.0
+
+
+def said(images: Images, made: Search, found: Collapsed, repeated: int) -> Duplicates:
+    """Return what is recorded of the near-duplicates that were found."""
+    labeled = len(images.labeled)
+    others = [*images.labeled, *images.control]
+    by, known, cosine = found.by.tolist(), found.known.tolist(), found.cosine.tolist()
+    pairs = []
+    for i, source in enumerate(images.candidates):
+        if by[i] != i:
+            like = others[known[i]] if known[i] >= 0 else images.candidates[by[i]]
+            paths = [images.relative(source), images.relative(like)]
+            pairs.append(
+                Pair(source.id, paths[0], like.id, paths[1], round(cosine[i], 4), 0 <= known[i] < labeled)
+            )
+    pairs.sort(key=lambda pair: (-pair.cosine, pair.item))
+    left_out = [pair for pair in pairs if not pair.labeled]
+    probably = [pair for pair in pairs if pair.labeled]
+    return Duplicates(
+        made.cosine, len({pair.like for pair in left_out}), len(left_out), len(probably),
+        pairs[:CLOSEST], probably[:LISTED], repeated,
+    )  # fmt: skip
