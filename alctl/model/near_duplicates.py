@@ -41,6 +41,18 @@ class Collapsed(NamedTuple):
         return (self.by == torch.arange(len(self.by))).nonzero()[:, 0]
 
 
+class Close(NamedTuple):
+    """Two of L known vectors and N others that are alike."""
+
+    one: int
+    """Position of one of the N."""
+    other: int
+    """Position of another one, -1 if it is a known one."""
+    known: int
+    """Position of the known one; -1: none."""
+    cosine: float
+
+
 def collapse(
     points: Tensor,
     cosine: float,
@@ -55,91 +67,121 @@ def collapse(
     A row of zeros is like nothing. Cosines are those of float64, whatever the size of a block, in memory of
     (N + L)·64 and some blocks. FloatingPointError for a row that is not finite.
     """
-    known = points[:0] if known is None else known
+    vectors = _Vectors(points, points[:0] if known is None else known)
     order = torch.arange(len(points)) if order is None else order.cpu()
-    engine = _Leaders(points, known, cosine)
+    found = _Leaders(vectors, cosine)
     for some in order.split(rows):
-        engine.settle(some + len(known))
-    by = engine.by[len(known) :]
+        found.settle(some + vectors.known)
+    by = found.by[vectors.known :]
     return Collapsed(
-        torch.where(by >= len(known), by - len(known), -1),
-        torch.where(by < len(known), by, -1),
-        engine.cosine[len(known) :],
+        torch.where(by >= vectors.known, by - vectors.known, -1),
+        torch.where(by < vectors.known, by, -1),
+        found.cosine[vectors.known :],
     )
 
 
-class _Leaders:
-    """The vectors kept so far, by index: first the known ones, then the points.
+def closest(points: Tensor, n: int, *, known: Tensor | None = None, rows: int = ROWS) -> list[Close]:
+    """Return the n pairs of ``points`` (N, d), or of one and a ``known`` one (L, d), with the highest cosines.
+
+    The closest comes first; ties go by position. Known vectors are not compared with each other.
+    """
+    vectors = _Vectors(points, points[:0] if known is None else known)
+    best: list[tuple[float, int, int]] = []
+    for x in torch.arange(vectors.known, len(vectors)).split(rows) if len(points) else ():
+        for y in torch.arange(int(x[-1]) + 1).split(COLUMNS):
+            bound = -best[n - 1][0] if len(best) >= n else -1.0
+            near = vectors.maybe(x, y, bound) & (y < x[:, None])
+            some, others = x[near.any(1)], y[near.any(0)]
+            values = (vectors.whole(some) @ vectors.whole(others).T).cpu()
+            values[others >= some[:, None]] = -torch.inf
+            top = values.flatten().topk(min(2 * n, values.numel()))  # rounding may exchange some
+            at = top.indices[top.values > -torch.inf]
+            pairs = some[at // max(1, len(others))], others[at % max(1, len(others))]
+            best += zip((-vectors.exact(*pairs)).tolist(), *(pair.tolist() for pair in pairs), strict=True)
+            best = sorted(best)[:n]
+    first = vectors.known
+    return [Close(i - first, max(j - first, -1), j if j < first else -1, -value) for value, i, j in best]
+
+
+class _Vectors:
+    """Two sets of vectors by one index: first the known ones, then the points.
 
     Two unit vectors are first compared within the directions in which the points differ most. What these leave out is
     one more coordinate, the length of the rest, so that the product is an upper bound of the cosine.
     """
 
-    def __init__(self, points: Tensor, known: Tensor, cosine: float) -> None:
-        self.points, self.given, self.threshold = points, known, cosine
-        finite(points)
-        finite(known)
+    def __init__(self, points: Tensor, known: Tensor) -> None:
+        self.points, self.given, self.known = finite(points), finite(known), len(known)
         basis = directions(unit(points[:: max(1, len(points) // 2048)])) if len(points) else points.T
         self.short = torch.cat([_short(known, basis), _short(points, basis)])
-        n = len(known) + len(points)
-        self.by = torch.arange(n)
-        self.cosine = torch.ones(n, dtype=torch.float64)
-        self.kept = torch.arange(len(known))
+
+    def __len__(self) -> int:
+        return len(self.given) + len(self.points)
+
+    def maybe(self, x: Tensor, y: Tensor, cosine: float) -> Tensor:
+        """Return which pairs of two lists of indices may have such a cosine, (A, B) bool."""
+        near: Tensor = self.short[x] @ self.short[y].T >= cosine - SLACK
+        if FEW * int(near.count_nonzero()) > near.numel():
+            near = (self.whole(x) @ self.whole(y).T).cpu() >= cosine - SLACK
+        return near
+
+    def exact(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the cosine of each pair of indices in float64, (P,); 0 for a row of zeros."""
+        found = [torch.empty(0, dtype=torch.float64)]
+        for some, others in zip(x.split(PAIRS), y.split(PAIRS), strict=True):
+            a, b = self._rows(some, torch.float64), self._rows(others, torch.float64)
+            lengths = a.norm(dim=1) * b.norm(dim=1)
+            found.append(((a * b).sum(1) / lengths).nan_to_num(0.0).clamp(max=1.0).cpu())
+        return torch.cat(found)
+
+    def whole(self, index: Tensor) -> Tensor:
+        """Return the vectors at some indices, scaled to length 1, in float32."""
+        return unit(self._rows(index, torch.float32))
+
+    def _rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        rows = torch.empty(len(index), self.points.shape[1], dtype=dtype, device=self.points.device)
+        old = index < self.known
+        rows[old] = self.given[index[old]].to(dtype)
+        rows[~old] = self.points[index[~old] - self.known].to(dtype)
+        return rows
+
+
+class _Leaders:
+    """The vectors kept so far, by index."""
+
+    def __init__(self, vectors: _Vectors, cosine: float) -> None:
+        """Let the known ones lead."""
+        self.vectors, self.threshold = vectors, cosine
+        self.by = torch.arange(len(vectors))
+        self.cosine = torch.ones(len(vectors), dtype=torch.float64)
+        self.kept = torch.arange(vectors.known)
 
     def settle(self, some: Tensor) -> None:
         """Decide for the points at ``some`` indices, in their order, whether they are kept."""
         for columns in self.kept.split(COLUMNS) if len(self.kept) else ():
             free = some[self.by[some] == some]
-            at, where = self._maybe(free, columns).nonzero(as_tuple=True)
+            at, where = self.vectors.maybe(free, columns, self.threshold).nonzero(as_tuple=True)
             self._represent(free[at], columns[where])
         self._settle_among(some[self.by[some] == some])
         self.kept = torch.cat([self.kept, some[self.by[some] == some]])
 
     def _settle_among(self, some: Tensor) -> None:
         """Decide for points of which none is near to an earlier leader."""
-        near = self._maybe(some, some).triu(1)
+        near = self.vectors.maybe(some, some, self.threshold).triu(1)
         for i in near.any(1).nonzero()[:, 0].tolist():
             if self.by[some[i]] == some[i]:
                 others = some[near[i]]
                 others = others[self.by[others] == others]
                 self._represent(others, some[i].expand(len(others)))
 
-    def _maybe(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return which pairs of two lists of indices may have a cosine that is high enough, (A, B) bool."""
-        near: Tensor = self.short[x] @ self.short[y].T >= self.threshold - SLACK
-        if FEW * int(near.count_nonzero()) > near.numel():
-            near = (self._whole(x) @ self._whole(y).T).cpu() >= self.threshold - SLACK
-        return near
-
-    def _whole(self, index: Tensor) -> Tensor:
-        """Return the vectors at some indices, scaled to length 1, in float32."""
-        return unit(self._rows(index, torch.float32))
-
     def _represent(self, some: Tensor, leaders: Tensor) -> None:
         """Let the first leader whose cosine is high enough stand for each; both (P,), ``some`` in groups."""
-        found = torch.cat(
-            [self._exact(*pair) for pair in zip(some.split(PAIRS), leaders.split(PAIRS), strict=True)]
-        )
+        found = self.vectors.exact(some, leaders)
         close = found >= self.threshold - ROUNDING
         some, leaders, found = some[close], leaders[close], found[close]
         first = torch.ones_like(some, dtype=torch.bool)
         first[1:] = some[1:] != some[:-1]
         self.by[some[first]], self.cosine[some[first]] = leaders[first], found[first]
-
-    def _exact(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the cosine of each pair of indices in float64, (P,); 0 for a row of zeros."""
-        a, b = self._rows(x, torch.float64), self._rows(y, torch.float64)
-        lengths = a.norm(dim=1) * b.norm(dim=1)
-        found: Tensor = ((a * b).sum(1) / lengths).nan_to_num(0.0)
-        return found.clamp(max=1.0).cpu()
-
-    def _rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the vectors at some indices."""
-        rows = torch.empty(len(index), self.points.shape[1], dtype=dtype, device=self.points.device)
-        old = index < len(self.given)
-        rows[old] = self.given[index[old]].to(dtype)
-        rows[~old] = self.points[index[~old] - len(self.given)].to(dtype)
-        return rows
 
 
 def _short(vectors: Tensor, basis: Tensor) -> Tensor:

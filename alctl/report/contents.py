@@ -53,17 +53,19 @@ class ShownPick:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """Two images that are nearly the same, of which a round left one out."""
+    """Two images that are much alike."""
 
     item: int
     path: str
     like: int
-    """The image that stands for it."""
+    """The other image, which stands for it if it was left out."""
     like_path: str
     cosine: float
     """Of their embeddings."""
     labeled: bool
     """Whether that image was labeled already."""
+    apart: bool
+    """Whether they are not near-duplicates, so that neither was left out for the other."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class RoundFacts:
     out: int
     shown: Sequence[ShownPick]
     pairs: Sequence[ShownPair] = ()
-    """The near-duplicates that are most alike, the closest first."""
+    """The candidates that were most alike, the closest first."""
 
 
 @dataclass(frozen=True)

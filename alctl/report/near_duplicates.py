@@ -20,12 +20,9 @@ def closest(connection: Connection, params: Mapping[str, Any]) -> list[ShownPair
     paths = {item.id: item.path for item in items.fetch(connection, np.array(ids, dtype=np.int64))}
     return [
         ShownPair(
-            pair["item"],
-            paths[pair["item"]],
-            pair["like"],
-            paths[pair["like"]],
-            pair["cosine"],
-            pair["labeled"],
+            path=paths[pair["item"]],
+            like_path=paths[pair["like"]],
+            **{name: pair[name] for name in ("item", "like", "cosine", "labeled", "apart")},
         )
         for pair in pairs
     ]
@@ -43,7 +40,7 @@ def blocks(rounds: Sequence[RoundFacts]) -> list[Block]:
             note = (
                 "Of each pair the first image was left out; `alctl select --duplicates` moves the threshold."
             )
-            found.append(Gallery(f"Round {row.id}, the closest near-duplicates", pictures, note))
+            found.append(Gallery(f"Round {row.id}, the most similar images", pictures, note))
     return found
 
 
@@ -84,8 +81,12 @@ def _of(number: int, thing: str) -> str:
 
 
 def _pictures(number: int, pair: ShownPair) -> list[Picture]:
-    why = "labeled already" if pair.labeled else "stands for it"
+    other = "labeled already" if pair.labeled else "could be chosen" if pair.apart else "stands for it"
     return [
-        Picture(pair.item, pair.path, [f"pair {number}  cosine {pair.cosine:.3f}", "left out"]),
-        Picture(pair.like, pair.like_path, [f"pair {number}", why]),
+        Picture(
+            pair.item,
+            pair.path,
+            [f"pair {number}  cosine {pair.cosine:.3f}", "could be chosen" if pair.apart else "left out"],
+        ),
+        Picture(pair.like, pair.like_path, [f"pair {number}", other]),
     ]

@@ -30,15 +30,17 @@ class Pair:
     """Two images that are nearly the same."""
 
     item: int
-    """The one that was left out."""
+    """The one that was left out, where one was."""
     path: str
     """Of it, relative to the folder of images."""
     like: int
-    """The one that stands for it."""
+    """The other one, which stands for it then."""
     like_path: str
     cosine: float
     labeled: bool
     """Whether that one is labeled already."""
+    apart: bool = False
+    """Whether their cosine is below the threshold, so that neither was left out for the other."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Duplicates:
     labeled: int
     """Candidates that are probably labeled already: a labeled image is nearly the same."""
     closest: Sequence[Pair]
-    """The pairs that are most alike, the closest first."""
+    """The ten pairs that are most alike, near-duplicates or not, the closest first: they tell where the threshold is."""
     probably_labeled: Sequence[Pair]
     """Candidates that are probably labeled already, the closest first; the first hundred."""
     repeated: int = 0
@@ -70,6 +72,15 @@ class Images:
     labeled: Sequence[Source]
     control: Sequence[Source]
     """Drawn before anything is left out, so they stay random; candidates that are nearly the same are left out."""
+
+    def pair(self, made: "Search", one: int, other: int, known: int, cosine: float) -> Pair:
+        """Return a pair by the positions of a candidate and of another one, or of a known image."""
+        item = self.candidates[one]
+        like = [*self.labeled, *self.control][known] if known >= 0 else self.candidates[other]
+        return Pair(
+            item.id, self.relative(item), like.id, self.relative(like), round(cosine, 4),
+            labeled=0 <= known < len(self.labeled), apart=cosine < made.cosine - near_duplicates.ROUNDING,
+        )  # fmt: skip
 
     def relative(self, source: Source) -> str:
         """Return the path of an image relative to the folder of images."""
@@ -134,21 +145,13 @@ def _setting(project: Project, images: Images, frozen: Sequence[Tensor] | None) 
 
 def said(images: Images, made: Search, found: Collapsed, repeated: int) -> Duplicates:
     """Return what is recorded of the near-duplicates that were found."""
-    labeled = len(images.labeled)
-    others = [*images.labeled, *images.control]
     by, known, cosine = found.by.tolist(), found.known.tolist(), found.cosine.tolist()
-    pairs = []
-    for i, source in enumerate(images.candidates):
-        if by[i] != i:
-            like = others[known[i]] if known[i] >= 0 else images.candidates[by[i]]
-            paths = [images.relative(source), images.relative(like)]
-            pairs.append(
-                Pair(source.id, paths[0], like.id, paths[1], round(cosine[i], 4), 0 <= known[i] < labeled)
-            )
-    pairs.sort(key=lambda pair: (-pair.cosine, pair.item))
-    left_out = [pair for pair in pairs if not pair.labeled]
-    probably = [pair for pair in pairs if pair.labeled]
+    left_out = [images.pair(made, i, by[i], known[i], cosine[i]) for i in range(len(by)) if by[i] != i]
+    left_out.sort(key=lambda pair: (-pair.cosine, pair.item))
+    probably = [pair for pair in left_out if pair.labeled]
+    others = [pair for pair in left_out if not pair.labeled]
+    near = near_duplicates.closest(made.vectors, CLOSEST, known=made.known)
     return Duplicates(
-        made.cosine, len({pair.like for pair in left_out}), len(left_out), len(probably),
-        pairs[:CLOSEST], probably[:LISTED], repeated,
+        made.cosine, len({pair.like for pair in others}), len(others), len(probably),
+        [images.pair(made, *close) for close in near], probably[:LISTED], repeated,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from alctl.model.distances import unit
-from alctl.model.near_duplicates import Collapsed, collapse
+from alctl.model.near_duplicates import Collapsed, closest, collapse
 
 
 def at_degrees(*degrees: float) -> Tensor:
@@ -114,3 +114,21 @@ def test_a_vector_that_is_not_finite_is_named():
     points[3, 1] = torch.nan
     with pytest.raises(FloatingPointError, match="position 3"):
         collapse(points, 0.9)
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(0, 40), labeled=st.integers(0, 5), rows=st.integers(1, 50))
+def test_the_closest_pairs_are_those_of_all_pairs(seed, n, labeled, rows):
+    rng = torch.Generator().manual_seed(seed)
+    points, known = torch.randn(n, 4, generator=rng), torch.randn(labeled, 4, generator=rng)
+    both = torch.nn.functional.normalize(torch.cat([known, points]).double(), dim=1)
+    every = [
+        (float(both[i] @ both[j]), i, j) for i in range(labeled, len(both)) for j in range(i)
+    ]  # known ones are never compared with each other
+    every.sort(key=lambda pair: -pair[0])
+    found = closest(points, 10, known=known, rows=rows)
+    assert [pair.cosine for pair in found] == pytest.approx([pair[0] for pair in every[:10]], abs=1e-12)
+    for close in found:
+        other = known[close.known] if close.known >= 0 else points[close.other]
+        exact = torch.nn.functional.cosine_similarity(points[close.one].double(), other.double(), dim=0)
+        assert close.cosine == pytest.approx(float(exact))
+        assert (close.known >= 0) == (close.other < 0)
