@@ -170,7 +170,7 @@ def test_the_order_of_the_files_decides_only_which_of_a_group_stands_for_it():
     def chosen(order: Tensor) -> list[int]:
         candidates = Unscored(90, points[order])
         found = choose(
-            MaxHerding(), candidates, Unscored(0, points[:0]), 10, rng(), collapse=near(points[order], 1.0)
+            MaxHerding(), candidates, Unscored(0, points[:0]), 5, rng(), collapse=near(points[order], 1.0)
         )
         return [int(order[i]) // 3 for i in found.positions]
 
