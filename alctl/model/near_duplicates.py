@@ -13,7 +13,7 @@ from alctl.model.distances import directions, finite, unit
 
 ROWS, COLUMNS = 1024, 8192
 """Of a block of upper bounds, 32 MiB in float32."""
-FEW = 256
+FEW = 2048
 """The quick look has to leave less than one pair of so many, else the whole vectors are compared in float32."""
 PAIRS = 4096
 """Cosines that are computed in float64 at once."""

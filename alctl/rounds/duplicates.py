@@ -17,7 +17,7 @@ from alctl.rounds import embed
 
 THRESHOLD = 0.92
 """Cosine from which two vectors of efficientnet-lite0 are of near-duplicates (SELECTION.md §1.6)."""
-MOST = 50_000
+MOST = 20_000
 """Candidates that are compared with each other without being asked for: the time grows with their square."""
 CLOSEST = 10
 """Pairs that the report shows."""
@@ -56,7 +56,7 @@ class Duplicates:
     labeled: int
     """Candidates that are probably labeled already: a labeled image is nearly the same."""
     closest: Sequence[Pair]
-    """The ten pairs that are most alike, near-duplicates or not, the closest first: they tell where the threshold is."""
+    """The ten pairs that are most alike, the closest first; not near-duplicates only, but of more than MOST candidates."""
     probably_labeled: Sequence[Pair]
     """Candidates that are probably labeled already, the closest first; the first hundred."""
     repeated: int = 0
@@ -150,8 +150,11 @@ def said(images: Images, made: Search, found: Collapsed, repeated: int) -> Dupli
     left_out.sort(key=lambda pair: (-pair.cosine, pair.item))
     probably = [pair for pair in left_out if pair.labeled]
     others = [pair for pair in left_out if not pair.labeled]
-    near = near_duplicates.closest(made.vectors, CLOSEST, known=made.known)
+    shown = left_out[:CLOSEST]
+    if len(by) <= MOST:
+        near = near_duplicates.closest(made.vectors, CLOSEST, known=made.known)
+        shown = [images.pair(made, *close) for close in near]
     return Duplicates(
         made.cosine, len({pair.like for pair in others}), len(others), len(probably),
-        [images.pair(made, *close) for close in near], probably[:LISTED], repeated,
+        shown, probably[:LISTED], repeated,
     )  # fmt: skip
