@@ -215,11 +215,10 @@ def _seen_from(root: Path, dataset: Dataset) -> Dataset:
     """Give a dataset's paths relative to the project's root."""
     if dataset.root == root:
         return dataset
-    prefix = Path(os.path.relpath(dataset.root, root))
 
     def entries() -> Iterator[Entry]:
         for entry in dataset.entries():
-            path = os.path.normpath(os.path.join(prefix, entry.path))  # noqa: PTH118 - links stay as they are
+            path = os.path.relpath(os.path.join(dataset.root, entry.path), root)  # noqa: PTH118 - links stay as they are
             yield entry._replace(path=PurePath(path).as_posix())
 
     return Dataset(root, entries, dataset.skipped)

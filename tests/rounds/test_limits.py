@@ -187,6 +187,16 @@ def test_a_column_may_come_later_and_the_newest_value_counts(tmp_path):
         choose(project, 2, Limits(max_share={"age": 0.5}))
 
 
+def test_a_manifest_beside_the_folder_of_images_names_the_same_items(tmp_path):
+    project = small_project(tmp_path, 4)
+    file = write_csv(
+        tmp_path / "m.csv", [(f"images/{i:04}.png", "web") for i in range(4)], ("path", "source")
+    )
+    options = index.Options(validation=0, test=0)
+    assert index.add(project, index.manifest_dataset(file), options, no_progress).counts["known"] == 4
+    assert choose(project, 2, Limits(max_share={"source": 0.5}), dry_run=True).limits.most == {"source": 1}
+
+
 def test_folders_and_cameras_are_groups_too(tmp_path):
     images = tmp_path / "images"
     for folder, n, make in (("a", 6, "Canon"), ("b/c", 3, "Nikon"), ("", 3, "")):
