@@ -133,17 +133,8 @@ def choose(
 ) -> Answer:
     """Let a strategy choose n of the candidates, within the limits as far as there are enough.
 
-    Args:
-        project: Where columns, labels and settings are.
-        strategy: What chooses.
-        model: The model that it asks, if there is one.
-        images: Those of ``candidates``, and the random control images, which no limit touches.
-        candidates: Unlabeled and labeled images, as the strategy sees them.
-        n: How many are wanted.
-        rng: All chance.
-        limits: What was asked for.
-        frozen: The vectors of unlabeled and labeled images, where all have one.
-        progress: Is told how many cameras were read.
+    ``candidates`` are the unlabeled and the labeled ``images`` as the strategy sees them, ``frozen`` the vectors of both
+    where all have one, ``model`` what the strategy asks. No limit touches the random control images.
 
     Raises:
         AlctlError: A limit means nothing here: embeddings, a model, a column or a class are missing.
