@@ -26,6 +26,7 @@ staged = Table(
     Column("problem", Text),
     Column("split", Text, nullable=False),
     Column("category", Text),
+    Column("columns", Text),  # a JSON object, as in item_columns
     Column("fate", Text),  # an ImageFate; NULL: none yet
     prefixes=["TEMPORARY"],
 )
@@ -42,6 +43,8 @@ class StagedItem(NamedTuple):
     problem: str | None
     split: Split
     category: str | None
+    columns: str | None = None
+    """What a manifest says of it beside label and split, a JSON object."""
     fate: ImageFate | None = None
 
 
@@ -152,7 +155,7 @@ def _find_known(connection: Connection) -> None:
 
 
 def merge(connection: Connection) -> None:
-    """Make items of the staged files whose fate is new or broken, repair others, note the duplicates."""
+    """Make items of the staged files whose fate is new, broken or repaired; note duplicates and further columns."""
     run(
         connection,
         """INSERT INTO item (id, path, digest, width, height)
@@ -178,6 +181,15 @@ def merge(connection: Connection) -> None:
            SELECT i.id, s.split FROM staged_item AS s JOIN item AS i ON i.path = s.path
            WHERE s.fate IN ('new', 'broken') AND s.split <> 'pool'""",
     )
+    _describe(connection)
+
+
+def _describe(connection: Connection) -> None:
+    """Keep what a manifest says of its images; of one that is known already it replaces what was said before."""
+    described = """staged_item AS s JOIN item AS i ON i.path = s.path
+        WHERE s.columns IS NOT NULL AND s.fate IN ('new', 'broken', 'known', 'repaired')"""
+    run(connection, f"DELETE FROM item_columns WHERE item_id IN (SELECT i.id FROM {described})")
+    run(connection, f"INSERT INTO item_columns (item_id, columns) SELECT i.id, s.columns FROM {described}")
 
 
 def _repair(connection: Connection) -> None:

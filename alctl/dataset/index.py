@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -34,6 +34,8 @@ class Entry(NamedTuple):
     path: str
     split: Split = "pool"
     category: str | None = None
+    columns: str | None = None
+    """What a manifest says beside these, a JSON object of texts; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -123,27 +125,22 @@ def _entry_of(path: str, splits: dict[str, Split]) -> Entry:
 
 
 def manifest_dataset(file: Path) -> Dataset:
-    """Read a .csv, .tsv or .jsonl manifest with columns path, and optionally label and split."""
+    """Read a .csv, .tsv or .jsonl manifest with columns path, and optionally label, split and others, which are kept."""
     root = _utf8_root(file.parent)
 
     def entries() -> Iterator[Entry]:
         for line, row in manifest.rows(file):
             path = "" if row.get("path") is None else str(row["path"])  # a name may begin or end with a space
-            split, category = (_text(row.get(key)) for key in ("split", "label"))
+            split, category = (manifest.text(row.get(key)) for key in ("split", "label"))
             if not path.strip():
                 raise AlctlError(f"{file}, line {line}: no path")
             if "\0" in path or not _is_unicode(path):
                 raise AlctlError(f"{file}, line {line}: no file can be called {path!r}")
             if split.lower() not in SPLITS:
                 raise AlctlError(f"{file}, line {line}: split {split!r} is none of train, validation, test")
-            yield Entry(_relative(path, root), SPLITS[split.lower()], category or None)
+            yield Entry(_relative(path, root), SPLITS[split.lower()], category or None, manifest.columns(row))
 
     return Dataset(root, entries)
-
-
-def _text(value: Any) -> str:
-    """Return a cell as text; JSON's number 0 is a value, its null is none."""
-    return "" if value is None else str(value).strip()
 
 
 def _is_unicode(name: str) -> bool:
@@ -229,11 +226,10 @@ def _seen_from(root: Path, dataset: Dataset) -> Dataset:
     """Give a dataset's paths relative to the project's root."""
     if dataset.root == root:
         return dataset
-    prefix = Path(os.path.relpath(dataset.root, root))
 
     def entries() -> Iterator[Entry]:
         for entry in dataset.entries():
-            path = os.path.normpath(os.path.join(prefix, entry.path))  # noqa: PTH118 - links stay as they are
+            path = os.path.relpath(os.path.join(dataset.root, entry.path), root)  # noqa: PTH118 - links stay as they are
             yield entry._replace(path=PurePath(path).as_posix())
 
     return Dataset(root, entries, dataset.skipped)
@@ -310,6 +306,7 @@ def staged(
             probe.problem,
             entry.split,
             entry.category,
+            entry.columns,
         )
 
 

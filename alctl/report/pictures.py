@@ -34,7 +34,8 @@ def shown(facts: Facts) -> set[int]:
     """Return every item that the report shows."""
     certain = facts.certain.images if facts.certain else []
     picks = [pick for row in facts.rounds for pick in row.shown]
-    return {*(image.item for image in certain), *(pick.item for pick in picks)}
+    pairs = [item for row in facts.rounds for pair in row.pairs for item in (pair.item, pair.like)]
+    return {*(image.item for image in certain), *(pick.item for pick in picks), *pairs}
 
 
 def thumbnails(project: Project, ids: Iterable[int], progress: Progress) -> dict[int, Thumbnail]:

@@ -29,7 +29,7 @@ from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.rounds.model import Model
 from alctl.rounds.select import Selected, asked_after, record
-from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.select_options import Limits, SelectOptions
 from alctl.rounds.trained_model import last_model, losses
 from alctl.rounds.training_set import quarantine, source_of
 
@@ -44,10 +44,7 @@ class Suspect(NamedTuple):
 
 def select(project: Project, options: SelectOptions, progress: Progress) -> Selected:
     """Choose up to ``k`` labeled images of the pool for a second look, and record them as a round."""
-    if options.strategy or options.params or options.control or options.resend:
-        raise AlctlError(
-            "--relabel chooses by disagreement and loss; leave out --strategy, --param, --control and --resend"
-        )
+    _refuse_what_means_nothing(options)
     due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
     model = last_model(project, options.device)
     with project.held("select", "select.lock"):
@@ -77,6 +74,17 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 if options.dry_run:
                     discard(connection)
             return selected
+
+
+def _refuse_what_means_nothing(options: SelectOptions) -> None:
+    if options.strategy or options.params or options.control or options.resend:
+        raise AlctlError(
+            "--relabel chooses by disagreement and loss; leave out --strategy, --param, --control and --resend"
+        )
+    if options.limits != Limits():
+        raise AlctlError(
+            "--relabel takes no limits: leave out --duplicates, --balance, --per-class and --max-share"
+        )
 
 
 def _choose(
