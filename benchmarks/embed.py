@@ -4,7 +4,6 @@ Command:  python benchmarks/embed.py ../shared/data/clothing_dev.zip
 Hardware:
 Date:
 
-PASTE
 
 One thread each: processor time. "usual recipe" is the same network and the same images as one would write it down:
 batch normalisation as it is, the default memory layout, batches of 32. Medians of interleaved runs.
