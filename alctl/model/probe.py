@@ -106,7 +106,9 @@ def fit(
     head = _head(rows, known, len(classes), penalty)
     temperature = Temperature(1.0)
     if calibrate:
-        logits, scored = _held_out(rows, known, len(classes), penalty, FOLDS, blend_of(len(known), len(classes)))
+        logits, scored = _held_out(
+            rows, known, len(classes), penalty, FOLDS, blend_of(len(known), len(classes))
+        )
         temperature = best_temperature(logits[scored], known[scored])
     return Probe(
         Head(Linear(head.linear.weight @ axes.T, head.linear.bias), head.centres @ axes.T),

@@ -78,11 +78,13 @@ def _budget(labeled: Sequence[int], curves: Floats, budget: int, height: float, 
         low, high = interval(budget - counts, overlap=overlap) or (None, None)
     else:
         needed = float(np.median(counts))
-        ends = (np.inf, -np.inf) if overlap else _of_median(counts)[::-1]  # which takes trials for independent
+        ends = (
+            (np.inf, -np.inf) if overlap else _of_median(counts)[::-1]
+        )  # which takes trials for independent
         low, high = (budget - end if np.isfinite(end) else None for end in ends)
-    if not np.isfinite(needed):
-        return Budget(budget, height, None, False, None, low, high, len(reached), censored)
-    return Budget(budget, height, needed, at_most, budget - needed, low, high, len(reached), censored)
+    reached_at = needed if np.isfinite(needed) else None
+    spared = None if reached_at is None else budget - reached_at
+    return Budget(budget, height, reached_at, at_most, spared, low, high, len(reached), censored)
 
 
 def _of_median(values: Floats) -> tuple[float, float]:

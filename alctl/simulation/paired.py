@@ -51,7 +51,9 @@ def overlap(test: int, pool: int) -> float:
     return test / pool
 
 
-def interval(differences: Floats, level: float = LEVEL, *, overlap: float = 0.0) -> tuple[float, float] | None:
+def interval(
+    differences: Floats, level: float = LEVEL, *, overlap: float = 0.0
+) -> tuple[float, float] | None:
     """Return the t interval of the mean of (n,) differences; None for fewer than two."""
     n = len(differences)
     if n < 2:

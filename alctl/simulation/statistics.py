@@ -148,7 +148,9 @@ def verdict(
     if trials < ENOUGH:
         return f"{strategy}: {measured}; fewer than {ENOUGH} trials are too few to tell from chance"
     if p is not None and p >= ALPHA:
-        return f"{strategy} is not told apart from {baseline} among so many rivals (Holm p {p:.3f}): {measured}"
+        return (
+            f"{strategy} is not told apart from {baseline} among so many rivals (Holm p {p:.3f}): {measured}"
+        )
     return f"{strategy} is {'above' if low > 0 else 'below'} {baseline}: {measured}"
 
 
@@ -179,9 +181,7 @@ def comparisons(c: Curves, baseline: str, *, overlap: float = 0.0) -> dict[str, 
         return {}
     theirs, found = c.of(baseline), {}
     rivals = [name for name in c.strategies if name != baseline]
-    areas = [
-        paired(area(c.labeled, c.of(name)), area(c.labeled, theirs), overlap=overlap) for name in rivals
-    ]
+    areas = [paired(area(c.labeled, c.of(name)), area(c.labeled, theirs), overlap=overlap) for name in rivals]
     tested = [name for name, whole in zip(rivals, areas, strict=True) if whole and whole.p is not None]
     raw = [whole.p for whole in areas if whole and whole.p is not None]
     adjusted = dict(zip(tested, holm(raw), strict=True))
