@@ -145,7 +145,7 @@ def labels_words(rival: "Rival") -> str:
     """Return the sentence on how many labels a strategy needed for what random reached."""
     found = rival.labels
     if found is None:
-        return "it never reached what random did in the end"
+        return "in most trials it never reached what random did in the end"
     most, least = ("at most ", "at least ") if found.at_most else ("", "")
     low, high = found.saved.low, found.saved.high
     between = "" if low is None or high is None else f" (95 %: {low:,.0f} to {high:,.0f})"

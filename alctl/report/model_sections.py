@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from alctl.report import charts
+from alctl.report import charts, simulated_section
 from alctl.report.blocks import Block, Figure, Gallery, Picture, Table, Text
 from alctl.report.charts import Dot, Series
 from alctl.report.contents import Facts, JudgedImage
@@ -143,6 +143,7 @@ def control(facts: Facts) -> list[Block]:
         ),
         Table(columns, rows),
         *([Text(f"All rounds together: {points(together.excess)}.")] if together else []),
+        Text(simulated_section.value_words(facts)),
     ]
 
 

@@ -113,8 +113,8 @@ def _cifar(file: Path, per_class: int) -> Iterator[Labeled]:
             if content is not None:
                 found.setdefault(member.name.split("/")[-2], []).append((member.name, content.read()))
     for name in sorted(found):
-        for _, content in random.Random(0).sample(sorted(found[name]), per_class):
-            yield Image.open(io.BytesIO(content)).convert("RGB"), name
+        for _, file_bytes in random.Random(0).sample(sorted(found[name]), per_class):
+            yield Image.open(io.BytesIO(file_bytes)).convert("RGB"), name
 
 
 def main() -> None:
