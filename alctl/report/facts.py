@@ -281,7 +281,7 @@ def missing(facts: Facts) -> dict[str, str]:
         "certain": [(facts.certain, model)],
         "balance": [(any(row.pool for row in facts.balance), "No image of the pool is labeled yet.")],
         "rounds": [(facts.rounds, "No round was selected yet: `alctl select --k 100`.")],
-        "control": [(facts.control, "No round has answered control images yet: `alctl select --control 0.1`.")],
+        "control": [(facts.control or facts.label_value, "No round has answered control images yet: `alctl select --control 0.1`.")],
         "simulated": [(facts.own_simulation, _NOT_SIMULATED)],
         "agreement": [(facts.agreement, "No image was given a class by two annotators.")],
         "time": [(facts.time, "No answer says how long it took: the column `seconds` of items.csv.")],

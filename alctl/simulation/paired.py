@@ -138,6 +138,8 @@ def power_of(n: int, deviation: float, difference: float, *, overlap: float = 0.
     """Return how likely n trials tell a true difference from 0 (5 %, two-sided t), by the noncentral t."""
     away = difference / (deviation * math.sqrt(1 / n + overlap))
     edge = float(stats.t.ppf(1 - ALPHA / 2, n - 1))
+    if away > edge + 10:  # where SciPy's noncentral t is not a number
+        return 1.0
     return float(stats.nct.sf(edge, n - 1, away) + stats.nct.cdf(-edge, n - 1, away))
 
 
@@ -148,10 +150,12 @@ def trials_needed(
 
     None where `MOST_TRIALS` do not: with overlapping splits the trials run out of images before they run out.
     """
-    low, high = 1, MOST_TRIALS
-    if power_of(high, deviation, difference, overlap=overlap) < power:
-        return None
-    while high - low > 1:  # the power rises with n
+    low, high = 1, 2
+    while power_of(high, deviation, difference, overlap=overlap) < power:  # which rises with n
+        if high >= MOST_TRIALS:
+            return None
+        low, high = high, 2 * high
+    while high - low > 1:
         middle = (low + high) // 2
         if power_of(middle, deviation, difference, overlap=overlap) >= power:
             high = middle
