@@ -149,7 +149,8 @@ def labels_words(rival: "Rival") -> str:
     most, least = ("at most ", "at least ") if found.at_most else ("", "")
     low, high = found.saved.low, found.saved.high
     between = "" if low is None or high is None else f" (95 %: {low:,.0f} to {high:,.0f})"
-    some = f"; {found.censored} trials never got there: medians" if found.censored else ""
+    trials = "trial" if found.censored == 1 else "trials"
+    some = f"; {found.censored} {trials} never got there: medians" if found.censored else ""
     return (
         f"what random reached with {found.of:,} labels took it {most}{found.needed:,.0f}, {least}{found.saved.value:,.0f} "
         f"fewer{between}{some}"

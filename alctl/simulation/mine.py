@@ -7,7 +7,7 @@ their frozen embeddings with the probe. The splits share their images, and the i
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -178,7 +178,7 @@ def _key(known: Known, backbone: str, budgets: Sequence[int], seed: int) -> str:
     return digest.hexdigest()
 
 
-def run(project: Project, plan: Plan, progress: Progress) -> Iterator[tuple[int, str, float]]:
+def run(project: Project, plan: Plan, progress: Progress) -> Generator[tuple[int, str, float], None, None]:
     """Replay what is left, yielding trial, arm and last accuracy of each; what is done is kept after every trial."""
     replayed, left = list(plan.found.replayed), plan.left
     for done, (trial, arm) in enumerate(left, start=1):

@@ -1,4 +1,4 @@
-"""Turn the results of experiments into the tables that are committed beside them.
+"""Turn the results of experiments into the tables that are committed beside them, and into those of docs/selection.md.
 
 Command:  python -m benchmarks.selection.tables
 """
@@ -16,6 +16,7 @@ from alctl.simulation.statistics import Comparison, Curves
 from benchmarks.selection.experiments import DEFAULT, EVERY, Experiment
 from benchmarks.selection.lines import RESULTS, Line, read
 
+DOCS = Path(__file__).parents[2] / "docs" / "selection.md"
 GROUPS = (2, 3, 4, 5, 10)
 """Trials of one false alarm or none, in E8."""
 
@@ -24,10 +25,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the tables of the experiments that have results.")
     parser.add_argument("--results", type=Path, default=RESULTS)
     folder = parser.parse_args().results
+    text = DOCS.read_text(encoding="utf-8")
     for experiment in EVERY:
         lines = read(folder / f"{experiment.name}.jsonl")
         if lines:
             write_whole(folder / f"{experiment.name}.md", page(experiment, lines))
+            text = replaced(text, experiment, lines)
+    write_whole(DOCS, text)
+
+
+def replaced(text: str, experiment: Experiment, lines: Sequence[Line]) -> str:
+    """Return the page with a new table between the marks of an experiment, if it has them."""
+    before, mark, rest = text.partition(f"<!-- {experiment.name} -->\n")
+    if not mark:
+        return text
+    after = rest.partition(f"<!-- end of {experiment.name} -->")[2]
+    return f"{before}{mark}{short(experiment, lines)}\n<!-- end of {experiment.name} -->{after}"
+
+
+def short(experiment: Experiment, lines: Sequence[Line]) -> str:
+    """Return the table of an experiment without its tests."""
+    if experiment.name == "E8":
+        return false_alarms(experiment, lines)
+    heads, *rows = section_rows(experiment, values_of(experiment, lines, "accuracy"))
+    kept = range(2 + len(experiment.budgets) + 1)
+    return table([heads[i] for i in kept], [[row[i] if i < len(row) else "" for i in kept] for row in rows])
 
 
 def page(experiment: Experiment, lines: Sequence[Line]) -> str:
@@ -49,39 +71,53 @@ def page(experiment: Experiment, lines: Sequence[Line]) -> str:
 
 def section(experiment: Experiment, lines: Sequence[Line], metric: str) -> list[str]:
     """Return the tables of one metric: the baseline, and each arm against it."""
-    by_arm = values_of(experiment, lines, metric)
-    base = "random" if len(experiment.baseline) > 1 else experiment.baseline[0]
-    mean = ", mean of four" if len(experiment.baseline) > 1 else ""
+    by_arm, base = values_of(experiment, lines, metric), base_of(experiment)
     title = (
         "accuracy, answers as if all classes were equally frequent" if metric == "adjusted" else "accuracy"
     )
+    heads, *rows = section_rows(experiment, by_arm)
+    found = [f"## {title.capitalize()}, minus {base} in the same trials, in points", table(heads, rows)]
+    if metric == "accuracy":
+        found += gate(experiment, by_arm)
+        if base == "random" and len(by_arm) > 2 and DEFAULT in by_arm:
+            found += [f"## {DEFAULT} minus each other arm, area, in points", against(experiment, by_arm)]
+    return found
+
+
+def base_of(experiment: Experiment) -> str:
+    """Return the name of what is compared with."""
+    return "random" if len(experiment.baseline) > 1 else experiment.baseline[0]
+
+
+def section_rows(experiment: Experiment, by_arm: dict[str, dict[int, Floats]]) -> list[list[str]]:
+    """Return head and rows: of the baseline its accuracy, of each arm its differences."""
+    base = base_of(experiment)
+    mean = ", mean of four" if len(experiment.baseline) > 1 else ""
     heads = ["arm", "trials", *(f"{n:,}" for n in experiment.budgets)]
     heads += [f"area to {end:,}" for end in experiment.areas] + ["p (Holm)", "flip", "sd", "labels saved"]
     compared = {end: compare(experiment, by_arm, base, end) for end in experiment.areas}
-    absolute = by_arm[base]
-    height = np.mean(list(absolute.values()), axis=0)
-    rows = [[f"**{base}**{mean}, %", str(len(absolute)), *(f"{100 * one:.1f}" for one in height)]]
-    rows[0] += [""] * (len(heads) - len(rows[0]))
-    for name in by_arm:
-        if name != base:
-            rows.append(row(name, [compared[end].get(name) for end in experiment.areas], experiment))
-    found = [f"## {title.capitalize()}, minus {base} in the same trials, in points", table(heads, rows)]
-    first = compared[experiment.areas[0]].get(DEFAULT)
-    if (
-        experiment.gate is not None
-        and metric == "accuracy"
-        and first
-        and first.area
-        and first.area.low is not None
-    ):
-        low, passed = 100 * first.area.low, 100 * first.area.low >= experiment.gate
-        found.append(
-            f"Gate: {DEFAULT} minus {base}, area to {experiment.areas[0]:,} labels, lower end of the 95 % interval at least "
-            f"{experiment.gate:+.1f} points: {low:+.1f}, {'passed' if passed else '**missed**'}."
-        )
-    if base == "random" and metric == "accuracy" and DEFAULT in by_arm:
-        found += [f"## {DEFAULT} minus each other arm, area, in points", against(experiment, by_arm)]
-    return found
+    height = np.mean(list(by_arm[base].values()), axis=0)
+    first = [f"**{base}**{mean}, %", str(len(by_arm[base])), *(f"{100 * one:.1f}" for one in height)]
+    rows = [heads, first + [""] * (len(heads) - len(first))]
+    rows += [
+        row(name, [compared[end].get(name) for end in experiment.areas], experiment)
+        for name in by_arm
+        if name != base
+    ]
+    return rows
+
+
+def gate(experiment: Experiment, by_arm: dict[str, dict[int, Floats]]) -> list[str]:
+    """Return whether the default is as far above random as it should be, where that was registered."""
+    base, end = base_of(experiment), experiment.areas[0]
+    found = compare(experiment, by_arm, base, end).get(DEFAULT)
+    if experiment.gate is None or found is None or found.area is None or found.area.low is None:
+        return []
+    low = 100 * found.area.low
+    return [
+        f"Gate: {DEFAULT} minus {base}, area to {end:,} labels, lower end of the 95 % interval at least "
+        f"{experiment.gate:+.1f} points: {low:+.2f}, {'passed' if low >= experiment.gate else '**missed**'}."
+    ]
 
 
 def values_of(experiment: Experiment, lines: Sequence[Line], metric: str) -> dict[str, dict[int, Floats]]:

@@ -15,6 +15,7 @@ from alctl.report.facts import Options, gather
 from alctl.report.write import make
 from alctl.rounds import own_simulation
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
+from alctl.rounds.own_simulation import LabelsSaved, Measured, Rival
 from alctl.rounds.select import SelectOptions, select
 from alctl.simulation import mine
 from alctl.simulation.mine import MineOptions, judge, plan
@@ -23,7 +24,7 @@ from tests.warm import run_warm
 
 CLASSES = ("cat", "dog", "eel")
 BUDGETS = (6, 12, 24)
-ASKED = {"uherding": {}, "margin": {}}
+ASKED: dict[str, dict[str, object]] = {"uherding": {}, "margin": {}}
 
 
 def labeled_project(
@@ -194,10 +195,10 @@ def test_images_that_a_strategy_chose_are_counted(tmp_path):
 
 
 def test_labels_saved_are_said_with_their_interval_and_its_limits():
-    found = mine.LabelsSaved(160, 110.4, False, mine.Measured(49.6, 12.0, 88.2), 0)
-    rival = mine.Rival("uherding", mine.Measured(0.04, 0.01, 0.07), 0.03, 0.01, "", found, 0.03, 0.02)
+    found = LabelsSaved(160, 110.4, False, Measured(49.6, 12.0, 88.2), 0)
+    rival = Rival("uherding", Measured(0.04, 0.01, 0.07), 0.03, 0.01, "", found, 0.03, 0.02)
     assert labels_words(rival) == "what random reached with 160 labels took it 110, 50 fewer (95 %: 12 to 88)"
-    found = mine.LabelsSaved(160, 20, True, mine.Measured(140, None, None), 3)
+    found = LabelsSaved(160, 20, True, Measured(140, None, None), 3)
     assert labels_words(replace(rival, labels=found)) == (
         "what random reached with 160 labels took it at most 20, at least 140 fewer; 3 trials never got there: medians"
     )

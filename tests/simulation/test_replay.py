@@ -1,6 +1,7 @@
 """Rounds replayed in memory: what a strategy is shown, what it is measured by, and what the arms of a trial share."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from alctl.model.distances import unit
 from alctl.model.strategies.margin import Margin
 from alctl.model.strategies.random import Random
 from alctl.model.strategies.uherding import UHerding
-from alctl.model.strategy import Candidates, QueryStrategy, Selection, UntrainedError
+from alctl.model.strategy import Candidates, Prediction, QueryStrategy, Selection, UntrainedError
 from alctl.simulation.replay import Arm, Known, replay, split
 
 NAMES = ("a", "b", "c")
@@ -38,7 +39,7 @@ class Spy(QueryStrategy):
     """Takes the first images, and remembers what it was shown."""
 
     free: bool = False
-    shown: list = field(default_factory=list)
+    shown: list[Any] = field(default_factory=list)
 
     @property
     def needs_model(self) -> bool:
@@ -47,15 +48,16 @@ class Spy(QueryStrategy):
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         try:
             said = [some.map(lambda seen: seen.probabilities[:, 0]) for some in (unlabeled, labeled)]
-            targets = labeled.map(lambda seen: seen.target)
+            targets = labeled.map(_target)
         except UntrainedError:
             said, targets = [], None
         self.shown.append((unlabeled.embeddings(), labeled.embeddings(), said, targets))
         return Selection(torch.arange(n), torch.zeros(n, dtype=torch.float64))
 
 
-def rows(vectors: torch.Tensor) -> set[tuple[float, ...]]:
-    return {tuple(row) for row in vectors.tolist()}
+def _target(seen: Prediction) -> torch.Tensor:
+    assert seen.target is not None
+    return seen.target
 
 
 def test_a_split_uses_every_image_once():

@@ -11,7 +11,7 @@ from scipy import stats
 
 from benchmarks.selection import data, tables
 from benchmarks.selection.experiments import EVERY, Experiment
-from benchmarks.selection.lines import read
+from benchmarks.selection.lines import Line, read
 from benchmarks.selection.run import run
 from tests.data import archive
 
@@ -43,7 +43,7 @@ def test_e2_in_a_small_size(cache, tmp_path):
 
     def area(arm: str, trial: int) -> float:
         (curve,) = [one["accuracy"] for one in lines if (one["arm"], one["trial"]) == (arm, trial)]
-        return (10 * (curve[0] + curve[1]) / 2 + 20 * (curve[1] + curve[2]) / 2) / 30
+        return float(10 * (curve[0] + curve[1]) / 2 + 20 * (curve[1] + curve[2]) / 2) / 30
 
     raw, expected = [], {}
     for rival in ("uherding", "margin"):
@@ -64,7 +64,9 @@ def test_e2_in_a_small_size(cache, tmp_path):
     assert [found[rival].p for rival in expected] == pytest.approx(holm)
     page = tables.page(experiment, read(file))
     assert "3 of 3 registered trials" in page
-    assert f"| uherding | 3 | {100 * found['uherding'].budgets[0].mean:+.1f} |" in page
+    first = found["uherding"].budgets[0]
+    assert first is not None
+    assert f"| uherding | 3 | {100 * first.mean:+.1f} |" in page
     resumed_gives_the_same(experiment, cache, file)
 
 
@@ -82,7 +84,7 @@ def test_false_alarms_are_counted_in_groups_of_trials():
     rng = np.random.default_rng(0)
     experiment = small("E8")
     lines = [
-        tables.Line(arm.name, trial, list(experiment.budgets), rng.normal(0.5, 0.01, 6).tolist(), [], 0.0)
+        Line(arm.name, trial, list(experiment.budgets), rng.normal(0.5, 0.01, 6).tolist(), [], 0.0)
         for trial in range(1, 41)
         for arm in experiment.arms
     ]
