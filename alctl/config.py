@@ -35,6 +35,14 @@ class TrainConfig:
 
     __pydantic_config__ = STRICT
 
+    head: Literal["network", "probe"] = option(
+        "network",
+        "network: the target model with its loss prediction module; "
+        "probe: a linear classifier on the frozen embeddings of `alctl embed`, fitted in seconds",
+    )
+    head_l2: Annotated[float, Ge(1e-6)] | Literal["cv"] = option(
+        1e-4, "L2 penalty of the probe; cv: chosen by cross-validation"
+    )
     model: str = option(
         "auto", "resnet18-cifar, or any torchvision classification model; auto: by image size"
     )
@@ -90,7 +98,14 @@ class SelectConfig:
 
     __pydantic_config__ = STRICT
 
-    strategy: str = option("learning-loss", "the query strategy, once a model is trained")
+    strategy: str = option(
+        "auto",
+        "the query strategy, once a model is trained; auto: uherding after a probe, learning-loss after a network",
+    )
+    first: str = option(
+        "auto",
+        "the query strategy before anything is trained; auto: uherding where embeddings are at hand, else random",
+    )
     subset: Annotated[int, Ge(0)] = option(
         10_000, "random unlabeled images that are scored; 0: the whole pool"
     )
@@ -102,7 +117,7 @@ class SelectConfig:
     fallback: str = option(
         "auto",
         "the query strategy of a round that the guard does not leave to predicted losses; "
-        "auto: margin, or random with fewer than 20 labeled validation images",
+        "auto: uherding where embeddings are at hand, else margin, or random with fewer than 20 labeled validation images",
     )
     control: Share = option(
         0.0, "share of a round that is random, to compare the strategy with; such a round is exported blind"

@@ -23,6 +23,9 @@ from alctl.errors import AlctlError
 from alctl.progress import Progress
 from alctl.project import Project, open_project
 from alctl.rounds import select, train_run
+from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.strategy_choice import RANDOM
+from alctl.rounds.train_plan import FinishedRun, plan_training
 
 STRATEGIES = ("learning-loss", "random")
 TRAINING: dict[str, Any] = {"epochs": 40, "width": 8, "batch_size": 40, "lr": 0.05, "image_size": 16}
@@ -92,21 +95,19 @@ def _rounds(
     """Go round: select, import what the annotators say, train."""
     config = replace(Config().train, **TRAINING)
     for number in range(1, count + 1):
-        wanted = "" if number == 1 else strategy
-        selected = select.select(
-            project, select.SelectOptions(k, wanted, subset=SUBSET, guard=False), progress
-        )
+        wanted = RANDOM if number == 1 else strategy
+        selected = select.select(project, SelectOptions(k, wanted, subset=SUBSET, guard=False), progress)
         handout.export(project, selected.round, progress)
-        named = f" --strategy {strategy} --no-guard" if wanted else ""
+        named = f" --strategy {wanted}" + (" --no-guard" if wanted == "learning-loss" else "")
         yield Step(
             f"alctl select -p {strategy} --k {k} --subset {SUBSET}{named}",
             f"round {number}: {k} images by {selected.strategy}",
         )
         took = import_labels(project, answers, ImportOptions(round=number))
         yield Step(f"alctl import-labels answers.csv -p {strategy} --round {number}", f"{took.added} labels")
-        plan = train_run.plan_training(project, config, None)
+        plan = plan_training(project, config, None)
         for event in train_run.run_training(project, plan, progress):
-            if isinstance(event, train_run.FinishedRun):
+            if isinstance(event, FinishedRun):
                 accuracy = event.run.metrics["test"].of_task["accuracy"] or 0.0
                 yield Step(f"alctl train -p {strategy} {flags()}", f"test accuracy {accuracy:.3f}")
                 yield Point(strategy, event.run.labeled, accuracy)

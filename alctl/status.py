@@ -91,13 +91,12 @@ def status(project: Project) -> Status:
     """Return items per split and state, per class and per round, the last training run, and the next step."""
     with project.reading() as connection:
         state = required_state(connection, project.folder)
-        newest = training_runs.last_run(connection)
-        run = _last_run(newest)
+        run = _last_run(training_runs.last_run(connection))
         counted = counts.count(connection, now())
         pushed = {found.round_id for found in handouts.find(connection) if is_address(found.place)}
         per_round = counts.per_round(connection, now())
         rounds = [RoundStatus(**vars(row), pushed=row.id in pushed) for row in per_round]
-        step = _next_step(project.folder, state.task, counted.states["pool"], rounds, run)
+        step = _next_step(project, state.task, counted.states["pool"], rounds, run)
         return Status(
             project=str(project.folder),
             root=state.root,
@@ -110,20 +109,18 @@ def status(project: Project) -> Status:
             imports=labels.imports(connection),
             unusable=items.unusable_items(connection, SHOWN),
             run=run,
-            embedding=_embedding(project, connection, newest),
+            embedding=_embedding(project, connection),
             next=step.command,
             why=step.why,
         )
 
 
-def _embedding(
-    project: Project, connection: Connection, run: training_runs.TrainingRun | None
-) -> EmbeddingStatus | None:
+def _embedding(project: Project, connection: Connection) -> EmbeddingStatus | None:
     """Count the usable images with a row in the table of the project's backbone.
 
     A table in the project's own folder holds its images alone, so only the unusable ones are looked for in it; one in
-    a folder of the settings may be shared with other projects, and then all are. Vectors of an earlier model than that
-    of ``run`` do not count.
+    a folder of the settings may be shared with other projects, and then all are. Vectors of an earlier network than
+    the newest do not count.
     """
     found = settings.read(connection, settings.EMBEDDING)
     if found is None:
@@ -132,7 +129,8 @@ def _embedding(
 
     key = Key(**found["key"])
     folder = folder_of(project.cache, key.digest)
-    if key.backbone == "model" and (run is None or run.digest != key.weights):
+    network = training_runs.last_network(connection) if key.backbone == "model" else None
+    if key.backbone == "model" and (network is None or network.digest != key.weights):
         embedded = 0
     elif project.config.storage.cache:
         _, digests = items.digests(connection)
@@ -156,16 +154,18 @@ def next_step(project: Project) -> NextStep:
 
 
 def _next_step(
-    folder: Path, task: str, pool: Mapping[State, int], rounds: Sequence[RoundStatus], run: LastRun | None
+    project: Project, task: str, pool: Mapping[State, int], rounds: Sequence[RoundStatus], run: LastRun | None
 ) -> NextStep:
     """Return the first step that is due: what is out with annotators, then training, then the next round."""
     out = [row for row in rounds if row.out or row.overdue]
     trainable = task in Plugins("alctl.model.tasks", object).names()
     untrained = trainable and pool["labeled"] >= 2 and (run is None or run.labeled != pool["labeled"])
-    if out and (step := _of_round(folder, task, out[-1])):
+    if out and (step := _of_round(project.folder, task, out[-1])):
         return step
     if untrained:
-        return NextStep("alctl train", f"{pool['labeled']:,} images are labeled")
+        probe = run is not None and run.config.get("head") == training_runs.PROBE != project.config.train.head
+        command = "alctl train --head probe" if probe else "alctl train"  # the kind of model that is in use
+        return NextStep(command, f"{pool['labeled']:,} images are labeled")
     if free := pool["unlabeled"]:
         return NextStep(f"alctl select --k {min(100, free)}", f"{free:,} images are unlabeled")
     if late := sum(row.overdue for row in out):

@@ -15,7 +15,8 @@ from PIL import Image
 from alctl.annotators.imports.import_labels import Imported, ImportOptions, import_labels
 from alctl.database import items, rounds
 from alctl.dataset import index
-from alctl.project import Project, open_project
+from alctl.files import write_whole
+from alctl.project import CONFIG, Project, config_text, open_project
 
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("ALCTL_")},
@@ -46,9 +47,13 @@ def make_images(folder: Path, n: int, *, size: int = 8, seed: int = 0) -> list[s
 def make_project(
     folder: Path, images: Path, *, classes: Sequence[str] = ("cat", "dog"), **options: Any
 ) -> Project:
-    """Make a project in ``folder`` of a folder of images; nothing is reserved unless asked for."""
+    """Make a project in ``folder`` of a folder of images; nothing is reserved unless asked for.
+
+    Its first round is random, which is quick: no image needs an embedding.
+    """
     wanted = index.Options(classes=classes, **{"validation": 0, "test": 0, **options})
     index.create(folder, index.folder_dataset(images, class_folders=False), wanted, no_progress)
+    write_whole(folder / CONFIG, config_text(first="random"))
     return open_project(folder)
 
 

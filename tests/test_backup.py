@@ -19,7 +19,7 @@ from alctl.database.connection import engine_of, migrations_folder, revision_of,
 from alctl.database.tables import metadata
 from alctl.errors import AlctlError
 from alctl.project import CONFIG, Project, connect, open_project
-from alctl.rounds import train_run, trained_model
+from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
 from tests.fakes import tiny
@@ -40,7 +40,7 @@ def project(tmp_path):
     folder = handout.export(made, chosen.round, no_progress)
     (folder / "items.csv").write_text("item,label\n7,cat\n")
     (folder / "notes of ann.txt").write_text("the second one is blurred")
-    plan = train_run.plan_training(made, tiny(epochs=1), None)
+    plan = train_plan.plan_training(made, tiny(epochs=1), None)
     list(train_run.run_training(made, plan, no_progress))
     return made
 
@@ -109,7 +109,7 @@ def test_what_is_restored_is_what_was_backed_up(project):
     assert not list(again.folder.glob("*before*"))
     model = trained_model.required_model(again, "cpu")
     assert model.run.id == 1
-    assert train_run.plan_training(again, tiny(epochs=1), None).finished is not None
+    assert train_plan.plan_training(again, tiny(epochs=1), None).finished is not None
 
 
 def test_a_backup_names_every_member_with_its_digest(project):
@@ -133,7 +133,7 @@ def test_without_models_the_backup_says_which_runs_to_train_again(project):
         assert not [name for name in archive.namelist() if name.startswith("models/")]
     done = restore(file, file.parent / "again", no_progress)
     assert done.untrained == [1]
-    assert train_run.plan_training(open_project(Path(done.folder)), tiny(epochs=1), None).finished is None
+    assert train_plan.plan_training(open_project(Path(done.folder)), tiny(epochs=1), None).finished is None
 
 
 def test_weights_that_are_gone_are_named_and_the_rest_is_kept(project):

@@ -7,7 +7,7 @@ from alctl.annotators import handout
 from alctl.database import handouts
 from alctl.database.tables import label as label_table
 from alctl.project import Project, now
-from alctl.rounds import train_run
+from alctl.rounds import train_plan, train_run
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import NextStep, check, next_step, status
 from tests.fakes import tiny
@@ -66,14 +66,14 @@ def test_the_next_step_is_always_the_one_that_brings_the_project_forward(tmp_pat
     items = [pick.item for pick in chosen.picks]
     label(project, "l.csv", [(item, "cat" if i % 2 else "dog") for i, item in enumerate(items)])
     assert status(project).next == "alctl train"
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, no_progress))
     assert status(project).next.startswith("alctl select")
     last = send(project, 4)
     assert status(project).next.startswith("alctl import-labels")
     label(project, "m.csv", [(item, "dog") for item in last])
     assert status(project).next == "alctl train"
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, no_progress))
     assert status(project).next == "alctl evaluate"
 
@@ -125,7 +125,7 @@ def test_a_label_that_says_nothing_is_named(tmp_path):
 def test_weights_that_are_gone_are_named(tmp_path):
     project = small_project(tmp_path)
     label(project, "l.csv", [(1, "cat"), (2, "dog"), (3, "dog")])
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), lambda _: None)
     (project.folder / done.run.file).unlink()
     assert [problem for problem in check(project) if "weights of training run 1 are gone" in problem]

@@ -20,7 +20,7 @@ from alctl.cli.options import (
 if TYPE_CHECKING:
     from alctl.model.train import Epoch
     from alctl.project import Project
-    from alctl.rounds.train_run import FinishedRun, Plan
+    from alctl.rounds.train_plan import FinishedRun, Plan
 
 
 @app.command(rich_help_panel="Models")
@@ -38,38 +38,47 @@ def train(
     [dim]Examples:[/dim]
       alctl train
       alctl train --model resnet18 --epochs 50 --lr 0.01
+      alctl train --head probe
     """
     from alctl.cli import screen
     from alctl.project import open_project
     from alctl.rounds import train_run
+    from alctl.rounds.train_plan import FinishedRun, plan_training
 
     opened = open_project(project)
-    plan = train_run.plan_training(opened, train_config(opened.config.train, settings), seed)
+    plan = plan_training(opened, train_config(opened.config.train, settings), seed)
     if plan.finished is not None:
         with screen.bars() as progress:
             run = train_run.measured_again(opened, plan, plan.finished, progress)
-        show_run(opened, train_run.FinishedRun(run, 0, {}), already=True, json=json)
+        show_run(opened, FinishedRun(run, 0, {}), already=True, json=json)
         return
     screen.err.print(describe(plan), markup=False)
     with screen.bars() as progress:
-        events = train_run.run_training(opened, plan, progress)
-        finished = follow(events, plan)
+        finished = follow(opened, train_run.run_training(opened, plan, progress), plan)
     show_run(opened, finished, already=False, json=json)
 
 
 def describe(plan: "Plan") -> str:
     """Return what is about to be trained, in one line."""
     config, pool = plan.config, plan.splits["pool"]
+    if plan.used is not None:
+        return f"fitting a {config.model} to {len(pool.sources):,} images, {_classes(plan)} classes"
     before = f", on from training run {plan.before.id}" if plan.before else ""
     twice = ", then once more without the loss prediction module" if config.report_model else ""
-    classes = len(plan.task.categories) - sum(len(places) - 1 for places in plan.task.merged)
     return (
         f"training {config.model} at {config.image_size} px on {len(pool.sources):,} images, "
-        f"{classes} classes, {config.epochs} epochs, {config.device} {config.precision}{before}{twice}"
+        f"{_classes(plan)} classes, {config.epochs} epochs, {config.device} {config.precision}{before}{twice}"
     )
 
 
-def follow(events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan") -> "FinishedRun":
+def _classes(plan: "Plan") -> int:
+    """Return how many classes are told apart."""
+    return len(plan.task.categories) - sum(len(places) - 1 for places in plan.task.merged)
+
+
+def follow(
+    project: "Project", events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan"
+) -> "FinishedRun":
     """Show training as it goes and return the finished run: one bar on a terminal, a line now and then elsewhere.
 
     The first epochs are of the joint model, as many again of the model to report, if there is one.
@@ -97,6 +106,8 @@ def follow(events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan") -
                 held_back = validation_facts(epoch, plan.task.metric)
             facts = "  ".join(filter(None, (held_back, training_facts(epoch))))
             bar.update(task, completed=epoch.epoch, facts=facts)
+            if epoch.epoch == 1 and (told := quicker(project, plan, epoch)):
+                screen.err.print(told, markup=False)
             if epoch.epoch == joint + 1:
                 screen.err.print("and now without the loss prediction module", markup=False)
             if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch % joint == 0):
@@ -108,6 +119,27 @@ def follow(events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan") -
             events.close()  # saves the last whole epoch
             screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
             raise typer.Exit(130) from None
+
+
+def quicker(project: "Project", plan: "Plan", first: "Epoch") -> str:
+    """Return how long the rest takes beside a probe, where that is long and a probe could do; measured on both."""
+    from alctl.rounds.frozen import in_words
+    from alctl.rounds.train_probe import seconds_of
+
+    left = (plan.epochs - 1) * first.seconds
+    if left < LONG or plan.splits["pool"].targets.dim() != 1:
+        return ""
+    probe = seconds_of(project, plan)
+    if probe is None or probe > left / 10:
+        return ""
+    return (
+        f"{plan.epochs} epochs take about {in_words(left)} on this {plan.config.device}; `alctl train --head probe` takes "
+        f"about {in_words(probe)} and is usually better with few labels. Ctrl-C keeps what is trained so far"
+    )
+
+
+LONG = 5 * 60
+"""Seconds of training from which on a quicker way is pointed out."""
 
 
 def validation_facts(epoch: "Epoch", metric: str) -> str:

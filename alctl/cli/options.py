@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -148,7 +149,10 @@ def _parameter(name: str, kind: object, default: object, doc: str) -> inspect.Pa
         help=f"{doc} (default: {_typed(default)})",
         autocompletion=(lambda: list(choices)) if choices else None,
     )
-    annotation: object = Annotated[type(default) | None, option]
+    plain = (
+        str if get_origin(kind) in {UnionType, Union} else type(default)
+    )  # such as a number, or a word instead
+    annotation: object = Annotated[plain | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

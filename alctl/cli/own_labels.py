@@ -37,10 +37,11 @@ def replay_mine(asked: Asked, *, plan: bool, dry_run: bool, json: bool) -> None:
     project = open_project(asked.project)
     names = list(dict.fromkeys(asked.strategies or mine.STRATEGIES))
     trials = ENOUGH if plan else asked.trials or TRIALS
-    planned = mine.plan(
-        project,
-        mine.MineOptions(by_strategy(asked.params, names), trials, budgets_of(asked.budgets), asked.seed),
+    options = mine.MineOptions(
+        by_strategy(asked.params, names), trials, budgets_of(asked.budgets), asked.seed
     )
+    with screen.bars() as progress:
+        planned = mine.plan(project, options, progress, None if dry_run else say)
     if dry_run:
         show_dry_run(planned, json=json)
         return
@@ -52,6 +53,13 @@ def replay_mine(asked: Asked, *, plan: bool, dry_run: bool, json: bool) -> None:
         show_plan(found)
     else:
         show_found(found)
+
+
+def say(text: str) -> None:
+    """Print what takes time before it begins."""
+    from alctl.cli import screen
+
+    screen.err.print(text, markup=False)
 
 
 def budgets_of(text: str) -> list[int]:

@@ -26,7 +26,8 @@ from alctl.cli.options import (
 if TYPE_CHECKING:
     from alctl.project import Project
     from alctl.rounds.new_round import NewRound
-    from alctl.rounds.select import Selected, SelectOptions
+    from alctl.rounds.select import Selected
+    from alctl.rounds.select_options import SelectOptions
 
 KOption = Annotated[
     int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
@@ -42,7 +43,7 @@ class Choosing:
         typer.Option(
             show_default=False,
             autocompletion=complete_strategies,
-            help="Query strategy (default: learning-loss once a model is trained, before that random).",
+            help="Query strategy (default: uherding where embeddings are at hand and before learning-loss is shown to be worth it).",
         ),
     ] = ""
     subset: Annotated[
@@ -81,6 +82,13 @@ class Choosing:
             help="Query strategy of the guard (default: margin; random with fewer than 20 labeled validation images).",
         ),
     ] = ""
+    embed: Annotated[
+        bool,
+        typer.Option(
+            "--embed",
+            help="Compute embeddings that are missing, however long that takes (default: up to 15 minutes).",
+        ),
+    ] = False
     resend: Annotated[
         bool, typer.Option("--resend", help="Also take images that are out with annotators, or were skipped.")
     ] = False
@@ -197,12 +205,12 @@ def select_options(
     k: int, choosing: Choosing, sharing: Sharing, *, seed: int | None, device: str, dry_run: bool
 ) -> "SelectOptions":
     """Return how a round is selected, from the options of the command line."""
-    from alctl.rounds.select import SelectOptions
+    from alctl.rounds.select_options import SelectOptions
 
     return SelectOptions(
         k, strategy=choosing.strategy, params=parameters(choosing.param or []), subset=choosing.subset, seed=seed,
         resend=choosing.resend, device=device, dry_run=dry_run, guard=choosing.guard, fallback=choosing.fallback,
-        control=choosing.control, due=sharing.due, annotators=sharing.annotators, overlap=sharing.overlap,
+        embed=choosing.embed, control=choosing.control, due=sharing.due, annotators=sharing.annotators, overlap=sharing.overlap,
     )  # fmt: skip
 
 
@@ -285,12 +293,14 @@ def show_doubts(selected: "Selected") -> None:
         screen.warn(f"item {item} cannot be used and was replaced: {reason}")
     if selected.stale:
         screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
+    if selected.choice and not selected.guard:
+        screen.say(f"chosen by {selected.choice.strategy}: {selected.choice.why}")
     if selected.guard and selected.guard.trusted:
         screen.say(f"chosen by {selected.strategy}: {selected.guard.reason}")
     elif selected.guard:
         screen.warn(
             f"chosen by {selected.strategy} instead of {selected.guard.instead_of}: {selected.guard.reason}; "
-            "--no-guard uses predicted losses all the same"
+            f"{f'{selected.choice.why}; ' if selected.choice else ''}--no-guard uses predicted losses all the same"
         )
 
 

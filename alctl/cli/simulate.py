@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,13 +13,24 @@ from alctl.cli.options import (
     JsonOption,
     Settings,
     by_strategy,
-    complete_strategies,
-    finite,
     option_groups,
     settings_options,
     train_config,
 )
 from alctl.cli.own_labels import Asked, replay_mine
+from alctl.cli.simulate_options import (
+    FOLDER,
+    TRIALS,
+    Arms,
+    Bending,
+    DatasetArgument,
+    FolderOption,
+    Own,
+    SeedOption,
+    Showing,
+    check_of_dataset,
+    check_of_mine,
+)
 
 if TYPE_CHECKING:
     from alctl.simulation.prepare import Simulation
@@ -27,116 +38,6 @@ if TYPE_CHECKING:
     from alctl.simulation.run import Done
 
 BASELINE = "random"
-FOLDER = Path("alctl-simulation")
-TRIALS = 5
-DatasetArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="[DATASET]",
-        show_default=False,
-        help="A folder of class folders, a manifest with labels, or a torchvision name; none with --mine.",
-    ),
-]
-FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--project", "-p", metavar="FOLDER", show_default=False,
-        help="Where the simulation is kept (default: alctl-simulation); with --mine, the project.",
-    ),
-]  # fmt: skip
-SeedOption = Annotated[int, typer.Option(help="Seed of all chance.")]
-
-
-@dataclass(frozen=True)
-class Arms:
-    """Options that say what is compared, and over how many trials and rounds."""
-
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="A query strategy, once for each; else learning-loss and random; with --mine uherding, maxherding and margin.",
-        ),
-    ] = None
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STRATEGY.NAME=VALUE", show_default=False, help="A parameter of a strategy."),
-    ] = None
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            show_default=False,
-            help="Trials of each strategy, paired by their seed (default: 5; with --mine 10).",
-        ),
-    ] = None
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial; the first is random.")] = 10
-    k: Annotated[int, typer.Option("--k", min=1, help="Images a round.")] = 1000
-    subset: Annotated[int, typer.Option(min=0, help="Random unlabeled images that are scored; 0: all.")] = (
-        10_000
-    )
-
-
-@dataclass(frozen=True)
-class Bending:
-    """Options that say how the dataset is bent."""
-
-    imbalance: Annotated[
-        float,
-        typer.Option(min=1, callback=finite, help="R: half of the classes keep 1/R of their pool images."),
-    ] = 1.0
-    label_noise: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, callback=finite, help="Share of wrong labels in the pool, never in the test."
-        ),
-    ] = 0.0
-    test: Annotated[
-        int | None,
-        typer.Option(
-            show_default=False,
-            min=1,
-            help="Images held out for the test, if the dataset has none of its own; else a fifth, at most 10,000.",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True)
-class Showing:
-    """Options that say where else the results go, and what stands beside them."""
-
-    csv: Annotated[
-        Path | None, typer.Option("--csv", show_default=False, help="Also write every measurement here.")
-    ] = None
-    compare: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FOLDER",
-            show_default=False,
-            help="Show another simulation's strategies beside: the same rounds, trained otherwise.",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True)
-class Own:
-    """Options that replay the project's own labels instead."""
-
-    mine: Annotated[
-        bool, typer.Option("--mine", help="Replay the project's own labels, with embeddings and the probe.")
-    ] = False
-    budgets: Annotated[
-        str,
-        typer.Option(
-            metavar="N,N,…",
-            show_default=False,
-            help="Labels after each round of --mine (default: 1, 2, 3, 4, 6, 8 … for each class).",
-        ),
-    ] = ""
-    plan: Annotated[
-        bool, typer.Option("--plan", help="After 5 trials of --mine, say how many would tell what.")
-    ] = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +69,8 @@ def simulate(
 ) -> None:
     """Compare query strategies on images whose labels are known, by the code of the real rounds.
 
-    All strategies of a trial start from the same random round, the same weights and the same random subsets. The
+    All strategies of a trial start from the same random round, the same weights and the same random subsets; with
+    --head probe each strategy chooses its own first round. The
     same command goes on after a kill; started several times at once, the processes share the work. More strategies,
     trials or rounds can be added to a finished simulation.
 
@@ -177,6 +79,7 @@ def simulate(
 
     [dim]Examples:[/dim]
       alctl simulate cifar10 --strategy learning-loss --strategy entropy --strategy random
+      alctl simulate ./sorted --head probe --k 20 --rounds 8 --trials 10
       alctl simulate ./sorted --k 100 --rounds 5 --trials 5 --epochs 50 --subset 0
       alctl simulate --mine
     """
@@ -197,48 +100,20 @@ def simulate(
     show_outcome(ran, json=json)
 
 
-def check_of_mine(dataset: str, arms: Arms, bending: Bending, showing: Showing, settings: Settings) -> None:
-    """Refuse what --mine has no use for, instead of ignoring it."""
-    from alctl.errors import AlctlError
-
-    unused = {
-        "k": arms.k != Arms.k, "rounds": arms.rounds != Arms.rounds, "subset": arms.subset != Arms.subset,
-        "imbalance": bending.imbalance != 1, "label-noise": bending.label_noise != 0,
-        "test": bending.test is not None, "csv": showing.csv is not None, "compare": bool(showing.compare),
-    }  # fmt: skip
-    given = [dataset] if dataset else []
-    given += [f"--{name}" for name, used in unused.items() if used]
-    given += [f"--{name.replace('_', '-')}" for name in settings]
-    if given:
-        raise AlctlError(
-            f"--mine replays the project's own labels with the probe and has no use for {', '.join(given)}; leave it out"
-        )
-
-
-def check_of_dataset(dataset: str, own: Own) -> None:
-    """Refuse a command that names no images, or asks for what only --mine does."""
-    from alctl.errors import AlctlError
-
-    if own.budgets or own.plan:
-        raise AlctlError(f"{'--budgets' if own.budgets else '--plan'} is for `alctl simulate --mine`")
-    if not dataset:
-        raise AlctlError(
-            "name the images: `alctl simulate DATASET`; or replay the labels of this project: `alctl simulate --mine`"
-        )
-
-
 def simulation_of(dataset: str, arms: Arms, bending: Bending, seed: int, settings: Settings) -> "Simulation":
     """Return the simulation that the options describe."""
     from alctl.config import TrainConfig
     from alctl.simulation.hide_labels import Shape
-    from alctl.simulation.prepare import Simulation
+    from alctl.simulation.prepare import OWN, Simulation
 
-    names = list(dict.fromkeys(arms.strategy or ["learning-loss", BASELINE]))
+    train = train_config(TrainConfig(), settings)
+    probe = train.head == "probe"
+    names = list(dict.fromkeys(arms.strategy or ["uherding" if probe else "learning-loss", BASELINE]))
     return Simulation(
         dataset=str(Path(dataset).resolve()), strategies=by_strategy(arms.param or [], names),
         trials=arms.trials or TRIALS,
         rounds=arms.rounds, k=arms.k, subset=arms.subset, shape=Shape(bending.imbalance, bending.test),
-        label_noise=bending.label_noise, seed=seed, train=train_config(TrainConfig(), settings),
+        label_noise=bending.label_noise, seed=seed, start=arms.start_strategy or (OWN if probe else BASELINE), train=train,
     )  # fmt: skip
 
 

@@ -10,6 +10,9 @@ from alctl.database.tables import setting
 EMBEDDING = "embedding"
 """The backbone of the project's embeddings: ``name`` as one types it, and the ``key`` of the table of its vectors."""
 
+MEAN = "embedding mean"
+"""Followed by the key of a table: the mean of the pool's unit vectors, which probes are fitted with."""
+
 
 def read(connection: Connection, name: str) -> Any:
     """Return a setting, None if it was never made."""

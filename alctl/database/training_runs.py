@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, insert, update
 
@@ -11,6 +11,9 @@ from alctl.database.tables import training_item, training_run
 from alctl.metrics import Metrics, metrics_of
 
 Setting = str | int | float | bool | None
+Head = Literal["network", "probe"]
+PROBE: Head = "probe"
+"""The head of a run that fitted a linear probe to frozen embeddings; the others trained a network."""
 _REPORT = "report"
 """Where the metrics of the model to report are recorded, beside those of the splits."""
 
@@ -46,6 +49,11 @@ class TrainingRun:
     def weights(self) -> str:
         """What the network's initial weights are."""
         return str(self.environment["weights"])
+
+    @property
+    def head(self) -> str:
+        """What was trained: the whole network, or a probe."""
+        return str(self.config.get("head", "network"))
 
     @property
     def started_from(self) -> int | None:
@@ -107,6 +115,12 @@ def last_run(connection: Connection, fingerprint: str | None = None) -> Training
         fingerprint=fingerprint or "",
     ).scalar()
     return None if number is None else run_with(connection, number)
+
+
+def last_network(connection: Connection, digest: str | None = None) -> TrainingRun | None:
+    """Return the newest run that trained a network, or the one whose weights have this digest; None if there is none."""
+    found = [run for run in every_run(connection) if run.head != PROBE and digest in {None, run.digest}]
+    return found[-1] if found else None
 
 
 def _run_of(row: Mapping[Any, Any]) -> TrainingRun:

@@ -5,10 +5,10 @@ than the mean of each class does, the two are blended. A temperature from held-o
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -99,7 +99,7 @@ def fit(
             f"--head-l2 is {l2:g}; it must be cv or a number from {min(L2_TRIED):g} on, such as {L2:g}"
         )
     mean = _float64(pool_mean)
-    z, known = _learned_from(vectors, labels, mean, len(classes))
+    z, known, _ = _learned_from(vectors, labels, mean, len(classes))
     axes = principal_axes(z)
     rows = z @ axes
     penalty = _chosen_l2(rows, known, len(classes)) if l2 == "cv" else float(l2)
@@ -121,8 +121,10 @@ def fit(
     )
 
 
-def _learned_from(vectors: Vectors, labels: Ints | Tensor, mean: Floats, classes: int) -> tuple[Floats, Ints]:
-    """Return the centred unit rows z (n, d) and their labels by class, and within a class by the digest of the row.
+def _learned_from(
+    vectors: Vectors, labels: Ints | Tensor, mean: Floats, classes: int
+) -> tuple[Floats, Ints, Ints]:
+    """Return the centred unit rows z (n, d), their labels, and where they stood: by class, then by the digest of the row.
 
     That order depends on nothing but what the rows are: with it sums round alike and folds are the same however the
     labels come, and a digest is as good as a shuffle.
@@ -136,7 +138,7 @@ def _learned_from(vectors: Vectors, labels: Ints | Tensor, mean: Floats, classes
         raise ValueError(f"{len(vectors)} vectors, {len(known)} labels, {classes} classes")
     z = np.concatenate([_unit(vectors, rows) for rows in blocks(len(vectors))]) - mean
     order = sorted(range(len(z)), key=lambda i: (known[i], hashlib.sha256(z[i].tobytes()).digest()))
-    return z[order], known[order]
+    return z[order], known[order], np.array(order, dtype=np.int64)
 
 
 def predict(probe: Probe, vectors: Vectors, *, balance: float = 0.0) -> Tensor:
@@ -169,8 +171,23 @@ def probabilities(probe: Probe, z: Floats, balance: float = 0.0) -> Floats:
     return found
 
 
-def save(path: Path, probe: Probe) -> None:
-    """Write a probe to ``path`` as safetensors, whole or not at all."""
+def held_out(probe: Probe, vectors: Vectors, labels: Ints | Tensor) -> Floats:
+    """Return the probabilities (n, C) of labeled images by probes like this one that have not seen them.
+
+    Five of them, each fitted without a fifth of the images (SELECTION.md §2.3). An image whose class the others have no
+    label of has probability 0 of its own class.
+    """
+    z, known, order = _learned_from(vectors, labels, probe.mean, len(probe.classes))
+    rows = z @ principal_axes(z)
+    blend = blend_of(len(known), len(probe.classes))
+    logits, scored = _held_out(rows, known, len(probe.classes), probe.l2, FOLDS, blend)
+    found = np.zeros_like(logits)
+    found[order[scored]] = softmax(logits[scored] / probe.temperature.used, axis=1)
+    return found
+
+
+def save(path: Path, probe: Probe, info: Mapping[str, Any] | None = None) -> None:
+    """Write a probe to ``path`` as safetensors, whole or not at all; ``info`` is the caller's own JSON."""
     arrays = {
         "weight": probe.head.linear.weight,
         "bias": probe.head.linear.bias,
@@ -184,12 +201,13 @@ def save(path: Path, probe: Probe) -> None:
         "counts": probe.counts,
         "l2": probe.l2,
         "temperature": asdict(probe.temperature),
+        "info": dict(info or {}),
     }
     checkpoint.write(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, info)
 
 
-def load(path: Path, embedding: str) -> Probe:
-    """Return the probe in ``path``; AlctlError if it reads other embeddings than those with the key ``embedding``."""
+def load(path: Path) -> tuple[Probe, dict[str, Any]]:
+    """Return the probe in ``path``, and the caller's ``info``; AlctlError for any other file."""
     tensors, info = checkpoint.read(path)
     try:
         weight, bias, centres, mean = (
@@ -205,17 +223,13 @@ def load(path: Path, embedding: str) -> Probe:
             str(info["embedding"]),
         )
         shape = (len(probe.counts), *mean.shape)
+        found = dict(info["info"])
         fits = weight.shape == centres.shape == shape and bias.shape == (len(probe.classes),) == shape[:1]
     except (KeyError, TypeError, ValueError) as error:
         raise AlctlError(f"{path} is damaged or holds no probe: {error}") from error
     if not fits:
         raise AlctlError(f"{path} is damaged or holds no probe: its parts do not fit each other")
-    if probe.embedding != embedding:
-        raise AlctlError(
-            f"{path.name} is a probe on the embeddings {probe.embedding}, and these are {embedding}; "
-            "run `alctl train --head probe` to fit one to these, or go back to the backbone that it was fitted on"
-        )
-    return probe
+    return probe, found
 
 
 def _head(rows: Floats, labels: Ints, classes: int, l2: float, tolerance: float = TOLERANCE) -> Head:

@@ -13,6 +13,7 @@ from alctl.model.calibration import Floats
 from alctl.model.distances import blocks
 from alctl.model.probe import Probe
 from alctl.model.strategy import Prediction
+from alctl.model.task import Task
 
 DROPPED = 0.5
 """Share of the numbers of an embedding that a dropout pass leaves out (SELECTION.md §3.5)."""
@@ -22,11 +23,21 @@ class ProbeCandidates:
     """The `Candidates` of a project whose model is a probe on frozen embeddings."""
 
     def __init__(
-        self, probe: Probe, vectors: Tensor, *, targets: Tensor | None = None, seed: int = 0
+        self,
+        probe: Probe,
+        vectors: Tensor,
+        *,
+        task: Task | None = None,
+        targets: Tensor | None = None,
+        seed: int = 0,
     ) -> None:
-        """Take the vectors (N, D) of N images, with ``targets`` (N,) if labeled; ``seed`` is for dropout only."""
+        """Take the vectors (N, D) of N images, with ``targets`` (N,) if labeled; ``seed`` is for dropout only.
+
+        A ``task`` knows which classes were merged since the probe was fitted.
+        """
         self.probe = probe
         self.vectors = vectors
+        self.task = task
         self.targets = targets
         self.seed = seed
 
@@ -67,7 +78,8 @@ class ProbeCandidates:
         return Prediction(said, self.vectors[rows].float(), no_loss, target)
 
     def _said(self, z: Floats) -> Tensor:
-        return torch.from_numpy(probes.probabilities(self.probe, z)).float()
+        said = torch.from_numpy(probes.probabilities(self.probe, z)).float()
+        return said if self.task is None else self.task.probabilities(said.log())[:, 0]
 
 
 NO_LOSSES = (

@@ -36,19 +36,14 @@ class Scorer:
         *,
         targets: Tensor | None = None,
         seed: int = 0,
-        frozen: Tensor | None = None,
     ) -> None:
-        """Score the ``n`` images of ``batches``; ``targets`` (n, …) if labeled; ``seed`` is for dropout only.
-
-        ``frozen`` (n, D) are the vectors of a frozen backbone, which strategies compare images by if they are there.
-        """
+        """Score the ``n`` images of ``batches``; ``targets`` (n, …) if labeled; ``seed`` is for dropout only."""
         self.trained = trained
         self.task = task
         self.batches = batches
         self.n = n
         self.targets = targets
         self.seed = seed
-        self.frozen = frozen
         self._last: Tensor | None = None
 
     def __len__(self) -> int:
@@ -56,12 +51,10 @@ class Scorer:
         return self.n
 
     def embeddings(self) -> Tensor:
-        """Return the frozen vectors (n, D), else the model's in float32 on its device.
+        """Return the model's embeddings (n, D) in float32 on its device.
 
-        The model's are kept from the last pass if they are few, so that predictions and embeddings cost one pass.
+        They are kept from the last pass if they are few, so that predictions and embeddings cost one pass.
         """
-        if self.frozen is not None:
-            return self.frozen
         return self.map(lambda seen: seen.embedding) if self._last is None else self._last
 
     def images(self) -> Iterator[Tensor]:
@@ -91,7 +84,7 @@ class Scorer:
                 results.append(
                     fn(Prediction(probabilities, output.embedding, self._known(output, predicted), target))
                 )
-                if self.frozen is None and self.n * output.embedding.shape[1] <= KEPT:
+                if self.n * output.embedding.shape[1] <= KEPT:
                     embeddings.append(output.embedding)
                 done += len(batch)
         if done != self.n:

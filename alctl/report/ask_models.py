@@ -1,6 +1,6 @@
 """Asking recorded models about labeled images: the part of a report that takes a network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from alctl.database import items
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, ImageCache, Pixels, Source
-from alctl.model import score
+from alctl.images.pixels import BrokenImages, Source
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.report.contents import Run
 from alctl.report.measures import Bools, Floats
 from alctl.rounds import trained_model, training_set
+from alctl.rounds.model import Answers, Model
+from alctl.rounds.training_set import Labeled
 
 TASK = "classification"
 """The task whose images have one class each, which is what is compared here."""
@@ -87,17 +88,18 @@ class Judges:
             return None
 
 
-def _judge(project: Project, model: trained_model.Model, truth: Truth, progress: Progress) -> Judged | None:
-    cache = training_set.cache_of(project, model.task, model.trained.config.image_size)
-    sources, images = decodable(cache, truth.sources, progress)
-    if not sources:
-        return None
-    place = {source.id: i for i, source in enumerate(truth.sources)}
-    classes = truth.classes[[place[source.id] for source in sources]]
+def _judge(project: Project, model: Model, truth: Truth, progress: Progress) -> Judged | None:
     place_of = {id_ - 1: output for output, id_ in enumerate(model.ids) if id_}
-    targets = np.array([place_of.get(int(c), -1) for c in classes], dtype=np.int64)
-    known = targets >= 0  # an older model has never seen the classes that came after it
-    said = score.predict(model.trained, model.task, images, torch.from_numpy(np.where(known, targets, 0)))
+    targets = np.array([place_of.get(int(c), -1) for c in truth.classes], dtype=np.int64)
+    some = Labeled(truth.sources, torch.from_numpy(np.where(targets >= 0, targets, 0)))
+    answers = _asked_without_the_broken(project, model, some, progress)
+    if answers is None:
+        return None
+    sources, said = answers.labeled.sources, answers.said
+    place = {source.id: i for i, source in enumerate(truth.sources)}
+    kept = [place[source.id] for source in sources]
+    classes = truth.classes[kept]
+    known = targets[kept] >= 0  # an older model has never seen the classes that came after it
     confidence, best = said.probabilities.mean(dim=1).max(dim=1)
     loss = said.target_loss
     predicted = said.predicted_loss
@@ -111,13 +113,13 @@ def _judge(project: Project, model: trained_model.Model, truth: Truth, progress:
     )
 
 
-def decodable(
-    cache: ImageCache, sources: Sequence[Source], progress: Progress
-) -> tuple[list[Source], Pixels]:
-    """Return the images that can be decoded, and their pixels; a report leaves the others where they are."""
-    kept = list(sources)
-    while True:
+def _asked_without_the_broken(
+    project: Project, model: Model, some: Labeled, progress: Progress
+) -> Answers | None:
+    """Return the answers about the images that can be decoded; a report leaves the others where they are."""
+    while some.sources:
         try:
-            return kept, cache.load(kept, progress)
+            return model.answers(project, some, progress)
         except BrokenImages as broken:
-            kept = [source for source in kept if source.id not in broken.reasons]
+            some = some.without(broken.reasons)
+    return None

@@ -20,7 +20,7 @@ from alctl.report.ask_models import Truth, truth_of
 from alctl.report.contents import LabelValue, RoundFacts
 from alctl.report.evaluation import RoundItems
 from alctl.report.measures import Bools
-from alctl.rounds import embed
+from alctl.rounds import frozen
 
 DRAWS = 20
 """Random parts of the chosen images, as large as the control, whose results are averaged."""
@@ -47,7 +47,7 @@ def value_of_labels(
     if not compared or not held_out:
         return None
     learned, test = truth_of(project, root, labeled), truth_of(project, root, held_out)
-    vectors = embed.frozen_vectors(project, [learned.sources, test.sources])
+    vectors = frozen.stored(project, [learned.sources, test.sources])
     if vectors is None:
         return None
     probe = _Probes(learned, vectors[0], test, vectors[1])

@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +19,11 @@ from alctl.errors import AlctlError
 from alctl.files import whole_file
 from alctl.images import contact_sheet as sheet
 from alctl.images.pixels import BrokenImages, Source
-from alctl.model.score import Scorer
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.report.facts import RESERVED
 from alctl.rounds import trained_model, training_set
+from alctl.rounds.model import Model
 
 MOST = 2_000
 """Images of a kind that are embedded; of more a random part."""
@@ -138,18 +137,17 @@ def _some(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def _embed(
-    project: Project, model: trained_model.Model, ids: NDArray[np.int64], root: str, progress: Progress
+    project: Project, model: Model, ids: NDArray[np.int64], root: str, progress: Progress
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the positions of the images that can be decoded, and their embeddings."""
     with project.reading() as connection:
         sources = [training_set.source_of(root, item) for item in items.fetch(connection, ids)]
-    cache = training_set.cache_of(project, model.task, model.trained.config.image_size)
     kept = np.arange(len(sources))
     while True:
         some = [sources[i] for i in kept]
-        scorer = Scorer(model.trained, model.task, partial(cache.batches, some, progress), len(some))
         try:
-            return kept, scorer.map(lambda prediction: prediction.embedding).float().cpu().numpy()
+            found = model.candidates(project, some, progress).map(lambda prediction: prediction.embedding)
+            return kept, found.float().cpu().numpy()
         except BrokenImages as broken:
             kept = np.array([i for i in kept if sources[i].id not in broken.reasons], dtype=np.int64)
 

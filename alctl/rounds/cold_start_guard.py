@@ -15,8 +15,6 @@ from alctl.model.ranking import Verdict, images_needed, verdict
 
 FEWEST = 20
 """Labeled validation images below which nothing can be said."""
-AUTO = "auto"
-"""The fallback that the guard chooses: margin, and random where there are too few images to have measured it."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,6 @@ def judge(run: TrainingRun, strategy: str, rule: GuardRule) -> Judgement:
         verdict=said,
         reason=_reason(run.id, measured, said, trusted=trusted),
     )
-
-
-def fallback(wanted: str, images: int) -> str:
-    """Return the strategy that chooses where predicted losses may not; ``images`` are those that were measured on."""
-    if wanted != AUTO:
-        return wanted
-    return "margin" if images >= FEWEST else "random"
 
 
 def _reason(run: int, measured: Metrics, said: Verdict | None, *, trusted: bool) -> str:

@@ -5,33 +5,34 @@ there already is found by the content of the images, so the same command goes on
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from sqlalchemy import Connection
-from torch import Tensor
 
-from alctl.database import items, labels, rounds, settings, training_runs
+from alctl.database import items, labels, rounds
 from alctl.database.random_order import Ids
 from alctl.errors import AlctlError
-from alctl.images.embeddings import BLOCK, Digests, Embeddings, Key, Vectors, as_digests
-from alctl.images.pixels import BrokenImages, Source, decode_ahead
-from alctl.model import embedding
-from alctl.model.device import best_device, check_device
+from alctl.images.embeddings import BLOCK, Embeddings, Key
+from alctl.images.pixels import BrokenImages, Source
 from alctl.model.embedding import LITE0, Backbone
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.rounds import own_vectors
+from alctl.rounds.backbones import (
+    MODEL,
+    TABLE,
+    Used,
+    fill,
+    images_per_second,
+    key_of,
+    source_named,
+    table_file,
+    use,
+    used,
+)
 from alctl.rounds.own_vectors import OwnVectors
-from alctl.rounds.trained_model import required_model
 from alctl.rounds.training_set import quarantine, source_of
-
-TABLE = "table:"
-MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,16 @@ def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
         AlctlError: There is no such backbone, its weights cannot be had, or a table of vectors fits no image.
     """
     with project.reading() as connection:
-        remembered = settings.read(connection, settings.EMBEDDING) or {"name": LITE0, "key": {}}
-    name = options.backbone or remembered["name"]
+        remembered = used(connection)
+    name = options.backbone or (remembered.name if remembered else LITE0)
     size = options.size
     if size is not None and (name == MODEL or name.startswith(TABLE)):
         raise AlctlError(f"{name} has a size of its own; leave --size out")
-    if size is None and name == remembered["name"]:
-        size = remembered["key"].get("preprocessing", {}).get("size")
-    source = _source(project, name, size, options.device)
-    name = f"{TABLE}{_table_file(name)}" if isinstance(source, OwnVectors) else name
-    key = _key(source)
+    if size is None and remembered and name == remembered.name and name != MODEL:
+        size = remembered.size
+    source = source_named(project, name, size, options.device)
+    name = f"{TABLE}{table_file(name)}" if isinstance(source, OwnVectors) else name
+    key = key_of(source)
     with project.reading() as connection:
         ids, digests = items.digests(connection)
         lacking = Embeddings(project.cache, key).rows(digests) < 0
@@ -113,56 +114,8 @@ def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
     todo = ids[lacking & wanted]
     rate = None
     if isinstance(source, Backbone) and len(todo):
-        rate = _images_per_second(source, _sources(project, root, todo[: source.batch]))
+        rate = images_per_second(source, _sources(project, root, todo[: source.batch]))
     return Plan(name, key, todo, int((~lacking).sum()), int((lacking & ~wanted).sum()), rate, source)
-
-
-def _source(project: Project, name: str, size: int | None, device: str) -> "Backbone | OwnVectors":
-    """Return what gives the vectors."""
-    if name.startswith(TABLE):
-        return own_vectors.read(_table_file(name))
-    where = best_device() if device == "auto" else device
-    check_device(where)
-    if name == MODEL:
-        return _model(project, where)
-    with project.reading() as connection:
-        largest = max(items.sizes(connection))
-    return embedding.backbone(name, size, largest, where)
-
-
-def _table_file(name: str) -> Path:
-    return Path(name.removeprefix(TABLE)).expanduser().resolve()
-
-
-def _model(project: Project, device: str) -> Backbone:
-    """Return the model of the newest training run as a backbone: its embedding is its last linear layer's input."""
-    model = required_model(project, device)
-    size = model.trained.config.image_size
-
-    def embed_batch(images: Tensor) -> Tensor:
-        model.trained.eval()
-        with torch.inference_mode():
-            found: Tensor = model.trained(images.to(model.trained.device))[0].embedding
-        return found.float().cpu()
-
-    return Backbone(
-        MODEL,
-        embed_batch(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1],
-        size,
-        model.run.digest,
-        embedding.record(
-            size, mean=model.trained.mean.tolist(), std=model.trained.std.tolist(), resize="the task's"
-        ),
-        lambda image: model.task.encode_image(image, size),
-        embed_batch,
-        embedding.batch_of(device),
-    )
-
-
-def _key(source: "Backbone | OwnVectors") -> Key:
-    if isinstance(source, OwnVectors):
-        return Key("table", source.digest, {}, source.vectors.shape[1])
-    return Key(source.name, source.weights, source.preprocessing, source.dimension)
 
 
 def _wanted(
@@ -189,16 +142,6 @@ def _sources(project: Project, root: str, ids: Ids) -> list[Source]:
         return [source_of(root, item) for item in items.fetch(connection, ids)]
 
 
-def _images_per_second(backbone: Backbone, sources: Sequence[Source]) -> float | None:
-    """Embed a few images twice and time the second run: the first one also warms the machine up."""
-    for _ in range(2):
-        start = time.perf_counter()
-        for batch in decode_ahead(sources, backbone.encode, backbone.least, backbone.batch):
-            if batch.sources:
-                backbone.embed(torch.from_numpy(batch.pixels))
-    return len(sources) / (time.perf_counter() - start)
-
-
 def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
     """Give every image of the plan its vector, and make the backbone the project's.
 
@@ -209,21 +152,12 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
         AlctlError: Another process is doing the same, or a file is not there.
     """
     with project.writing("embed") as connection:
-        settings.write(connection, settings.EMBEDDING, {"name": plan.name, "key": asdict(plan.key)})
+        use(connection, Used(plan.name, plan.key))
     table = Embeddings(project.cache, plan.key)
-    root = project.state().root
-    start, done, broken = time.perf_counter(), 0, dict[int, str]()
-    with table.writing() as writer:
-        for place in range(0, len(plan.ids), BLOCK):
-            sources = _sources(project, root, plan.ids[place : place + BLOCK])
-            missing = table.rows(_digests(sources)) < 0  # since another process may have been here
-            for batch in _batches(
-                plan.source, root, [s for s, lacks in zip(sources, missing, strict=True) if lacks]
-            ):
-                writer.append(_digests(batch.sources), batch.vectors)
-                broken |= batch.broken
-                done += len(batch.sources)
-                progress("embedding images", done + len(broken), len(plan.ids))
+    root, start, total = project.state().root, time.perf_counter(), len(plan.ids)
+    blocks = (_sources(project, root, plan.ids[place : place + BLOCK]) for place in range(0, total, BLOCK))
+    broken = fill(table, plan.source, root, blocks, lambda stage, done, _: progress(stage, done, total))
+    done = total - len(broken)
     if broken:
         quarantine(project, BrokenImages(broken))
     seconds = time.perf_counter() - start
@@ -238,55 +172,3 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
         done / seconds,
         broken,
     )
-
-
-class _Batch(NamedTuple):
-    """Some images, their vectors (B, D), and why others have none."""
-
-    sources: Sequence[Source]
-    vectors: Vectors
-    broken: Mapping[int, str]
-
-
-def _batches(source: "Backbone | OwnVectors", root: str, sources: Sequence[Source]) -> Iterator[_Batch]:
-    """Yield the vectors of images, in order."""
-    if isinstance(source, OwnVectors):
-        rows = [source.rows[one.path.removeprefix(f"{root}/")] for one in sources]
-        yield _Batch(sources, source.vectors[rows].astype(np.float32), {})
-        return
-    for batch in decode_ahead(sources, source.encode, source.least, source.batch):
-        if batch.sources:
-            vectors = source.embed(torch.from_numpy(batch.pixels)).numpy()
-        else:
-            vectors = np.empty((0, source.dimension), np.float32)
-        yield _Batch(batch.sources, vectors, batch.broken)
-
-
-def _digests(sources: Sequence[Source]) -> Digests:
-    return as_digests([source.digest or b"" for source in sources])
-
-
-def in_use(connection: Connection) -> bool:
-    """Tell whether the project has embeddings at all."""
-    return settings.read(connection, settings.EMBEDDING) is not None
-
-
-def frozen_vectors(project: Project, groups: Sequence[Sequence[Source]]) -> list[Tensor] | None:
-    """Return the vectors (N, D) of each group of images in float32; None unless all of them have one.
-
-    They are as the backbone gave them, not normalised; zero where it gave none that is finite. Of ``model`` only those
-    of the newest training run count.
-    """
-    with project.reading() as connection:
-        found = settings.read(connection, settings.EMBEDDING)
-        run = training_runs.last_run(connection)
-    if found is None:
-        return None
-    key = Key(**found["key"])
-    if key.backbone == MODEL and (run is None or run.digest != key.weights):
-        return None
-    table = Embeddings(project.cache, key)
-    digests = [_digests(group) for group in groups]
-    if any((table.rows(part) < 0).any() for part in digests):
-        return None
-    return [torch.from_numpy(table.vectors(part)) for part in digests]

@@ -17,8 +17,16 @@ def fingerprint_of(
     categories: Sequence[str], config: TrainConfig, seed: int, learned: Sequence[object]
 ) -> str:
     """Return the fingerprint of a cold start; ``learned`` is the labeled images as plain data, fit for JSON."""
-    settings = {k: v for k, v in asdict(config).items() if k != "checkpoint_every"}
+    settings = {k: v for k, v in asdict(config).items() if k not in {"checkpoint_every", "head", "head_l2"}}
     text = json.dumps([categories, settings, seed, learned], allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint_of_probe(
+    categories: Sequence[str], config: TrainConfig, embedding: str, learned: Sequence[object]
+) -> str:
+    """Return the fingerprint of a probe on the embeddings with this key: neither chance nor other settings matter."""
+    text = json.dumps([categories, "probe", config.head_l2, embedding, learned], allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

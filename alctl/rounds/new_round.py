@@ -10,7 +10,8 @@ from alctl.errors import AlctlError
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds import pre_annotate, second_look
-from alctl.rounds.select import Selected, SelectOptions, select
+from alctl.rounds.select import Selected, select
+from alctl.rounds.select_options import SelectOptions
 from alctl.rounds.trained_model import required_model
 
 

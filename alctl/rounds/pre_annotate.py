@@ -11,11 +11,10 @@ from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
-from alctl.model.score import check_finite
 from alctl.model.strategy import Prediction
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.rounds.trained_model import required_model, scorer
+from alctl.rounds.trained_model import required_model
 from alctl.rounds.training_set import source_of
 
 
@@ -36,11 +35,11 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
         found = items.fetch(connection, np.array(picked, dtype=np.int64))
     sources = [source_of(root, item) for item in found]
     try:
-        probabilities = scorer(project, model, sources, progress).map(_probabilities)
+        probabilities = model.candidates(project, sources, progress).map(_probabilities)
     except BrokenImages as broken:
         first, reason = next(iter(sorted(broken.reasons.items())))
         raise AlctlError(f"item {first} of round {number} cannot be read any more: {reason}") from broken
-    check_finite(probabilities, "probabilities are", model.trained)
+    model.check_finite(probabilities, "probabilities are")
     decoded = model.task.decode(probabilities, [(item.width or 0, item.height or 0) for item in found])
     ids = {name: id_ for name, id_ in zip(model.task.categories, model.ids, strict=True) if id_}
     rows = [(item.id, *_as_recorded(said, ids)) for item, said in zip(found, decoded, strict=True)]

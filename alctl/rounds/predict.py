@@ -10,11 +10,10 @@ from alctl.database import items
 from alctl.files import whole_file
 from alctl.images.pixels import BrokenImages
 from alctl.labels.spreadsheet_cells import safe_cell
-from alctl.model.score import check_finite
 from alctl.model.strategy import Prediction
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.rounds.trained_model import Model, scorer
+from alctl.rounds.model import Model
 from alctl.rounds.training_set import quarantine, source_of
 
 
@@ -28,23 +27,29 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
         root = required_state(connection, project.folder).root
         usable = items.fetch(connection, items.usable(connection, split))
     found = [source_of(root, item) for item in usable]
+    answer_of = _class_and_loss if model.predicts_losses else _class
     paths = {item.id: item.path for item in usable}
     while True:
         try:
-            answer = scorer(project, model, found, progress).map(_class_and_loss).cpu()
+            answer = model.candidates(project, found, progress).map(answer_of).cpu()
             break
         except BrokenImages as broken:
             quarantine(project, broken)
             found = [source for source in found if source.id not in broken.reasons]
-    check_finite(answer, "answers are", model.trained)
+    model.check_finite(answer, "answers are")
     _write_predictions(out, model, [(source.id, paths[source.id]) for source in found], answer.tolist())
     return len(found)
 
 
+def _class(prediction: Prediction) -> Tensor:
+    """Return (B, 2): the most probable class and its probability."""
+    probability, category = prediction.probabilities.mean(1).max(1)
+    return torch.stack([category.double(), probability.double()], dim=1)
+
+
 def _class_and_loss(prediction: Prediction) -> Tensor:
     """Return (B, 3): the most probable class, its probability, the predicted loss."""
-    probability, category = prediction.probabilities.mean(1).max(1)
-    return torch.stack([category.double(), probability.double(), prediction.predicted_loss.double()], dim=1)
+    return torch.cat([_class(prediction), prediction.predicted_loss.double()[:, None]], dim=1)
 
 
 def _write_predictions(
@@ -53,6 +58,8 @@ def _write_predictions(
     with whole_file(out) as partial_file, partial_file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("item", "path", "predicted", "probability", "predicted_loss"))
-        for (item_id, path), (category, probability, loss) in zip(found, answer, strict=True):
+        for (item_id, path), (category, probability, *loss) in zip(found, answer, strict=True):
             name = safe_cell(model.task.categories[int(category)])
-            writer.writerow((item_id, safe_cell(path), name, f"{probability:.6f}", f"{loss:.6g}"))
+            writer.writerow(
+                (item_id, safe_cell(path), name, f"{probability:.6f}", f"{loss[0]:.6g}" if loss else "")
+            )

@@ -27,8 +27,10 @@ from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages, check_decodable
 from alctl.progress import Progress
 from alctl.project import Project, required_state
-from alctl.rounds.select import Selected, SelectOptions, asked_after, record
-from alctl.rounds.trained_model import Model, last_model, losses
+from alctl.rounds.model import Model
+from alctl.rounds.select import Selected, asked_after, record
+from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.trained_model import last_model, losses
 from alctl.rounds.training_set import quarantine, source_of
 
 
@@ -130,10 +132,11 @@ def disputes(connection: Connection) -> list[Suspect]:
 
 def surprises(project: Project, model: Model, progress: Progress) -> list[Suspect]:
     """Return the labeled images of the pool that the model is further off on than its loss prediction expects."""
-    ids, said = losses(project, model, progress)
-    if said is None or said.target_loss is None:
+    answers = losses(project, model, progress)
+    if answers is None or answers.said.target_loss is None:
         return []
-    true = said.target_loss.double().numpy()
+    said, ids = answers.said, [source.id for source in answers.labeled.sources]
+    true = np.asarray(answers.said.target_loss, dtype=np.float64)
     predicted = None if said.predicted_loss is None else said.predicted_loss.double().numpy()
     found = []
     for i, difference in enumerate(excess(true, predicted)):

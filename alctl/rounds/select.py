@@ -6,12 +6,10 @@ chooses from is drawn by `alctl.database.rounds.subset`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from sqlalchemy import Connection
-from torch import Tensor
 
 from alctl.annotators import ledger
 from alctl.chance import stream
@@ -22,42 +20,17 @@ from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
 from alctl.images.pixels import BrokenImages, Source, check_decodable
 from alctl.model.score import Unscored
-from alctl.model.strategy import STRATEGIES, Candidates, Prediction, QueryStrategy
-from alctl.plugins import configured
+from alctl.model.strategy import Candidates, Prediction
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
-from alctl.rounds import cold_start_guard, embed
+from alctl.rounds.backbones import use
 from alctl.rounds.cold_start_guard import Judgement
-from alctl.rounds.trained_model import Model, last_model, scorer
+from alctl.rounds.frozen import FrozenGroups
+from alctl.rounds.model import Model
+from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.strategy_choice import RANDOM, Asked, Choice, asked_strategy
+from alctl.rounds.trained_model import last_model
 from alctl.rounds.training_set import quarantine, source_of
-
-UNTRAINED = "random"
-"""The strategy of a round before anything is trained."""
-
-
-@dataclass(frozen=True)
-class SelectOptions:
-    """How a round is selected."""
-
-    k: int
-    strategy: str = ""
-    """Empty: the project's setting once a model is trained, before that random."""
-    params: Mapping[str, object] = field(default_factory=dict)
-    subset: int | None = None
-    seed: int | None = None
-    resend: bool = False
-    device: str = "auto"
-    dry_run: bool = False
-    guard: bool | None = None
-    """Whether predicted losses have to be as good as margin; None here and below: the project's setting."""
-    fallback: str = ""
-    control: float | None = None
-    due: str = ""
-    """When answers are due: "14d", "2w", "12h" from now, or a date."""
-    annotators: str = ""
-    """How many annotators share the round, or their names with commas between."""
-    overlap: float = 0.0
-    """Share of the images that all of them get."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +54,8 @@ class Selected:
     """Picks that are random, to compare the strategy with; their ranks come last."""
     guard: Judgement | None = None
     """Whether the predicted losses may choose, and why; None where nobody asked: no guard, or no predicted losses."""
+    choice: Choice | None = None
+    """Who chooses where no strategy was named, and why."""
     quarantined: Mapping[int, str] = field(default_factory=dict)
     """Images that turned out not to decode and were replaced, by item id, and why."""
     stale: Sequence[str] = ()
@@ -98,13 +73,22 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
     Images that turn out not to decode are quarantined, and the next ones of the random order take their place.
     """
     due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
-    model = None if options.strategy == UNTRAINED else last_model(project, options.device)
-    asked = _asked(project, options, model)
+    model = None if options.strategy == RANDOM else last_model(project, options.device)
     quarantined: dict[int, str] = {}
     with project.held("select", "select.lock"):
         while True:
-            found = _look(project, options, model)
+            found = _look(project, options)
+            groups = [found.subset, found.labeled]
+            frozen = FrozenGroups(
+                project,
+                groups,
+                progress,
+                device=options.device,
+                forced=options.embed,
+                by_default=model is None,
+            )
             try:
+                asked = asked_strategy(project.config.select, options, model, frozen)
                 chosen = _choose(project, asked, found, options.k, progress)
                 out = [*(source for source, _ in chosen), *found.control, *found.reserved]
                 check_decodable(out, progress)  # before anybody is asked to label them
@@ -120,43 +104,11 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                     selected = asked_after(selected, rounds_out.newest_label(connection))
                 if selected.picks:
                     record(connection, selected, found.seed, due)
+                if frozen.wanted is not None:
+                    use(connection, frozen.wanted)
                 if options.dry_run:
                     discard(connection)
             return selected
-
-
-class _Asked(NamedTuple):
-    """Who chooses."""
-
-    name: str
-    strategy: QueryStrategy
-    judgement: Judgement | None
-    """What the guard said, if it was asked; where it did not trust predicted losses, the strategy is the fallback."""
-    model: Model | None
-
-
-def _asked(project: Project, options: SelectOptions, model: Model | None) -> _Asked:
-    """Return the strategy that was asked for, or the fallback where the guard does not trust its predicted losses."""
-    name = options.strategy or (project.config.select.strategy if model else UNTRAINED)
-    strategy = make_strategy(name, options.params)
-    rule = cold_start_guard.rule_of(setting=project.config.select.guard, asked=options.guard)
-    if rule is None or not strategy.uses_predicted_loss or model is None or model.trained.module is None:
-        return _Asked(name, strategy, None, model)
-    judgement = cold_start_guard.judge(model.run, name, rule)
-    if judgement.trusted:
-        return _Asked(name, strategy, judgement, model)
-    name = cold_start_guard.fallback(options.fallback or project.config.select.fallback, judgement.images)
-    strategy = make_strategy(name, {})
-    if strategy.uses_predicted_loss:
-        raise AlctlError(
-            f"{name!r} reads predicted losses too and cannot stand in for them; choose another --fallback"
-        )
-    return _Asked(name, strategy, judgement, model)
-
-
-def make_strategy(name: str, params: Mapping[str, object]) -> QueryStrategy:
-    """Build a strategy; a parameter that it does not have, or of the wrong kind, raises AlctlError."""
-    return configured(STRATEGIES.load(name), params, f"strategy {name!r}")
 
 
 @dataclass(frozen=True)
@@ -176,7 +128,7 @@ class _Found:
     classes: list[str]
 
 
-def _look(project: Project, options: SelectOptions, model: Model | None) -> _Found:
+def _look(project: Project, options: SelectOptions) -> _Found:
     """Read the state of the pool; draw the random subset, and the control images beside it."""
     size = project.config.select.subset if options.subset is None else options.subset
     share = project.config.select.control if options.control is None else options.control
@@ -193,7 +145,7 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Fou
             own = stream(seed, "control")
             control = rounds.subset(connection, count, own, number, resend=options.resend)
             subset = subset[~np.isin(subset, control)]
-        labeled = labels.labeled_ids(connection) if model or embed.in_use(connection) else []
+        labeled = [] if options.strategy == RANDOM else labels.labeled_ids(connection)
         reserved = rounds.unsent_reserved(connection)
 
         def sources(ids: Ids | list[int]) -> list[Source]:
@@ -208,17 +160,15 @@ def _look(project: Project, options: SelectOptions, model: Model | None) -> _Fou
 
 
 def _choose(
-    project: Project, asked: _Asked, found: _Found, k: int, progress: Progress
+    project: Project, asked: Asked, found: _Found, k: int, progress: Progress
 ) -> list[tuple[Source, float]]:
     """Ask the strategy; return what it chose with the scores, best first: here its positions become items."""
     wanted = k - len(found.control)
     if not found.subset or not wanted:
         return []
-    both = [found.subset, found.labeled]
-    frozen = None if asked.name == UNTRAINED else embed.frozen_vectors(project, both)
     unlabeled, labeled = (
-        _candidates(project, asked.model, some, frozen[i] if frozen else None, progress)
-        for i, some in enumerate(both)
+        asked.frozen.group(i, _candidates(project, asked.model, some, progress))
+        for i, some in enumerate((found.subset, found.labeled))
     )
     rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
     groups = [(unlabeled, found.subset), (labeled, found.labeled)]
@@ -233,12 +183,12 @@ def _choose(
     return list(zip(chosen, answer.scores.tolist(), strict=True))
 
 
-def _not_finite(asked: _Asked, groups: Sequence[tuple[Candidates, list[Source]]], why: str) -> AlctlError:
+def _not_finite(asked: Asked, groups: Sequence[tuple[Candidates, list[Source]]], why: str) -> AlctlError:
     """Return the error for a strategy that met a number that is not finite, naming the image if the model made it."""
     text = f"strategy {asked.name!r} cannot choose: {why}"
     if asked.model is None:
         return AlctlError(text)
-    module = asked.model.trained.module is not None
+    module = asked.model.predicts_losses
 
     def is_finite(said: Prediction) -> torch.Tensor:
         read = [said.probabilities.flatten(1), said.embedding]
@@ -248,27 +198,24 @@ def _not_finite(asked: _Asked, groups: Sequence[tuple[Candidates, list[Source]]]
     for candidates, sources in groups:
         bad = (~candidates.map(is_finite)).nonzero()
         if len(bad):
-            source, config = sources[int(bad[0])], asked.model.trained.config
+            source = sources[int(bad[0])]
             return AlctlError(
-                f"{text}. What training run {asked.model.run.id} says of item {source.id} ({source.path}) is no finite number, so "
-                f"its training diverged: train with a lower learning rate than --lr {config.lr:g}, or use "
-                "--strategy random"
+                f"{text}. What training run {asked.model.run.id} says of item {source.id} ({source.path}) is no finite "
+                f"number; {asked.model.remedy}"
             )
     return AlctlError(text)
 
 
 def _candidates(
-    project: Project, model: Model | None, sources: list[Source], frozen: Tensor | None, progress: Progress
+    project: Project, model: Model | None, sources: list[Source], progress: Progress
 ) -> Candidates:
-    """Return what a strategy may ask of these images, whose vectors (N, D) of a frozen backbone are ``frozen``."""
-    if model is None:
-        return Unscored(len(sources), frozen=frozen)
-    return scorer(project, model, sources, progress, frozen)
+    """Return what a strategy may ask of these images."""
+    return Unscored(len(sources)) if model is None else model.candidates(project, sources, progress)
 
 
 def _selected(
     options: SelectOptions,
-    asked: _Asked,
+    asked: Asked,
     found: _Found,
     chosen: Sequence[tuple[Source, float]],
     terms: rounds_out.Terms,
@@ -280,7 +227,11 @@ def _selected(
     reserved = zip(found.reserved, found.splits, strict=True)
     picks += [Chosen(source.id, None, None, split) for source, split in reserved]
     known = asked.model.task.categories if asked.model else found.classes
-    judged = {"guard": asdict(asked.judgement)} if asked.judgement else {}
+    judged = {
+        name: asdict(found)
+        for name, found in (("guard", asked.judgement), ("choice", asked.choice))
+        if found is not None
+    }
     return Selected(
         found.number,
         asked.name,
@@ -293,6 +244,7 @@ def _selected(
         len(found.reserved),
         len(found.control),
         asked.judgement,
+        asked.choice,
         stale=[name for name in found.classes if name not in known],
     )
 

@@ -1,100 +1,25 @@
-"""Training runs: read what there is to learn from, train, measure, and record the run with its weights."""
+"""Training runs: train as planned, measure, and record the run with its weights."""
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 
 from alctl.config import TrainConfig
-from alctl.database import categories, items, training_runs
+from alctl.database import training_runs
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
-from alctl.files import file_digest
 from alctl.metrics import Metrics
 from alctl.model import checkpoint, score
-from alctl.model.device import check_device, environment, resolve
-from alctl.model.loss_prediction import Trained
-from alctl.model.task import Task
+from alctl.model.loss_prediction import Trained as Network
 from alctl.model.train import Epoch, Images, new_model, train
 from alctl.progress import Progress
-from alctl.project import Project, now, required_state
-from alctl.rounds.fingerprint import fingerprint_after, fingerprint_of, run_to_start_from
-from alctl.rounds.trained_model import has_weights, model_of, weights_of
-from alctl.rounds.training_set import Labeled, Loaded, cache_of, labeled, load, task_of
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A training run before it starts: what it learns from, and what follows from that."""
-
-    task: Task
-    config: TrainConfig
-    seed: int
-    splits: Mapping[str, Labeled]
-    fingerprint: str
-    finished: TrainingRun | None
-    """The recorded run of the same fingerprint, if there is one: training again would give the same weights."""
-    before: TrainingRun | None = None
-    """The training run whose weights a warm start begins with."""
-
-    @property
-    def models(self) -> list[TrainConfig]:
-        """How the models are trained, one after the other: the joint one, and the one to report."""
-        alone = replace(self.config, loss_weight=0.0, start="cold")
-        return [self.config, alone] if self.config.report_model else [self.config]
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs all models together take."""
-        return self.config.epochs * len(self.models)
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """The last event of `run_training`: the run as it is recorded."""
-
-    run: TrainingRun
-    resumed: int
-    """Epochs that were done before, by a run that was killed."""
-    quarantined: Mapping[int, str]
-    """Images that could not be decoded and were left out, by item id, and why."""
-
-
-def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
-    """Read what there is to learn from; AlctlError where it is too little."""
-    with project.reading() as connection:
-        state = required_state(connection, project.folder)
-        known = categories.class_list(connection)
-        names, _, merged = categories.outputs(known, len(known))
-        task = task_of(state.task, names, merged)
-        splits = {
-            split: labeled(connection, state.root, task, split) for split in ("pool", "validation", "test")
-        }
-        config = resolve(config, items.sizes(connection))
-        check_device(config.device)
-        _check_enough(splits["pool"], names)
-        seed = state.seed if seed is None else seed
-        own = fingerprint_of([*names, *map(str, merged)], config, seed, splits["pool"].plain)
-        warm = config.start == "warm"
-        before = run_to_start_from(own, training_runs.every_run(connection)) if warm else None
-        fingerprint = fingerprint_after(own, before)
-        finished = training_runs.last_run(connection, fingerprint)
-    if finished is not None and not has_weights(project, finished):
-        finished = None  # training again is what the error about such weights advises
-    return Plan(task, config, seed, splits, fingerprint, finished, before)
-
-
-def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
-    if len(pool.sources) < 2:
-        raise AlctlError(
-            f"{len(pool.sources)} labeled images are too few to train on; label a round first: "
-            "`alctl select --k 100`, then `alctl import-labels FILE`"
-        )
-    if pool.targets.dim() == 1 and len(classes := pool.targets.unique()) < 2:
-        only = names[int(classes[0])]
-        raise AlctlError(
-            f"all {len(pool.sources)} labeled images are {only!r}; training needs at least two classes"
-        )
+from alctl.project import Project
+from alctl.rounds.model import weights_of
+from alctl.rounds.network_model import network_of
+from alctl.rounds.train_plan import FinishedRun, Plan, Trained, record
+from alctl.rounds.train_probe import fit_probe, probe_measured_again
+from alctl.rounds.training_set import Loaded, cache_of, load
 
 
 def run_training(
@@ -105,12 +30,15 @@ def run_training(
     A killed run goes on from its last checkpoint. An image that cannot be decoded is quarantined and left out. Epochs
     count on from the joint model to the one to report.
     """
+    if plan.used is not None:
+        yield fit_probe(project, plan, plan.used, progress)
+        return
     with project.held("train", "train.lock"):
         cache = cache_of(project, plan.task, plan.config.image_size)
         learned, images, broken = load(project, cache, plan.splits["pool"], progress)
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
         started, done, resumed = time.perf_counter(), 0, 0
-        finished: list[Trained] = []
+        finished: list[Network] = []
         files = [project.models / f"{plan.fingerprint[:12]}.{n}.checkpoint.safetensors" for n in range(2)]
         told = held["validation"]
         validation = (told.pixels, told.labeled.targets) if told.labeled.sources else None
@@ -131,7 +59,15 @@ def run_training(
             )  # refuses a model that diverged at the end
             finished.append(trained)
         metrics = [_measure(plan, trained, held) for trained in finished]
-        run = _record(project, plan, finished[0], ids, metrics, time.perf_counter() - started)
+        joint = finished[0]
+        info = {
+            "task": project.state().task, "categories": plan.task.categories, "fingerprint": plan.fingerprint,
+        }  # fmt: skip
+        came = Trained(
+            lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
+            metrics[1] if len(metrics) > 1 else {}, time.perf_counter() - started,
+        )  # fmt: skip
+        run = record(project, plan, came)
         for file in files:
             file.unlink(missing_ok=True)
     yield FinishedRun(run, resumed, {**broken, **held["validation"].broken, **held["test"].broken})
@@ -142,6 +78,8 @@ def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress
 
     Also a run of before predicted losses were compared with margin. The model to report is gone and keeps its metrics.
     """
+    if plan.used is not None:
+        return probe_measured_again(project, plan, finished, progress)
     told, count = finished.metrics.get("validation"), len(plan.splits["validation"].sources)
     known = told is not None and told.images == count and told.uncertainty is not None
     if known or not count or finished.config["loss_weight"] == 0:
@@ -149,7 +87,7 @@ def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress
     with project.held("train", "train.lock"):
         cache = cache_of(project, plan.task, plan.config.image_size)
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
-        trained = model_of(project, finished, plan.config.device).trained
+        trained = network_of(project, finished, plan.config.device).trained
         again = replace(finished, metrics=_measure(plan, trained, held))
         with project.writing("train") as connection:
             training_runs.write_metrics(connection, again)
@@ -165,7 +103,7 @@ def to_the_end(events: Iterator[Epoch | FinishedRun], each: Callable[[Epoch], ob
     raise RuntimeError("a training ended without its run")
 
 
-def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Images) -> Trained:
+def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Images) -> Network:
     """Return a model to be trained; for a warm start with the weights of the run before."""
     if config.start == "cold" or plan.before is None:
         return new_model(plan.task, images, config, seed=plan.seed)
@@ -176,7 +114,7 @@ def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Images
     return trained
 
 
-def _measure(plan: Plan, trained: Trained, held: Mapping[str, Loaded]) -> dict[str, Metrics]:
+def _measure(plan: Plan, trained: Network, held: Mapping[str, Loaded]) -> dict[str, Metrics]:
     """Return the metrics of a model on each reserved split that has labels; AlctlError if one is no finite number."""
     found = {
         split: score.measure(
@@ -194,45 +132,3 @@ def _measure(plan: Plan, trained: Trained, held: Mapping[str, Loaded]) -> dict[s
                     f"train with a lower learning rate than --lr {plan.config.lr:g}"
                 )
     return found
-
-
-def _record(
-    project: Project,
-    plan: Plan,
-    trained: Trained,
-    ids: list[int],
-    metrics: list[dict[str, Metrics]],
-    seconds: float,
-) -> TrainingRun:
-    """Write the weights, then the run that names them; ``metrics`` are of the joint model and the one to report."""
-    known = environment(plan.config.device) | {"weights": trained.model.weights}
-    if plan.before is not None:
-        known["started_from"] = plan.before.id
-    if plan.task.merged:
-        known["merged"] = [list(places) for places in plan.task.merged]
-    info = {"task": _task_name(project), "categories": plan.task.categories, "fingerprint": plan.fingerprint}
-    with project.writing("train") as connection:
-        number = training_runs.next_run(connection)
-        file = project.models / f"run-{number:04}.safetensors"
-        checkpoint.save_model(file, trained, info)
-        run = TrainingRun(
-            id=number,
-            fingerprint=plan.fingerprint,
-            seed=plan.seed,
-            config=asdict(plan.config),
-            categories=list(plan.task.categories),
-            labeled=len(ids),
-            metrics=metrics[0],
-            report=metrics[1] if len(metrics) > 1 else {},
-            environment=known,
-            file=file.relative_to(project.folder).as_posix(),
-            digest=file_digest(file),
-            seconds=seconds,
-            created_at=now(),
-        )
-        training_runs.write_run(connection, run, ids)
-    return run
-
-
-def _task_name(project: Project) -> str:
-    return str(project.state().task)

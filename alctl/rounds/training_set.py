@@ -1,6 +1,6 @@
 """What models learn from and are measured on: the labeled images of a split, their pixels and their targets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +31,11 @@ class Labeled:
         """Id, digest and target of each item."""
         both = zip(self.sources, self.targets, strict=True)
         return [(source.id, (source.digest or b"").hex(), target.tolist()) for source, target in both]
+
+    def without(self, ids: Collection[int]) -> "Labeled":
+        """Return the same without some items."""
+        keep = [i for i, source in enumerate(self.sources) if source.id not in ids]
+        return Labeled([self.sources[i] for i in keep], self.targets[keep])
 
 
 def task_of(name: str, names: Sequence[str], merged: Sequence[Sequence[int]] = ()) -> Task:
@@ -106,8 +111,7 @@ def load(project: Project, cache: ImageCache, some: Labeled, progress: Progress)
         return Loaded(some, cache.load(some.sources, progress), {})
     except BrokenImages as broken:
         quarantine(project, broken)
-        keep = [i for i, source in enumerate(some.sources) if source.id not in broken.reasons]
-        rest = Labeled([some.sources[i] for i in keep], some.targets[keep])
+        rest = some.without(broken.reasons)
         return Loaded(rest, cache.load(rest.sources, progress), broken.reasons)
 
 

@@ -7,22 +7,26 @@ their frozen embeddings with the probe. The splits share their images, and the i
 import hashlib
 import json
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from alctl.chance import stream
-from alctl.database import categories, rounds, settings
+from alctl.database import categories, rounds
 from alctl.errors import AlctlError
+from alctl.images.pixels import BrokenImages, Source
 from alctl.model.strategies.random import Random
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds import own_simulation
-from alctl.rounds.embed import MODEL, frozen_vectors
+from alctl.rounds.backbones import MODEL
+from alctl.rounds.frozen import FrozenGroups
 from alctl.rounds.own_simulation import LabelsSaved, Measured, OwnSimulation, Replayed, Rival
-from alctl.rounds.select import make_strategy
+from alctl.rounds.strategy_choice import make_strategy
 from alctl.rounds.training_set import labeled, task_of
 from alctl.simulation import paired, statistics
 from alctl.simulation.paired import Floats
@@ -75,16 +79,25 @@ class Plan:
         return [one for one in every if (one[0], one[1].name) not in done]
 
 
-def plan(project: Project, options: MineOptions) -> Plan:
-    """Read the labels and vectors; AlctlError where they are too few, of another task, or not there."""
+def plan(
+    project: Project, options: MineOptions, progress: Progress, told: Callable[[str], None] | None = None
+) -> Plan:
+    """Read the labels and vectors; what has none is embedded first, once ``told`` was called with how long that takes.
+
+    Raises:
+        AlctlError: The labels are too few or of another task, an image cannot be embedded, or one would have to be and
+            ``told`` is None.
+    """
     arms = _arms(options.strategies)
-    known, chosen, backbone = _known(project)
-    n = len(known.classes)
+    labels = _labels(project)
+    n = len(labels.sources)
     if n < FEWEST:
         raise AlctlError(
             f"{n} labeled images are too few to replay: about {round(n * TEST)} would be left to measure on, and 5 points "
             f"of accuracy are {max(1, round(n * TEST * 0.05))} of them. Label at least {FEWEST}, better {FEW}"
         )
+    known, chosen, backbone = _known(project, labels, progress, told)
+    n = len(known.classes)
     test = round(n * TEST)
     budgets = _budgets(options.budgets, n - test, len(known.names))
     key = _key(known, backbone, budgets, options.seed)
@@ -115,8 +128,16 @@ def _arms(strategies: Mapping[str, Mapping[str, object]]) -> tuple[Arm, ...]:
     return tuple(found)
 
 
-def _known(project: Project) -> tuple[Known, int, str]:
-    """Return the labeled images of the pool and the validation images, how many a strategy chose, and the backbone.
+class _Labels(NamedTuple):
+    sources: list[Source]
+    targets: Tensor
+    names: Sequence[str]
+    picked: set[int]
+    """Items that a strategy chose."""
+
+
+def _labels(project: Project) -> _Labels:
+    """Return the labeled images of the pool and the validation images.
 
     Test images stay out: a strategy that was chosen by them could not be judged by them.
     """
@@ -131,27 +152,40 @@ def _known(project: Project) -> tuple[Known, int, str]:
         names, _, merged = categories.outputs(classes, len(classes))
         task = task_of(state.task, names, merged)
         both = [labeled(connection, state.root, task, part) for part in ("pool", "validation")]
-        embedding = settings.read(connection, settings.EMBEDDING)
-        picked = rounds.picked_by_strategies(connection)
+        picked = set(rounds.picked_by_strategies(connection))
     sources = [source for part in both for source in part.sources]
-    if embedding and embedding["name"] == MODEL:
+    return _Labels(sources, torch.cat([part.targets for part in both]), task.categories, picked)
+
+
+def _known(
+    project: Project, labels: _Labels, progress: Progress, told: Callable[[str], None] | None
+) -> tuple[Known, int, str]:
+    """Return the images that have a vector, how many of them a strategy chose, and the backbone."""
+    groups = FrozenGroups(project, [labels.sources], progress, forced=True)
+    hand = groups.at_hand
+    if hand.backbone == MODEL:
         raise AlctlError(
             "the embeddings are those of a model that has learned from these labels, so nothing could be hidden from it; "
             "run `alctl embed --backbone efficientnet-lite0` first"
         )
-    vectors = frozen_vectors(project, [sources])
+    if hand.missing and told is None:
+        raise AlctlError(f"{hand.why}; run `alctl embed` first")
+    if hand.missing and told is not None:
+        told(hand.why)
+    try:
+        vectors = groups.found
+    except BrokenImages as broken:
+        raise AlctlError(f"{broken}; run `alctl embed`, which sets them aside") from broken
     if vectors is None:
-        raise AlctlError(
-            f"not all of the {len(sources)} labeled images have an embedding; run `alctl embed` first "
-            "(`alctl embed --dry-run` says how long it takes)"
-        )
+        raise AlctlError(f"{hand.why}; run `alctl embed` first")
     usable = vectors[0].any(dim=1)  # a row of zeros is an image that the backbone could say nothing of
-    targets = torch.cat([part.targets for part in both])[usable].numpy()
-    ids = np.array([source.id for source in sources])[usable.numpy()]
+    targets = labels.targets[usable].numpy()
+    ids = [source.id for source, use in zip(labels.sources, usable.tolist(), strict=True) if use]
     living = sorted(set(targets.tolist()))
-    places = np.searchsorted(living, targets)
-    known = Known(vectors[0][usable], places, tuple(task.categories[c] for c in living))
-    return known, int(np.isin(ids, picked).sum()), str(embedding["name"]) if embedding else ""
+    known = Known(
+        vectors[0][usable], np.searchsorted(living, targets), tuple(labels.names[c] for c in living)
+    )
+    return known, len(labels.picked.intersection(ids)), hand.backbone
 
 
 def _budgets(given: Sequence[int], pool: int, classes: int) -> tuple[int, ...]:

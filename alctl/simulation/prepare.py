@@ -14,17 +14,22 @@ from filelock import FileLock
 from alctl import files
 from alctl.config import TrainConfig
 from alctl.database import rounds as recorded
+from alctl.database.training_runs import PROBE
 from alctl.dataset import index
 from alctl.errors import AlctlError
+from alctl.model.probe_candidates import NO_LOSSES
 from alctl.progress import Progress
-from alctl.project import Project, connect
-from alctl.rounds import select
+from alctl.project import CONFIG, Project, config_text, connect
+from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
+from alctl.rounds.strategy_choice import RANDOM, make_strategy
 from alctl.simulation import hide_labels
 
 LOCK = "simulate.lock"
 RECORD = "simulation.json"
 TRUTH = "truth.csv"
 BASE = "base"
+OWN = "own"
+"""As the start: each strategy chooses its own first round, if it can do so without a model."""
 _NO_MATTER = ("device", "checkpoint_every")
 """Training settings that may change in a folder: they say where and how safely it runs, not what."""
 
@@ -45,6 +50,8 @@ class Simulation:
     label_noise: float = 0.0
     """Share of the pool's labels that name another class; the test's never do."""
     seed: int = 0
+    start: str = RANDOM
+    """The strategy of the first round, or `OWN`."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -58,6 +65,7 @@ class Wanted(TypedDict):
     shape: dict[str, object]
     label_noise: float
     seed: int
+    start: str
     train: dict[str, object]
 
 
@@ -110,8 +118,12 @@ def check(simulation: Simulation) -> Wanted:
     """Return the simulation as it is recorded, without what may grow; AlctlError for what has no meaning."""
     if os.environ.get("ALCTL_DATABASE"):
         raise AlctlError("simulate keeps every arm in a SQLite file of its own; unset ALCTL_DATABASE")
-    strategies = {name: select.make_strategy(name, params) for name, params in simulation.strategies.items()}
+    strategies = {name: make_strategy(name, params) for name, params in simulation.strategies.items()}
     readers = [name for name, strategy in strategies.items() if strategy.uses_predicted_loss]
+    if simulation.start != OWN:
+        make_strategy(simulation.start, {})
+    if readers and simulation.train.head == PROBE:
+        raise AlctlError(f"{readers[0]}: {NO_LOSSES}")
     if readers and not simulation.train.loss_weight:
         raise AlctlError(f"{readers[0]} needs the loss prediction module, which --loss-weight 0 leaves out")
     values = asdict(simulation) | {"strategies": {name: asdict(made) for name, made in strategies.items()}}
@@ -124,7 +136,7 @@ def check(simulation: Simulation) -> Wanted:
 
 def _refuse_other(folder: Path, record: Record, wanted: Wanted) -> None:
     """Say what is not as the folder was begun with; a setting that it does not know had its default then."""
-    known = {**record, "train": {**asdict(TrainConfig()), **record["train"]}}
+    known = {"start": RANDOM, **record, "train": {**asdict(TrainConfig()), **record["train"]}}
     new = set(wanted["strategies"]) - set(record["strategies"])
     old = {name: params for name, params in wanted["strategies"].items() if name not in new}
     before, now = dict(_flat(known)), dict(_flat({**wanted, "strategies": old}))
@@ -153,8 +165,15 @@ def _make_base(folder: Path, simulation: Simulation, dataset: index.Dataset, pro
     shutil.rmtree(folder / BASE, ignore_errors=True)
     options = index.Options(classes=shaped.classes, validation=0, test=0, seed=simulation.seed)
     index.create(folder / BASE, index.without_pool_labels(shaped.dataset), options, progress)
-    with opened(folder / BASE) as project, project.reading() as connection:
-        pool = recorded.unlabeled(connection)
+    files.write_whole(folder / BASE / CONFIG, config_text(cache="../cache"))
+    with opened(folder / BASE) as project:
+        with project.reading() as connection:
+            pool = recorded.unlabeled(connection)
+        if simulation.train.head == PROBE or simulation.start != RANDOM:
+            wanted = EmbedOptions(device=simulation.train.device)
+            embed(
+                project, plan_embedding(project, wanted), progress
+            )  # once for all arms, which share the cache
     hide_labels.write_truth(folder / TRUTH, shaped.truth)
     return {
         "root": str(dataset.root), "classes": shaped.classes, "pool": pool, "test": shaped.test,

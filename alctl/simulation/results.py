@@ -238,11 +238,11 @@ def losses(folder: Path, device: str, progress: Progress) -> tuple[int, Floats, 
             return None
         with opened(folder) as project:
             model = trained_model.last_model(project, device)
-            if model is None or model.trained.module is None:
+            if model is None or not model.predicts_losses:
                 return None
             file = folder / f"test-losses-{model.run.id:04}.npz"
             if not file.exists():
-                said, _ = trained_model.predictions(project, model, "test", progress)
+                said = trained_model.predictions(project, model, "test", progress).said
                 with whole_file(file) as partial:
                     np.savez(
                         partial, predicted=np.asarray(said.predicted_loss), true=np.asarray(said.target_loss)

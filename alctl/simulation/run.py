@@ -33,8 +33,11 @@ from alctl.model.train import Epoch
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text
 from alctl.rounds import select, train_run
+from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.strategy_choice import RANDOM, make_strategy
+from alctl.rounds.train_plan import plan_training
 from alctl.simulation import hide_labels
-from alctl.simulation.prepare import BASE, LOCK, TRUTH, Simulation, opened
+from alctl.simulation.prepare import BASE, LOCK, OWN, TRUTH, Simulation, opened
 
 ORACLE = "oracle"
 """The annotator who knows."""
@@ -169,12 +172,18 @@ def _position(project: Project) -> tuple[int, int]:
         return recorded.next_round(connection) - 1, training_runs.next_run(connection) - 1
 
 
-def _options(arm: Arm, simulation: Simulation, number: int) -> select.SelectOptions:
-    """The first round is random from the whole pool, the same for all arms of a trial; no guard helps the others."""
-    if number == 1:
-        return select.SelectOptions(simulation.k, select.UNTRAINED, subset=0)
-    return select.SelectOptions(
-        simulation.k, arm.strategy, arm.params, simulation.subset, device=simulation.train.device, guard=False
+def _options(arm: Arm, simulation: Simulation, number: int) -> SelectOptions:
+    """Say how an arm selects; no guard helps it.
+
+    A random first round is from the whole pool, the same for all arms of a trial; so is that of a strategy that needs
+    a model for its own.
+    """
+    own = number > 1 or simulation.start == OWN
+    name, params = (arm.strategy, arm.params) if own else (simulation.start, {})
+    if number == 1 and (name == RANDOM or make_strategy(name, params).needs_model):
+        return SelectOptions(simulation.k, RANDOM, subset=0)
+    return SelectOptions(
+        simulation.k, name, params, simulation.subset, device=simulation.train.device, guard=False
     )
 
 
@@ -196,7 +205,7 @@ def _answer(project: Project, number: int, truth: Mapping[str, str]) -> Path:
 
 def arm_config(simulation: Simulation, strategy: str) -> TrainConfig:
     """Return how an arm trains: without the loss prediction module where nobody reads it, as LL4AL's baselines do."""
-    made = select.make_strategy(strategy, simulation.strategies[strategy])
+    made = make_strategy(strategy, simulation.strategies[strategy])
     return simulation.train if made.uses_predicted_loss else replace(simulation.train, loss_weight=0.0)
 
 
@@ -204,7 +213,7 @@ def _train(
     project: Project, arm: Arm, simulation: Simulation, number: int, progress: Progress
 ) -> TrainingRun:
     """Train on all that is labeled, and keep the weights of this run only."""
-    plan = train_run.plan_training(project, arm_config(simulation, arm.strategy), None)
+    plan = plan_training(project, arm_config(simulation, arm.strategy), None)
     if not plan.splits["test"].sources:
         raise AlctlError("no test image is labeled, so nothing could be measured")
 

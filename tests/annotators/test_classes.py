@@ -25,7 +25,7 @@ from alctl.model.tasks.classification import Classification
 from alctl.project import Project
 from alctl.report.facts import Options as ReportOptions
 from alctl.report.facts import gather
-from alctl.rounds import train_run, trained_model
+from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.predict import predict
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
@@ -409,7 +409,7 @@ def digits(tmp_path):
 
 
 def train(project: Project):
-    plan = train_run.plan_training(project, tiny(epochs=2), None)
+    plan = train_plan.plan_training(project, tiny(epochs=2), None)
     done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), lambda _: None)
     return plan, done.run
 
@@ -428,7 +428,7 @@ def test_training_after_a_merge_learns_one_class_and_never_predicts_the_other(di
     assert predicted(digits, tmp_path / "p.csv") <= {"cat", "dog"}
     assert classes.rename(digits, "dog", "hound").stale_runs == [1, 2]
     assert predicted(digits, tmp_path / "p.csv") <= {"cat", "hound"}
-    assert train_run.plan_training(digits, tiny(epochs=2), None).finished is None
+    assert train_plan.plan_training(digits, tiny(epochs=2), None).finished is None
     assert check(digits) == []
 
 
@@ -467,13 +467,13 @@ def test_one_class_left_is_too_few_to_train_on(digits):
     classes.merge(digits, "kitty", "cat")
     classes.merge(digits, "dog", "cat")
     with pytest.raises(AlctlError, match="all 14 labeled images are 'cat'"):
-        train_run.plan_training(digits, tiny(), None)
+        train_plan.plan_training(digits, tiny(), None)
 
 
 def test_measuring_by_a_class_that_the_model_has_never_seen_is_a_sentence(digits, tmp_path):
     train(digits)
     test_items = {
-        source.id for source in train_run.plan_training(digits, tiny(), None).splits["test"].sources
+        source.id for source in train_plan.plan_training(digits, tiny(), None).splits["test"].sources
     }
     file = write_csv(tmp_path / "n.csv", [(min(test_items), "newt")])
     take(digits, file, format="csv", add_classes=True)

@@ -20,7 +20,7 @@ from alctl.errors import AlctlError
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.project import Project
-from alctl.rounds import second_look, train_run, trained_model
+from alctl.rounds import second_look, train_plan, train_run, trained_model
 from alctl.rounds.second_look import Suspect
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
@@ -390,7 +390,7 @@ def test_an_image_that_cannot_be_shown_is_replaced(tmp_path):
 def test_what_the_model_is_surprised_by_goes_out_again(tmp_path):
     made = small_project(tmp_path, 24)
     take(made, write_csv(tmp_path / "l.csv", [(i, ("cat", "dog")[i % 2]) for i in range(1, 21)]))
-    list(train_run.run_training(made, train_run.plan_training(made, tiny(epochs=1), None), no_progress))
+    list(train_run.run_training(made, train_plan.plan_training(made, tiny(epochs=1), None), no_progress))
     model = trained_model.last_model(made, "cpu")
     assert model is not None
     ids, said = trained_model.losses(made, model, no_progress)

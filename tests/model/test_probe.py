@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from alctl.errors import AlctlError
 from alctl.model import checkpoint
 from alctl.model.calibration import Temperature, mean_loss
-from alctl.model.probe import L2, L2_TRIED, Probe, blend_of, fit, load, predict, save
+from alctl.model.probe import L2, L2_TRIED, Probe, blend_of, fit, held_out, load, predict, save
 
 TEN = tuple("0123456789")
 THREE = ("cat", "dog", "owl")
@@ -329,21 +329,32 @@ def test_labels_that_do_not_fit_are_a_bug(labels):
 @pytest.mark.parametrize("n", [50, 150])
 def test_a_saved_probe_predicts_the_same(tmp_path, n):
     probe = fitted(n)
-    save(tmp_path / "models" / "run-0001.safetensors", probe)
-    again = load(tmp_path / "models" / "run-0001.safetensors", "key")
+    save(tmp_path / "models" / "run-0001.safetensors", probe, {"task": "classification"})
+    again, info = load(tmp_path / "models" / "run-0001.safetensors")
     others, _, _ = digits(100, seed=1)
     assert torch.equal(predict(again, others), predict(probe, others))
     assert torch.equal(predict(again, others, balance=1), predict(probe, others, balance=1))
     assert (again.temperature, again.l2, again.counts) == (probe.temperature, probe.l2, probe.counts)
     assert (again.classes, again.absent, again.embedding) == (probe.classes, probe.absent, probe.embedding)
+    assert info == {"task": "classification"}
 
 
-def test_a_probe_is_refused_on_other_embeddings(tmp_path):
-    save(tmp_path / "run-0001.safetensors", fitted(50))
-    with pytest.raises(
-        AlctlError, match=r"run-0001.safetensors .* key, .* other; run `alctl train --head probe`"
-    ):
-        load(tmp_path / "run-0001.safetensors", "other")
+def test_held_out_answers_are_of_probes_that_have_not_seen_the_image():
+    vectors, labels, mean = digits(150)
+    probe = fit(vectors, labels, TEN, pool_mean=mean, embedding="key")
+    said, own = held_out(probe, vectors, labels), predict(probe, vectors).numpy()
+    assert said.shape == (150, 10)
+    np.testing.assert_allclose(said.sum(axis=1), 1)
+    assert mean_loss(np.log(said), labels) > mean_loss(np.log(own), labels) + 0.1
+    order = np.random.default_rng(0).permutation(150)
+    np.testing.assert_allclose(held_out(probe, vectors[order], labels[order]), said[order], atol=1e-9)
+
+
+def test_a_held_out_image_whose_class_nobody_else_has_gets_nothing():
+    vectors, labels, mean = digits(60)
+    few = np.concatenate([np.flatnonzero(labels != 3), np.flatnonzero(labels == 3)[:1]])
+    probe = fit(vectors[few], labels[few], TEN, pool_mean=mean, embedding="key")
+    assert held_out(probe, vectors[few], labels[few])[-1, 3] == 0
 
 
 def test_a_file_that_is_no_probe_is_refused(tmp_path):
@@ -360,7 +371,7 @@ def test_a_file_that_is_no_probe_is_refused(tmp_path):
     ]:
         checkpoint.write(path, parts, header)
         with pytest.raises(AlctlError, match="is damaged or holds no probe"):
-            load(path, "key")
+            load(path)
     path.write_bytes(b"nothing")
     with pytest.raises(AlctlError, match="is damaged"):
-        load(path, "key")
+        load(path)

@@ -54,17 +54,6 @@ def test_scores_do_not_depend_on_the_batch(trained):
         assert torch.allclose(seven, all_at_once, atol=1e-5)
 
 
-def test_embeddings_are_the_frozen_vectors_where_given_else_the_models_own(trained):
-    images, _ = pictures(20, seed=5)
-    own = scorer(trained, images).map(lambda p: p.embedding)
-    assert torch.equal(scorer(trained, images).embeddings(), own)
-    frozen = torch.randn(20, 3)
-    assert scorer(trained, images, frozen=frozen).embeddings() is frozen
-    assert Unscored(20, frozen=frozen).embeddings() is frozen
-    with pytest.raises(AlctlError, match="run `alctl embed`"):
-        Unscored(20).embeddings()
-
-
 def test_scoring_twice_is_the_same_to_the_bit_and_changes_nothing(trained):
     images, _ = pictures(20, seed=5)
     before = {name: value.clone() for name, value in trained.state_dict().items()}
@@ -110,14 +99,6 @@ def test_embeddings_are_the_models_and_cost_no_second_pass(trained):
     candidates.map(lambda p: p.predicted_loss)
     candidates.embeddings()
     assert len(passes) == 2
-
-
-def test_frozen_vectors_take_the_place_of_the_models_embeddings(trained):
-    images, _ = pictures(4)
-    frozen = torch.randn(4, 3)
-    candidates = scorer(trained, images, frozen=frozen)
-    assert torch.equal(candidates.embeddings(), frozen)
-    assert candidates.map(lambda p: p.embedding).shape == (4, 32)
 
 
 def test_without_a_model_there_are_frozen_vectors_or_a_sentence():

@@ -12,7 +12,8 @@ from alctl.report.facts import Options, gather
 from alctl.report.label_value import DRAWS
 from alctl.report.write import make
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.project_files import no_progress, paths_of, small_project, take, write_csv
 
 CLASSES = ("cat", "dog", "eel")

@@ -24,7 +24,7 @@ from alctl.report.facts import Options, gather
 from alctl.report.pictures import thumbnails
 from alctl.report.sections import TITLES
 from alctl.report.write import as_plain, make
-from alctl.rounds import train_run, trained_model
+from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.select import SelectOptions, select
 from tests.fakes import tiny
 from tests.project_files import make_project, no_progress, take, write_csv
@@ -63,7 +63,7 @@ def annotate(project: Project, number: int, answers: dict[str, str]) -> None:
 
 
 def train(project: Project, **changes: Any) -> None:
-    plan = train_run.plan_training(project, tiny(epochs=8, width=8, **changes), None)
+    plan = train_plan.plan_training(project, tiny(epochs=8, width=8, **changes), None)
     list(train_run.run_training(project, plan, no_progress))
 
 

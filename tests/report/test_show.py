@@ -13,7 +13,7 @@ from alctl.images.contact_sheet import contact_sheet, thumbnails
 from alctl.images.pixels import Source
 from alctl.project import Project
 from alctl.report import show
-from alctl.rounds import train_run
+from alctl.rounds import train_plan, train_run
 from alctl.rounds.select import SelectOptions, select
 from tests.fakes import tiny
 from tests.project_files import no_progress, small_project, take, write_csv
@@ -26,7 +26,7 @@ def rounds_of(folder: Path) -> Project:
     first = select(project, SelectOptions(12), no_progress)
     rows = [(pick.item, ("cat", "dog")[i % 2]) for i, pick in enumerate(first.picks)]
     take(project, write_csv(folder / "labels.csv", rows))
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, no_progress))
     second = select(project, SelectOptions(8, device="cpu", guard=False, control=0.25), no_progress)
     take(project, write_csv(folder / "more.csv", [(second.picks[0].item, "cat")]))

@@ -19,7 +19,7 @@ from alctl.errors import AlctlError
 from alctl.metrics import RankingInterval, metrics_of
 from alctl.model.ranking import loss_ranking, ranking_interval, ranking_lead
 from alctl.project import Project
-from alctl.rounds import train_run
+from alctl.rounds import frozen, train_plan, train_run
 from alctl.rounds.cold_start_guard import judge, rule_of
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
@@ -28,12 +28,18 @@ from tests.project_files import TINY_FLAGS, no_progress, small_project, subset_o
 from tests.warm import run_warm, warm_json
 
 
+@pytest.fixture
+def no_embeddings(monkeypatch):
+    """Computing embeddings takes longer than anybody waits."""
+    monkeypatch.setattr(frozen, "PATIENCE", -1)
+
+
 def trained_project(folder, n: int = 40, validation: dict[str, Any] | None = None, **options: Any) -> Project:
     """Make a project with one training run, whose metrics on the validation images are these."""
     project = small_project(folder, n, **options)
     rows = [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]
     take(project, write_csv(folder / "labels.csv", rows))
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, no_progress))
     if validation is not None:
         with project.writing("test") as connection:
@@ -195,6 +201,7 @@ def test_at_equal_ranking_the_guard_refuses_rarely_and_the_stricter_rule_hardly_
     assert permitted <= 0.05
 
 
+@pytest.mark.usefixtures("no_embeddings")
 def test_where_they_are_below_margin_the_round_is_that_of_margin_and_says_so(tmp_path):
     project = trained_project(tmp_path, validation=measured(-0.2))
     expected = choose(project, strategy="margin", dry_run=True)
@@ -207,6 +214,19 @@ def test_where_they_are_below_margin_the_round_is_that_of_margin_and_says_so(tmp
     assert (selected.guard.instead_of, selected.guard.verdict) == ("learning-loss", "below")
 
 
+def test_with_embeddings_at_hand_the_round_is_that_of_uherding_and_says_so(tmp_path):
+    project = trained_project(tmp_path, validation=measured(-0.2))
+    expected = choose(project, strategy="uherding", dry_run=True)
+    selected = choose(project)
+    assert (selected.strategy, selected.guard.instead_of) == ("uherding", "learning-loss")
+    assert selected.choice.embeddings.missing > 0
+    assert selected.params["choice"] == asdict(selected.choice)
+    again = choose(project, dry_run=True)
+    assert (again.strategy, again.choice.embeddings.missing) == ("uherding", 0)
+    assert items_of(selected, "picked") != items_of(expected, "picked")  # by the network's own embeddings
+
+
+@pytest.mark.usefixtures("no_embeddings")
 def test_with_too_few_validation_images_the_round_is_the_random_one(tmp_path):
     project = trained_project(tmp_path, validation=measured(0.3, images=19))
     expected = choose(project, strategy="random", dry_run=True)
@@ -234,6 +254,7 @@ def test_without_the_guard_the_predicted_losses_choose_and_nobody_is_asked(tmp_p
         assert "guard" not in selected.params
 
 
+@pytest.mark.usefixtures("no_embeddings")
 def test_the_setting_asks_for_the_stricter_rule(tmp_path):
     project = trained_project(tmp_path, validation=measured(0.0))
     strict = replace(project, config=replace(project.config, select=SelectConfig(guard="above")))
@@ -241,6 +262,7 @@ def test_the_setting_asks_for_the_stricter_rule(tmp_path):
     assert choose(strict, dry_run=True).strategy == "margin"
 
 
+@pytest.mark.usefixtures("no_embeddings")
 @pytest.mark.parametrize("strategy", ["learning-loss-diverse", "entropy", "core-set"])
 def test_the_guard_asks_only_strategies_that_read_predicted_losses(tmp_path, strategy):
     selected = choose(trained_project(tmp_path), strategy=strategy)
@@ -257,13 +279,17 @@ def test_the_fallback_may_be_any_strategy_that_reads_no_predicted_losses(tmp_pat
     assert status(project).rounds == []
 
 
+@pytest.mark.usefixtures("no_embeddings")
 def test_a_model_without_a_module_is_still_refused_and_not_guarded(tmp_path):
     project = small_project(tmp_path, 20)
     take(project, write_csv(tmp_path / "labels.csv", [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]))
-    plan = train_run.plan_training(project, tiny(epochs=1, loss_weight=0.0), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1, loss_weight=0.0), None)
     list(train_run.run_training(project, plan, no_progress))
     with pytest.raises(AlctlError, match="predicts no losses"):
-        choose(project)
+        choose(project, strategy="learning-loss")
+    selected = choose(project)
+    assert (selected.strategy, selected.guard) == ("margin", None)
+    assert "predicts no losses" in selected.choice.why
 
 
 def test_the_real_commands_compare_with_margin_and_say_in_plain_words_who_chose(tmp_path):
@@ -281,8 +307,9 @@ def test_the_real_commands_compare_with_margin_and_say_in_plain_words_who_chose(
     assert line.index("validation:") < line.index("within training batches: ranking loss")
     assert "entropy's" in trained.stdout
     few = run_warm("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
-    assert "chosen by random instead of learning-loss: training run 1 was measured on 10" in few.stderr
-    assert "`alctl train`; --no-guard" in few.stderr
+    assert "chosen by uherding instead of learning-loss: training run 1 was measured on 10" in few.stderr
+    assert "36 images lack an embedding by efficientnet-lite0, about " in few.stderr
+    assert "--no-guard uses predicted losses" in few.stderr
 
     run_warm("import-labels", write_csv(tmp_path / "more.csv", held_back[10:]), *where)
     again = warm_json(*training)
@@ -298,7 +325,7 @@ def test_the_real_commands_compare_with_margin_and_say_in_plain_words_who_chose(
     )
     result = warm_json("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
     assert (result["guard"]["images"], result["guard"]["lead"]) == (24, found["lead_over_margin"])
-    assert result["strategy"] == ("learning-loss" if result["guard"]["trusted"] else "margin")
+    assert result["strategy"] == ("learning-loss" if result["guard"]["trusted"] else "uherding")
     told = run_warm("select", "--k", 3, "--dry-run", "--device", "cpu", *where)
     assert result["guard"]["reason"] in told.stdout + told.stderr
     free = warm_json("select", "--k", 3, "--dry-run", "--no-guard", "--device", "cpu", *where)

@@ -12,7 +12,7 @@ from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.model.checkpoint import load_model, save_model
 from alctl.project import Project
-from alctl.rounds import predict, train_run, trained_model
+from alctl.rounds import predict, train_plan, train_run, trained_model
 from alctl.rounds.select import SelectOptions, select
 from alctl.rounds.training_set import task_of
 from alctl.status import status
@@ -28,7 +28,7 @@ def labeled_project(folder) -> Project:
 
 
 def trained(project: Project, **settings):
-    plan = train_run.plan_training(project, tiny(epochs=1, **settings), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1, **settings), None)
     return train_run.to_the_end(train_run.run_training(project, plan, no_progress), lambda _: None).run
 
 

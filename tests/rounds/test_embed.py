@@ -16,8 +16,9 @@ from alctl.images.embeddings import Embeddings
 from alctl.images.pixels import BrokenImages, Source
 from alctl.model.embedding import Backbone
 from alctl.project import Project, open_project
-from alctl.rounds import train_run
-from alctl.rounds.embed import EmbedOptions, embed, frozen_vectors, plan_embedding
+from alctl.rounds import train_plan, train_run
+from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
+from alctl.rounds.frozen import FrozenGroups
 from alctl.rounds.select import SelectOptions, select
 from alctl.rounds.training_set import quarantine
 from alctl.status import EmbeddingStatus, status
@@ -43,6 +44,10 @@ def sources(project: Project, *ids: int):
     paths, root = paths_of(project), Path(project.state().root)
     files = {i: root / paths[i] for i in ids}
     return [Source(i, str(file), hashlib.sha256(file.read_bytes()).digest()) for i, file in files.items()]
+
+
+def frozen_vectors(project: Project, groups):
+    return FrozenGroups(project, groups, no_progress, device="cpu").found
 
 
 def table_of(project: Project, rows, header=None):
@@ -105,10 +110,11 @@ def test_a_renamed_image_keeps_its_vector_and_a_new_one_lacks_it(tmp_path):
         (tmp_path / "more" / name).rename(images / f"new-{name}")
     index.add(project, index.folder_dataset(images, class_folders=False), index.Options(), no_progress)
     assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 3, 2)
-    assert frozen_vectors(project, [sources(project, 1, 4)]) is None
+    found = FrozenGroups(project, [sources(project, 1), sources(project, 4)], no_progress, device="cpu")
+    assert (found.at_hand.missing, found.at_hand.images, found.at_hand.at_hand) == (1, 2, True)
     done = run(project)
     assert (done.embedded, done.already) == (2, 3)
-    assert frozen_vectors(project, [sources(project, 1, 4)]) is not None
+    assert FrozenGroups(project, [sources(project, 1, 4)], no_progress, device="cpu").at_hand.missing == 0
 
 
 def test_the_backbone_and_the_size_are_remembered(tmp_path):
@@ -176,15 +182,17 @@ def test_a_subset_is_that_of_the_next_round_with_the_labeled_and_the_reserved(tm
 def test_the_model_of_the_last_training_run_is_a_backbone_until_the_next_one(tmp_path):
     project = small_project(tmp_path, 8)
     take(project, write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 5)]))
-    with pytest.raises(AlctlError, match="nothing is trained yet"):
+    with pytest.raises(AlctlError, match="no network is trained yet"):
         run(project, "model")
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, no_progress))
     done = run(project, "model")
     assert (done.embedded, done.dimension) == (8, 8 * 4)
     assert frozen_vectors(project, [sources(project, 1, 8)]) is not None
     assert status(project).embedding == EmbeddingStatus("model", 8, 0)
-    list(train_run.run_training(project, train_run.plan_training(project, tiny(epochs=2), None), no_progress))
+    list(
+        train_run.run_training(project, train_plan.plan_training(project, tiny(epochs=2), None), no_progress)
+    )
     assert frozen_vectors(project, [sources(project, 1, 8)]) is None
     assert status(project).embedding == EmbeddingStatus("model", 0, 8)
     assert run(project).embedded == 8
@@ -291,8 +299,6 @@ def test_a_strategy_gets_the_vector_of_each_image_before_anything_is_trained(tmp
     project = small_project(tmp_path, 20)
     take(project, write_csv(tmp_path / "l.csv", [(7, "cat")]))
     choose = SelectOptions(3, highest, device="cpu", subset=12)
-    with pytest.raises(AlctlError, match="run `alctl embed`"):
-        select(project, choose, no_progress)
     number = {i: i * 7 % 23 for i in range(1, 21)} | {7: -1}
     run(project, table_of(project, [(path, number[i], 0.5) for i, path in paths_of(project).items()]))
     subset = subset_of(project, 12, seed=project.state().seed, number=1)

@@ -21,7 +21,7 @@ from alctl.labels.annotation import Annotation
 from alctl.labels.format import FORMATS
 from alctl.labels.rle import of_mask
 from alctl.project import Project, open_project
-from alctl.rounds import pre_annotate, train_run
+from alctl.rounds import pre_annotate, train_plan, train_run
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import status
 from tests.annotating import SIDE, TOOLS, Drawn
@@ -50,7 +50,7 @@ def trained(folder: Path) -> Project:
         make_images(folder / "images" / name, 10, seed=seed, size=SIDE)
     project = make_project(folder / "project", folder / "images", classes=NAMES)
     take(project, write_csv(folder / "labels.csv", [(i, NAMES[i % 3]) for i in range(1, 10)]))
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, no_progress))
     return project
 
@@ -177,7 +177,7 @@ def test_images_that_measure_the_model_are_answered_without_its_help(tmp_path):
     list(
         train_run.run_training(
             project,
-            train_run.plan_training(project, tiny(epochs=1), None),
+            train_plan.plan_training(project, tiny(epochs=1), None),
             no_progress,
         )
     )

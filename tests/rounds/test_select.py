@@ -12,9 +12,10 @@ from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.model.checkpoint import read, write
 from alctl.project import Project
-from alctl.rounds import train_run, trained_model
+from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.predict import predict
-from alctl.rounds.select import SelectOptions, make_strategy, select
+from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.strategy_choice import make_strategy
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.project_files import (
@@ -47,7 +48,7 @@ def label(project: Project, ids, classes=("cat", "dog")) -> None:
 
 
 def train(project: Project, **changes) -> None:
-    plan = train_run.plan_training(project, tiny(epochs=1, **changes), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1, **changes), None)
     list(train_run.run_training(project, plan, no_progress))
 
 
@@ -230,7 +231,7 @@ def test_a_strategy_or_parameter_that_does_not_exist_is_a_sentence(strategy, par
         make_strategy(strategy, params)
 
 
-@pytest.mark.parametrize("strategy", ["learning-loss", "entropy", "core-set", "badge"])
+@pytest.mark.parametrize("strategy", ["learning-loss", "entropy", "badge"])
 def test_a_strategy_that_needs_a_model_says_so_before_there_is_one(tmp_path, strategy):
     project = small_project(tmp_path, 6)
     with pytest.raises(AlctlError, match="run `alctl train` first"):
@@ -314,7 +315,7 @@ def test_training_leaves_out_an_image_that_does_not_decode_and_names_it(tmp_path
     hide_damage(tmp_path / "images", names[2])
     project = make_project(tmp_path / "project", tmp_path / "images")
     label(project, range(1, 11))
-    plan = train_run.plan_training(project, tiny(epochs=1), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1), None)
     done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), lambda _: None)
     assert list(done.quarantined) == [3]
     assert done.run.labeled == 9

@@ -13,7 +13,8 @@ from alctl.model.device import best_device, resolve
 from alctl.model.train import Epoch
 from alctl.project import Project
 from alctl.rounds import trained_model
-from alctl.rounds.train_run import plan_training, run_training, to_the_end
+from alctl.rounds.train_plan import plan_training
+from alctl.rounds.train_run import run_training, to_the_end
 from alctl.rounds.trained_model import last_model
 from alctl.status import check, status
 from tests.fakes import tiny

@@ -19,7 +19,7 @@ from alctl.model.score import predict
 from alctl.model.tasks.classification import Classification
 from alctl.model.train import Epoch, new_model, train
 from alctl.project import Project
-from alctl.rounds import train_run, trained_model, training_set
+from alctl.rounds import train_plan, train_run, trained_model, training_set
 from tests.fakes import CLASSES, pictures, tiny
 from tests.project_files import TINY_FLAGS, no_progress, small_project, take, write_csv
 from tests.warm import count_moments, run_warm, start_warm, warm_json
@@ -42,7 +42,7 @@ def label(project: Project, ids, **options: Any) -> None:
 
 def run(project: Project, **changes: Any) -> tuple[TrainingRun, list[Epoch]]:
     """Train; return what was recorded and the epochs."""
-    plan = train_run.plan_training(project, tiny(**{"epochs": 2, **changes}), None)
+    plan = train_plan.plan_training(project, tiny(**{"epochs": 2, **changes}), None)
     assert plan.finished is None
     epochs: list[Epoch] = []
     done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), epochs.append)
@@ -109,7 +109,7 @@ def test_a_warm_start_is_the_former_weights_with_a_fresh_optimiser_and_schedule(
     assert second.environment["started_from"] == first.id
     assert second.environment["weights"] == "training run 1"
 
-    plan = train_run.plan_training(project, tiny(epochs=5, start="warm", lr_drop=0.6), None)
+    plan = train_plan.plan_training(project, tiny(epochs=5, start="warm", lr_drop=0.6), None)
     sources, targets = plan.splits["pool"].sources, plan.splits["pool"].targets
     images = training_set.cache_of(project, plan.task, 8).load(sources, no_progress)
     by_hand = new_model(plan.task, images, plan.config, seed=plan.seed)
@@ -133,23 +133,23 @@ def test_the_first_warm_start_is_a_cold_one(tmp_path):
 def test_the_fingerprint_tells_which_run_a_warm_start_went_on_from(tmp_path):
     project = project_of(tmp_path)
     for seed in (1, 2):  # two runs that differ
-        plan = train_run.plan_training(project, tiny(epochs=1), seed)
+        plan = train_plan.plan_training(project, tiny(epochs=1), seed)
         list(train_run.run_training(project, plan, no_progress))
         label(project, range(12 + seed, 13 + seed))
-    last = train_run.plan_training(project, tiny(epochs=1, start="warm"), 3)
+    last = train_plan.plan_training(project, tiny(epochs=1, start="warm"), 3)
     assert last.before is not None
     assert last.before.id == 2
     other = project_of(tmp_path / "other", labeled=14)
-    assert train_run.plan_training(other, tiny(epochs=1, start="warm"), 3).fingerprint != last.fingerprint
+    assert train_plan.plan_training(other, tiny(epochs=1, start="warm"), 3).fingerprint != last.fingerprint
 
 
 def test_the_same_warm_training_twice_is_one_run_and_new_labels_go_on(tmp_path):
     project = project_of(tmp_path)
     run(project, start="warm")
-    assert train_run.plan_training(project, tiny(epochs=2, start="warm"), None).finished is not None
+    assert train_plan.plan_training(project, tiny(epochs=2, start="warm"), None).finished is not None
     label(project, range(13, 15))
     run(project, start="warm")
-    again = train_run.plan_training(project, tiny(epochs=2, start="warm"), None)
+    again = train_plan.plan_training(project, tiny(epochs=2, start="warm"), None)
     assert again.finished is not None
     assert again.finished.id == 2
     label(project, range(15, 17))
@@ -205,7 +205,7 @@ def test_a_warm_start_from_another_network_is_a_sentence_and_records_nothing(tmp
     project = project_of(tmp_path)
     run(project, epochs=1)
     label(project, range(13, 15))
-    plan = train_run.plan_training(project, tiny(epochs=1, start="warm", **changes), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1, start="warm", **changes), None)
     with pytest.raises(AlctlError, match="use the same model, width, taps, module and embedding"):
         list(train_run.run_training(project, plan, no_progress))
     with project.reading() as connection:
@@ -217,7 +217,7 @@ def test_a_warm_start_whose_weights_are_gone_is_a_sentence(tmp_path):
     first, _ = run(project, epochs=1)
     (project.folder / first.file).unlink()
     label(project, range(13, 15))
-    plan = train_run.plan_training(project, tiny(epochs=1, start="warm"), None)
+    plan = train_plan.plan_training(project, tiny(epochs=1, start="warm"), None)
     with pytest.raises(AlctlError, match="weights of training run 1 are gone"):
         list(train_run.run_training(project, plan, no_progress))
 
@@ -228,7 +228,7 @@ def test_a_stopped_warm_training_goes_on_to_the_same_weights(tmp_path):
         project = project_of(tmp_path / name)
         run(project)
         label(project, range(13, 17))
-        plan = train_run.plan_training(project, tiny(epochs=4, start="warm"), None)
+        plan = train_plan.plan_training(project, tiny(epochs=4, start="warm"), None)
         if stops:
             epochs = train_run.run_training(project, plan, no_progress)
             list(itertools.islice(epochs, 2))
@@ -274,11 +274,11 @@ def test_a_stop_at_any_point_of_the_two_trainings_loses_no_whole_epoch(tmp_path,
         project = project_of(tmp_path / name, test=4)
         label(project, range(13, 21))
         if name == "stopped":
-            plan = train_run.plan_training(project, tiny(epochs=3, report_model=True), None)
+            plan = train_plan.plan_training(project, tiny(epochs=3, report_model=True), None)
             epochs = train_run.run_training(project, plan, no_progress)
             list(itertools.islice(epochs, stop))
             epochs.close()
-        plan = train_run.plan_training(project, tiny(epochs=3, report_model=True), None)
+        plan = train_plan.plan_training(project, tiny(epochs=3, report_model=True), None)
         again: list[Epoch] = []
         done = train_run.to_the_end(train_run.run_training(project, plan, no_progress), again.append)
         numbers = [epoch.epoch for epoch in again]

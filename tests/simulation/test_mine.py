@@ -1,7 +1,7 @@
 """`simulate --mine`: the project's own labels replayed, what of it is kept, and what is refused."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +9,19 @@ import pytest
 from scipy import stats
 
 from alctl.cli.own_labels import labels_words
+from alctl.database import settings
 from alctl.errors import AlctlError
+from alctl.images.embeddings import Key
 from alctl.project import Project
 from alctl.report.facts import Options, gather
 from alctl.report.write import make
 from alctl.rounds import own_simulation
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
 from alctl.rounds.own_simulation import LabelsSaved, Measured, Rival
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.simulation import mine
-from alctl.simulation.mine import MineOptions, judge, plan
+from alctl.simulation.mine import MineOptions, judge
 from tests.project_files import no_progress, paths_of, small_project, take, write_csv
 from tests.warm import run_warm
 
@@ -52,6 +55,10 @@ def labeled_project(
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with 120 labels, 10 of them of test images."""
     return labeled_project(tmp_path_factory.mktemp("mine"), test=10)
+
+
+def plan(project: Project, asked: MineOptions, told=None):
+    return mine.plan(project, asked, no_progress, told)
 
 
 def options(trials: int = 2, **changes) -> MineOptions:
@@ -161,9 +168,26 @@ def test_too_few_labels_are_refused_with_the_reason(tmp_path):
         plan(project, options())
 
 
-def test_without_embeddings_the_command_is_named(tmp_path):
+def test_images_without_an_embedding_get_one_once_it_was_said_how_long_that_takes(tmp_path):
     project = labeled_project(tmp_path, 100, embedded=False)
-    with pytest.raises(AlctlError, match="run `alctl embed` first"):
+    with pytest.raises(
+        AlctlError, match=r"100 images lack an embedding by efficientnet-lite0, about .* first"
+    ):
+        plan(project, options())
+    said: list[str] = []
+    planned = plan(project, options(), said.append)
+    assert planned.known.vectors.shape == (100, 1280)
+    assert len(said) == 1
+    assert plan(project, options()).found.key == planned.found.key
+
+
+def test_a_model_that_learned_these_labels_is_refused(tmp_path):
+    project = labeled_project(tmp_path, 100)
+    with project.writing("test") as connection:
+        settings.write(
+            connection, settings.EMBEDDING, {"name": "model", "key": asdict(Key("model", "", {}, 8))}
+        )
+    with pytest.raises(AlctlError, match="nothing could be hidden from it"):
         plan(project, options())
 
 

@@ -339,3 +339,27 @@ def test_two_processes_share_the_arms_and_none_is_run_twice(digits: Path, whole:
     assert Counter(told) == dict.fromkeys([name.replace("/trial-", " trial ") for name in ARMS], 2)
     assert all(" round " in end.stderr for end in ends)
     assert (folder / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+
+
+def test_with_a_probe_each_strategy_chooses_its_own_first_round(digits: Path, tmp_path: Path):
+    folder = tmp_path / "simulation"
+    flags = ("--trials", 1, "--rounds", 2, "--k", 15, "--subset", 0, "--head", "probe", "--device", "cpu")
+    done = run_warm(
+        "simulate", digits, "--project", folder, *flags, "--strategy", "uherding", "--strategy", "random"
+    )
+    assert done.returncode == 0, done.stderr
+    with arm(folder, "uherding/trial-1").reading() as connection:
+        chosen = [rounds.find_round(connection, number).strategy for number in (1, 2)]
+        runs = training_runs.every_run(connection)
+    assert chosen == ["uherding", "uherding"]
+    assert [(run.head, run.labeled) for run in runs] == [("probe", 15), ("probe", 30)]
+    assert first_round(folder, "uherding/trial-1") != first_round(folder, "random/trial-1")
+    tables = {file.parent.name for file in folder.glob("**/table.json")}
+    assert len(tables) == len(list(folder.glob("**/table.json"))) == 1  # embedded once, for all arms
+    again = run_warm("simulate", digits, "--project", folder, *flags, "--start-strategy", "random")
+    assert "start was 'own' and is 'random' now" in again.stderr
+    refused = run_warm(
+        "simulate", digits, "--project", tmp_path / "other", *flags, "--strategy", "learning-loss"
+    )
+    assert refused.returncode == 1
+    assert "uherding or margin" in refused.stderr

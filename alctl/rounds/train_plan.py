@@ -1,0 +1,164 @@
+"""A training run before it starts and after it has ended: what it learns from, and how it is recorded."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from alctl.config import TrainConfig
+from alctl.database import categories, items, training_runs
+from alctl.database.training_runs import PROBE, TrainingRun
+from alctl.errors import AlctlError
+from alctl.files import file_digest
+from alctl.metrics import Metrics
+from alctl.model.device import check_device, environment, resolve
+from alctl.model.task import Task
+from alctl.project import Project, now, required_state
+from alctl.rounds.backbones import Used, used_or_default
+from alctl.rounds.fingerprint import (
+    fingerprint_after,
+    fingerprint_of,
+    fingerprint_of_probe,
+    run_to_start_from,
+)
+from alctl.rounds.model import has_weights
+from alctl.rounds.training_set import Labeled, labeled, task_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training run before it starts: what it learns from, and what follows from that."""
+
+    task: Task
+    config: TrainConfig
+    seed: int
+    splits: Mapping[str, Labeled]
+    fingerprint: str
+    finished: TrainingRun | None
+    """The recorded run of the same fingerprint, if there is one: training again would give the same weights."""
+    before: TrainingRun | None = None
+    """The training run whose weights a warm start begins with."""
+    used: Used | None = None
+    """The embeddings that a probe is fitted to; None for a network."""
+
+    @property
+    def models(self) -> list[TrainConfig]:
+        """How the networks are trained, one after the other: the joint one, and the one to report."""
+        alone = replace(self.config, loss_weight=0.0, start="cold")
+        return [self.config, alone] if self.config.report_model else [self.config]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs all networks together take."""
+        return self.config.epochs * len(self.models)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The last event of `run_training`: the run as it is recorded."""
+
+    run: TrainingRun
+    resumed: int
+    """Epochs that were done before, by a run that was killed."""
+    quarantined: Mapping[int, str]
+    """Images that could not be decoded and were left out, by item id, and why."""
+
+
+def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
+    """Read what there is to learn from; AlctlError where it is too little."""
+    used = used_or_default(project, config.device) if config.head == PROBE else None
+    with project.reading() as connection:
+        state = required_state(connection, project.folder)
+        known = categories.class_list(connection)
+        names, _, merged = categories.outputs(known, len(known))
+        task = task_of(state.task, names, merged)
+        splits = {
+            split: labeled(connection, state.root, task, split) for split in ("pool", "validation", "test")
+        }
+        config = resolve(config, items.sizes(connection))
+        check_device(config.device)
+        pool = splits["pool"]
+        _check_enough(pool, names)
+        seed = state.seed if seed is None else seed
+        classes = [*names, *map(str, merged)]
+        before = None
+        if used is not None:
+            _check_one_class_each(pool, state.task)
+            config = replace(config, model=f"probe on {used.name}", start="cold", report_model=False)
+            fingerprint = fingerprint_of_probe(classes, config, used.key.digest, pool.plain)
+        else:
+            own = fingerprint_of(classes, config, seed, pool.plain)
+            if config.start == "warm":
+                networks = [run for run in training_runs.every_run(connection) if run.head != PROBE]
+                before = run_to_start_from(own, networks)
+            fingerprint = fingerprint_after(own, before)
+        finished = training_runs.last_run(connection, fingerprint)
+    if finished is not None and not has_weights(project, finished):
+        finished = None  # training again is what the error about such weights advises
+    return Plan(task, config, seed, splits, fingerprint, finished, before, used)
+
+
+def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
+    if len(pool.sources) < 2:
+        raise AlctlError(
+            f"{len(pool.sources)} labeled images are too few to train on; label a round first: "
+            "`alctl select --k 100`, then `alctl import-labels FILE`"
+        )
+    if pool.targets.dim() == 1 and len(classes := pool.targets.unique()) < 2:
+        only = names[int(classes[0])]
+        raise AlctlError(
+            f"all {len(pool.sources)} labeled images are {only!r}; training needs at least two classes"
+        )
+
+
+def _check_one_class_each(pool: Labeled, task: str) -> None:
+    if pool.targets.dim() != 1:
+        raise AlctlError(
+            f"a probe answers with one class for an image, which is not what {task} is; "
+            "train the network: `alctl train --head network`"
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out of a training run, before it is recorded."""
+
+    save: Callable[[Path], None]
+    """Writes the model."""
+    weights: str
+    """What it started from."""
+    learned: Sequence[int]
+    """The items that it learned from."""
+    metrics: Mapping[str, Metrics]
+    report: Mapping[str, Metrics]
+    """Of the model to report; empty if there is none."""
+    seconds: float
+
+
+def record(project: Project, plan: Plan, trained: Trained) -> TrainingRun:
+    """Write the model, then the run that names it, whole or not at all."""
+    known = environment(plan.config.device) | {"weights": trained.weights}
+    if plan.before is not None:
+        known["started_from"] = plan.before.id
+    if plan.task.merged:
+        known["merged"] = [list(places) for places in plan.task.merged]
+    with project.writing("train") as connection:
+        number = training_runs.next_run(connection)
+        file = project.models / f"run-{number:04}.safetensors"
+        trained.save(file)
+        run = TrainingRun(
+            id=number,
+            fingerprint=plan.fingerprint,
+            seed=plan.seed,
+            config=asdict(plan.config),
+            categories=list(plan.task.categories),
+            labeled=len(trained.learned),
+            metrics=trained.metrics,
+            report=trained.report,
+            environment=known,
+            file=file.relative_to(project.folder).as_posix(),
+            digest=file_digest(file),
+            seconds=trained.seconds,
+            created_at=now(),
+        )
+        training_runs.write_run(connection, run, trained.learned)
+    return run

@@ -1,0 +1,343 @@
+"""Training runs that fit a probe to frozen embeddings, and all that uses a model with one."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from alctl.cli.model import quicker
+from alctl.config import SelectConfig, TrainConfig
+from alctl.database import items, labels, settings, training_runs
+from alctl.errors import AlctlError
+from alctl.model.probe import fit
+from alctl.model.probe import predict as predict_by
+from alctl.model.train import Epoch
+from alctl.project import CONFIG, Project, config_text, open_project
+from alctl.rounds import predict, trained_model
+from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
+from alctl.rounds.fingerprint import fingerprint_of
+from alctl.rounds.probe_model import ProbeModel
+from alctl.rounds.second_look import surprises
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.train_plan import plan_training
+from alctl.rounds.train_run import measured_again, run_training, to_the_end
+from alctl.status import check, status
+from tests.fakes import tiny
+from tests.project_files import make_project, no_progress, paths_of, take, write_csv
+from tests.warm import run_warm, warm_json
+
+PROBE = TrainConfig(head="probe", device="cpu")
+NAMES = tuple("0123456789")
+DIGITS = load_digits()
+
+
+def digits_project(folder, n: int = 120, **options) -> Project:
+    """Make a project of handwritten digits whose embeddings are their 64 pixels: a table of the user's own."""
+    from PIL import Image
+
+    images = folder / "images"
+    images.mkdir(parents=True)
+    for i in range(n):
+        Image.fromarray((DIGITS.images[i] * 15).astype(np.uint8)).save(images / f"{i:04}.png")
+    project = make_project(folder / "project", images, classes=NAMES, **options)
+    file = folder / "pixels.csv"
+    rows = [(f"{i:04}.png", *DIGITS.data[i]) for i in range(n)]
+    write_csv(file, rows, ("path", *(f"v{i}" for i in range(64))))
+    embed(project, plan_embedding(project, EmbedOptions(f"table:{file}", device="cpu")), no_progress)
+    return project
+
+
+def class_of(project: Project) -> dict[int, int]:
+    """Return the digit of each item."""
+    return {item: int(DIGITS.target[int(path[:4])]) for item, path in paths_of(project).items()}
+
+
+def label(project: Project, wanted, **wrong) -> None:
+    digit = class_of(project)
+    rows = [(i, digit[i]) for i in wanted]
+    file = project.folder.parent / f"labels-{len(list(project.folder.parent.glob('labels-*')))}.csv"
+    take(project, write_csv(file, rows))
+
+
+def fit_run(project: Project, config: TrainConfig = PROBE):
+    plan = plan_training(project, config, None)
+    return to_the_end(run_training(project, plan, no_progress), lambda epoch: None).run
+
+
+@pytest.fixture
+def project(tmp_path):
+    """120 digits, 20 of them for the test and 20 for validation; all of them and 60 of the pool are labeled."""
+    made = digits_project(tmp_path, test=20, validation=20)
+    with made.reading() as connection:
+        pool = items.usable(connection, "pool").tolist()
+        reserved = [i for i in items.usable(connection, "all").tolist() if i not in pool]
+    label(made, [*pool[:60], *reserved])
+    return made
+
+
+def test_a_probe_is_a_training_run_like_any_other(project):
+    run = fit_run(project)
+    assert (run.id, run.labeled, run.head) == (1, 60, "probe")
+    assert run.config["model"].startswith("probe on table:")
+    assert run.weights.endswith("frozen")
+    assert set(run.metrics) == {"validation", "test"}
+    assert run.metrics["test"].of_task["accuracy"] > 0.7
+    assert run.metrics["test"].ranking is None
+    assert run.metrics["test"].uncertainty.margin_ranking_accuracy > 0.5
+    assert check(project) == []
+    assert status(project).run.id == 1
+
+
+def test_it_is_the_probe_that_the_mathematics_give(project):
+    fit_run(project)
+    model = trained_model.last_model(project, "cpu")
+    assert isinstance(model, ProbeModel)
+    some, said = trained_model.predictions(project, model, "test", no_progress)
+    number = {item: int(path[:4]) for item, path in paths_of(project).items()}
+    with project.reading() as connection:
+        labeled = training_runs.run_with(connection, 1).labeled
+        mean = settings.read(connection, f"{settings.MEAN} {model.used.key.digest}")
+        pool = [number[i] for i in labels.labeled_ids(connection)]
+    assert len(pool) == labeled == 60
+    probe = fit(
+        DIGITS.data[pool],
+        DIGITS.target[pool],
+        NAMES,
+        pool_mean=np.array(mean),
+        embedding=model.used.key.digest,
+    )
+    expected = predict_by(probe, DIGITS.data[[number[source.id] for source in some.sources]])
+    assert torch.allclose(said.probabilities[:, 0], expected, atol=1e-5)
+
+
+def test_the_pools_mean_is_of_all_images_of_the_pool_and_is_found_once(project):
+    fit_run(project)
+    model = trained_model.last_model(project, "cpu")
+    with project.reading() as connection:
+        pool = items.usable(connection, "pool").tolist()
+        mean = settings.read(connection, f"{settings.MEAN} {model.used.key.digest}")
+    number = {item: int(path[:4]) for item, path in paths_of(project).items()}
+    vectors = DIGITS.data[[number[i] for i in pool]]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(mean, unit.mean(axis=0), atol=1e-3)  # float16
+    label(project, pool[60:70])
+    assert fit_run(project).labeled == 70
+    with project.reading() as connection:
+        assert settings.read(connection, f"{settings.MEAN} {model.used.key.digest}") == mean
+
+
+def test_the_same_labels_are_the_same_run_whatever_else_is_set(project):
+    run = fit_run(project)
+    for same in (PROBE, TrainConfig(head="probe", device="cpu", lr=5.0, epochs=1, start="warm")):
+        plan = plan_training(project, same, seed=9)
+        assert plan.finished is not None
+        assert plan.finished.id == run.id
+    assert (
+        plan_training(project, TrainConfig(head="probe", head_l2=1e-3, device="cpu"), None).finished is None
+    )
+    assert plan_training(project, tiny(), None).fingerprint != run.fingerprint
+
+
+def test_a_probe_is_measured_again_on_validation_labels_that_came_later(tmp_path):
+    project = digits_project(tmp_path, test=0, validation=20)
+    with project.reading() as connection:
+        pool = items.usable(connection, "pool").tolist()
+        reserved = [i for i in items.usable(connection, "all").tolist() if i not in pool]
+    label(project, pool[:40])
+    assert fit_run(project).metrics == {}
+    label(project, reserved)
+    plan = plan_training(project, PROBE, None)
+    again = measured_again(project, plan, plan.finished, no_progress)
+    assert set(again.metrics) == {"validation"}
+    with project.reading() as connection:
+        assert training_runs.run_with(connection, 1).metrics == again.metrics
+
+
+def test_the_fingerprints_of_networks_are_what_they_were():
+    """Recorded before there were probes: runs of old projects are still found."""
+    assert fingerprint_of(["a", "b"], TrainConfig(), 0, [[1, "00", 0]]) == (
+        "3501cdc956f9ffab659429cb720d0001fe1b629839265f33772b57e11be3d0c6"
+    )
+
+
+# --- what uses a model ------------------------------------------------------------------------------------------------
+
+
+def test_selecting_after_a_probe_is_by_uherding_and_says_so(project):
+    run = fit_run(project)
+    selected = select(project, SelectOptions(5, device="cpu"), no_progress)
+    assert (selected.strategy, selected.run, len(selected.picks)) == ("uherding", run.id, 5)
+    assert selected.choice.why == f"training run {run.id} is a probe"
+    assert selected.params["choice"]["strategy"] == "uherding"
+
+
+@pytest.mark.parametrize("name", ["margin", "entropy", "dropquery", "badge", "switch", "typiclust"])
+def test_strategies_choose_with_a_probe(project, name):
+    fit_run(project)
+    selected = select(project, SelectOptions(5, name, device="cpu"), no_progress)
+    assert len({pick.item for pick in selected.picks}) == 5
+
+
+@pytest.mark.parametrize("name", ["learning-loss", "learning-loss-diverse"])
+@pytest.mark.parametrize("guard", [True, False])
+def test_predicted_losses_are_refused_by_name_of_what_to_take(project, name, guard):
+    fit_run(project)
+    with pytest.raises(AlctlError, match="uherding or margin"):
+        select(project, SelectOptions(5, name, device="cpu", guard=guard), no_progress)
+
+
+def test_predictions_have_no_predicted_loss(project, tmp_path):
+    fit_run(project)
+    model = trained_model.required_model(project, "cpu")
+    count = predict.predict(project, model, tmp_path / "p.csv", "pool", no_progress)
+    with (tmp_path / "p.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == count == 80
+    digit = class_of(project)
+    right = [int(row["predicted"]) == digit[int(row["item"])] for row in rows]
+    assert np.mean(right) > 0.8
+    assert {row["predicted_loss"] for row in rows} == {""}
+
+
+def test_a_wrong_label_stands_out_although_the_probe_learned_it(project):
+    """On what it was fitted to, a probe agrees with every label; held out it does not."""
+    digit = class_of(project)
+    with project.reading() as connection:
+        first = next(i for i in labels.labeled_ids(connection) if digit[i] == 0)
+    take(project, write_csv(project.folder.parent / "wrong.csv", [(first, 7)]))
+    fit_run(project)
+    model = trained_model.required_model(project, "cpu")
+    suspects = sorted(surprises(project, model, no_progress), key=lambda one: -one.score)
+    assert first in [suspect.item for suspect in suspects[:3]]
+
+
+def test_a_merged_class_counts_as_the_one_it_was_merged_into(project):
+    from alctl.annotators import classes
+
+    fit_run(project)
+    classes.merge(project, "7", "1")
+    model = trained_model.required_model(project, "cpu")
+    _, said = trained_model.predictions(project, model, "test", no_progress)
+    assert float(said.probabilities[:, 0, 7].max()) == 0
+    np.testing.assert_allclose(said.probabilities.sum(dim=2), 1, atol=1e-5)
+    assert bool(torch.isfinite(said.target_loss).all())
+
+
+def test_a_class_without_labels_costs_a_large_loss_and_no_infinity(tmp_path):
+    project = digits_project(tmp_path, test=40, validation=0)
+    digit = class_of(project)
+    with project.reading() as connection:
+        pool = items.usable(connection, "pool").tolist()
+        reserved = [i for i in items.usable(connection, "all").tolist() if i not in pool]
+    label(project, [*[i for i in pool if digit[i] != 3], *reserved])
+    run = fit_run(project)
+    assert np.isfinite(run.metrics["test"].target_loss)
+    json.dumps(run.plain(), allow_nan=False)
+
+
+def test_a_damaged_or_foreign_probe_is_refused(project):
+    run = fit_run(project)
+    (project.folder / run.file).write_bytes(b"x")
+    with pytest.raises(AlctlError, match="is not the file that training run 1 wrote"):
+        trained_model.required_model(project, "cpu")
+
+
+# --- embeddings that are missing --------------------------------------------------------------------------------------
+
+
+def test_a_probe_embeds_what_it_needs(tmp_path):
+    """Without `alctl embed` the default backbone embeds what is learned from, measured on, and the mean is taken over."""
+    from tests.project_files import small_project
+
+    project = small_project(tmp_path, 12, test=2)
+    (project.folder / CONFIG).write_text(config_text())
+    project = open_project(project.folder)
+    take(project, write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 9)]))
+    run = fit_run(project)
+    assert run.config["model"] == "probe on efficientnet-lite0"
+    assert status(project).embedding.backbone == "efficientnet-lite0"
+    stages: list[str] = []
+    selected = select(
+        project, SelectOptions(2, device="cpu"), lambda stage, done, total: stages.append(stage)
+    )
+    assert selected.strategy == "uherding"
+
+
+def test_a_broken_image_is_quarantined_and_the_others_are_learned(project):
+    with project.reading() as connection:
+        first = labels.labeled_ids(connection)[0]
+    with project.writing("test") as connection:
+        settings.write(
+            connection, settings.EMBEDDING, {"name": "efficientnet-lite0", "key": _lite0_key(project)}
+        )
+    (project.folder.parent / "images" / paths_of(project)[first]).write_bytes(b"no image")
+    plan = plan_training(project, PROBE, None)
+    done = to_the_end(run_training(project, plan, no_progress), lambda epoch: None)
+    assert list(done.quarantined) == [first]
+    assert done.run.labeled == 59
+
+
+def _lite0_key(project: Project):
+    from dataclasses import asdict
+
+    return asdict(plan_embedding(project, EmbedOptions("efficientnet-lite0", device="cpu")).key)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_fits_measures_and_says_what_comes_next(project, tmp_path):
+    where = ("--project", project.folder)
+    shown = run_warm("train", "--head", "probe", "--device", "cpu", *where)
+    assert shown.returncode == 0, shown.stderr
+    assert "fitting a probe on table:" in shown.stderr
+    assert "training run 1: 60 images" in shown.stdout
+    again = warm_json("train", "--head", "probe", "--head-l2", "cv", "--device", "cpu", *where)
+    assert (again["already"], again["config"]["head_l2"]) == (False, "cv")
+    assert warm_json("train", "--head", "probe", "--device", "cpu", *where)["already"] is True
+    measured = warm_json("evaluate", "--split", "test", *where)
+    assert measured["metrics"]["accuracy"] > 0.7
+    assert "probe on table:" in run_warm("status", *where).stdout
+    done = run_warm("select", "--k", 4, "--predictions", "--format", "coco", "--device", "cpu", *where)
+    assert done.returncode == 0, done.stderr
+    assert "uherding" in done.stdout
+
+
+def test_a_bad_penalty_is_refused_where_it_is_given(project):
+    for bad in ("0", "-1", "nan", "some"):
+        done = run_warm("train", "--head", "probe", "--head-l2", bad, "--project", project.folder)
+        assert done.returncode == 1, bad
+        assert "head_l2" in done.stderr
+
+
+def test_a_first_round_is_by_uherding_where_embeddings_are_at_hand(tmp_path):
+    project = digits_project(tmp_path)
+    (project.folder / CONFIG).write_text(config_text())
+    assert open_project(project.folder).config.select == SelectConfig()
+    selected = warm_json("select", "--k", 5, "--device", "cpu", "--project", project.folder)
+    assert (selected["strategy"], selected["run"]) == ("uherding", None)
+    assert "nothing is trained yet" in selected["choice"]["why"]
+
+
+def test_the_next_step_after_new_labels_is_a_probe_again(project):
+    fit_run(project)
+    with project.reading() as connection:
+        free = [
+            i for i in items.usable(connection, "pool").tolist() if i not in labels.labeled_ids(connection)
+        ]
+    label(project, free[:3])
+    assert status(project).next == "alctl train --head probe"
+    (project.folder / CONFIG).write_text(config_text(head="probe"))
+    again = open_project(project.folder)
+    assert (status(again).next, again.config.train.head) == ("alctl train", "probe")
+
+
+def test_a_network_that_takes_long_is_told_of_the_quicker_way(project):
+    plan = plan_training(project, tiny(epochs=5_000), None)
+    first = Epoch(1, 5_000, 1.0, None, None, None, None, 50.0, 0.1, 2.0, 0)
+    assert "`alctl train --head probe` takes about" in quicker(project, plan, first)
+    assert quicker(project, plan_training(project, tiny(epochs=10), None), first) == ""
