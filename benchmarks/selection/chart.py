@@ -11,9 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from alctl.files import whole_file
-from benchmarks.selection.experiments import DEFAULT, EVERY
+from benchmarks.selection.experiments import DEFAULT, EVERY, RANDOMS
 from benchmarks.selection.lines import RESULTS, read
-from benchmarks.selection.tables import values_of
 
 PICTURE = Path(__file__).parents[2] / "docs" / "photos.svg"
 COLOURS = {"random": "#6b7280", DEFAULT: "#2563eb"}
@@ -25,8 +24,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PICTURE)
     given = parser.parse_args()
     experiment = next(one for one in EVERY if one.name == "E2")
-    by_arm = values_of(experiment, read(given.results / "E2.jsonl"), "accuracy")
-    curves = {name: np.array(list(by_arm[name].values())) for name in ("random", DEFAULT)}
+    lines = read(given.results / "E2.jsonl")
+    arms = {"random": RANDOMS, DEFAULT: (DEFAULT,)}
+    curves = {
+        name: np.array([line.accuracy for line in lines if line.arm in own]) for name, own in arms.items()
+    }
     with whole_file(given.out) as partial:
         draw(experiment.budgets, curves).savefig(
             partial,
@@ -46,12 +48,12 @@ def draw(budgets: Sequence[int], curves: dict[str, np.ndarray]) -> Figure:
         low, high = np.quantile(found, [0.1, 0.9], axis=0)
         axes.fill_between(budgets, low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
         axes.plot(budgets, found.mean(axis=0), color=COLOURS[name], marker="o", markersize=4, label=name)
-    trials = len(next(iter(curves.values())))
+    trials = len(curves[DEFAULT])
     axes.set(
         xlabel="labeled photos",
-        ylabel="accuracy on the photos that were held out",
-        title=f"341 photos of 10 kinds of clothes: mean and middle 80 % of {trials} random splits",
+        ylabel="accuracy on held-out photos",
     )
+    axes.set_title(f"341 photos of clothes: mean and middle 80 % over {trials} random splits", fontsize=11)
     axes.set_xticks(budgets, [str(n) if n != 30 else "" for n in budgets])
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
