@@ -1,10 +1,13 @@
 """Pools without image files: rows straight into a database, SQLite or PostgreSQL, for tests of the state half."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, make_url
 
 from alctl.database import (
     categories,
@@ -20,15 +23,34 @@ from alctl.database.connection import engine_of, upgrade, writing
 from alctl.database.labels import ImportCounts
 from alctl.database.staged_labels import StagedLabel
 from alctl.database.tables import item, reserved
+from tests.project_files import lasting_folder
 
 CLASSES = ("cat", "dog", "owl")
 NOW = "2026-01-01T00:00:00Z"
+
+
+@cache
+def migrated_file() -> Path:
+    """Return a SQLite database that has its tables and nothing in them, to be copied: it is migrated once a process."""
+    file = lasting_folder() / "alctl.db"
+    migrate(f"sqlite:///{file}")
+    return file
+
+
+def migrate(url: str) -> None:
+    """Give a database its tables."""
+    engine = engine_of(url)
+    upgrade(engine)
+    engine.dispose()
 
 
 @contextmanager
 def pool(url: str, n: int) -> Iterator[Engine]:
     """Give a database with ``n`` items called 1.jpg, 2.jpg …, and the classes cat, dog, owl."""
     engine = engine_of(url)
+    file = make_url(url).database
+    if engine.dialect.name == "sqlite" and file and not Path(file).exists():
+        shutil.copyfile(migrated_file(), file)
     upgrade(engine)
     with writing(engine) as connection:
         project_row.create_project(connection, root="/images", task="classification", seed=7, now=NOW)

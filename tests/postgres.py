@@ -13,6 +13,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from alctl.database.tables import metadata
+
 SETTINGS = "-c listen_addresses= -c fsync=off -c unix_socket_directories="
 
 
@@ -44,7 +46,7 @@ def postgres_server() -> Iterator[str]:
 
 
 @contextmanager
-def empty_database(server: str) -> Iterator[str]:
+def new_database(server: str) -> Iterator[str]:
     """Make a database on the server with the URL ``server``, yield its URL, and drop it."""
     name = f"test_{uuid4().hex}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
@@ -56,6 +58,17 @@ def empty_database(server: str) -> Iterator[str]:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     finally:
         engine.dispose()
+
+
+def empty_tables(url: str) -> None:
+    """Delete every row of a migrated database, a quarter of the work of making another one; end who still uses it."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+        names = ", ".join(table.name for table in metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    engine.dispose()
 
 
 def _run(*command: str, owner: pwd.struct_passwd | None) -> None:

@@ -1,12 +1,18 @@
 """Small projects on disk, and the real command run on them in a process of its own."""
 
+import atexit
 import csv
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -57,10 +63,32 @@ def make_project(
     return open_project(folder)
 
 
-def small_project(folder: Path, n: int = 6, **options: Any) -> Project:
-    """Make ``n`` images and a project of them."""
-    make_images(folder / "images", n)
-    return make_project(folder / "project", folder / "images", **options)
+def small_project(folder: Path, n: int = 6, *, size: int = 8, **options: Any) -> Project:
+    """Make ``n`` images and a project of them: a copy of what `init` made of such images before, in this process."""
+    return copied(_first_project(n, size, json.dumps(options)), folder)
+
+
+def copied(made: Path, folder: Path) -> Project:
+    """Copy a folder that holds `images` and their `project`, and open the copy."""
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    with closing(sqlite3.connect(folder / "project" / "alctl.db")) as database, database:
+        database.execute("UPDATE project SET root = ?", [str((folder / "images").resolve())])
+    return open_project(folder / "project")
+
+
+def lasting_folder() -> Path:
+    """Make a folder for what many tests copy; it is removed as the process ends."""
+    folder = Path(mkdtemp(prefix="alctl-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _first_project(n: int, size: int, options: str) -> Path:
+    folder = lasting_folder()
+    make_images(folder / "images", n, size=size)
+    make_project(folder / "project", folder / "images", **json.loads(options)).engine.dispose()
+    return folder
 
 
 def write_csv(

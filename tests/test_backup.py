@@ -24,25 +24,41 @@ from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.pools import pool
-from tests.project_files import make_images, make_project, no_progress, small_project, take, write_csv
+from tests.project_files import (
+    copied,
+    make_images,
+    make_project,
+    no_progress,
+    small_project,
+    take,
+    write_csv,
+)
 from tests.test_kill import kill_at_many_moments
 from tests.warm import run_warm, warm_json
 
 LABELS = [(i, "cat" if i % 2 else "dog") for i in range(1, 7)]
 
 
-@pytest.fixture
-def project(tmp_path):
-    """Twelve images, six labels, a round that annotators have half filled in, and a trained model."""
-    made = small_project(tmp_path, 12, test=2)
-    take(made, write_csv(tmp_path / "l.csv", LABELS), format="csv")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder of twelve images and a project: six labels, a round that annotators have half filled in, and a model."""
+    place = tmp_path_factory.mktemp("trained")
+    made = small_project(place, 12, test=2)
+    take(made, write_csv(place / "l.csv", LABELS), format="csv")
     chosen = select(made, SelectOptions(3, "random"), no_progress)
     folder = handout.export(made, chosen.round, no_progress)
     (folder / "items.csv").write_text("item,label\n7,cat\n")
     (folder / "notes of ann.txt").write_text("the second one is blurred")
     plan = train_plan.plan_training(made, tiny(epochs=1), None)
     list(train_run.run_training(made, plan, no_progress))
-    return made
+    made.engine.dispose()
+    return place
+
+
+@pytest.fixture
+def project(trained, tmp_path):
+    """A copy of it for each test."""
+    return copied(trained, tmp_path)
 
 
 def back_up(project: Project, name: str = "b.zip", **options) -> Path:

@@ -136,7 +136,7 @@ def count_labels(project: Project) -> int:
 
 
 def test_a_killed_training_run_goes_on_and_ends_at_the_same_weights(base, tmp_path):
-    flags = ["--epochs", 30, "--checkpoint-every", 2, *TINY_FLAGS]
+    flags = ["--epochs", 12, "--checkpoint-every", 2, *TINY_FLAGS]
 
     def command(folder: Path) -> list[object]:
         return ["train", *flags, "--project", folder]

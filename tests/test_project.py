@@ -14,7 +14,6 @@ import pytest
 
 from alctl.config import Config, check_config, read_config
 from alctl.database import categories, items
-from alctl.database import connection as db
 from alctl.errors import AlctlError
 from alctl.project import CONFIG, config_text, find_project, now, open_project
 from tests.project_files import small_project
@@ -105,7 +104,7 @@ def test_a_folder_without_a_project_gives_a_sentence(home, monkeypatch):
 
 
 def test_a_second_process_is_told_who_holds_the_project(tmp_path, monkeypatch):
-    monkeypatch.setattr(db, "BUSY_SECONDS", 1)
+    monkeypatch.setattr("alctl.project.BUSY_SECONDS", 0)
     project = small_project(tmp_path)
     with holder(project.folder) as other:
         expected = (
@@ -148,7 +147,7 @@ def test_a_killed_holder_lets_go(tmp_path):
 
 
 def test_an_unreadable_note_of_the_holder_does_not_matter(tmp_path, monkeypatch):
-    monkeypatch.setattr(db, "BUSY_SECONDS", 0)
+    monkeypatch.setattr("alctl.project.BUSY_SECONDS", 0)
     project = small_project(tmp_path)
     with holder(project.folder):
         for note in ("", "{}", "[]", "\0", '{"command": "x"}'):

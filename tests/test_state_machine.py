@@ -20,6 +20,7 @@ from alctl.images.pixels import BrokenImages
 from alctl.rounds.select import SelectOptions, select
 from alctl.rounds.training_set import quarantine
 from alctl.status import check, status
+from tests.examples import examples
 from tests.project_files import make_images, make_project, no_progress, take, write_csv
 
 ANNOTATORS = ("ann", "bob")
@@ -252,4 +253,4 @@ class Pool(RuleBasedStateMachine):
 
 
 TestPool = Pool.TestCase
-TestPool.settings = settings(max_examples=15, stateful_step_count=15)
+TestPool.settings = settings(max_examples=examples(15), stateful_step_count=15)

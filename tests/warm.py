@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -73,16 +73,29 @@ def start_warm(
     hold: bool = False,
 ) -> Running:
     """Start the real command; at ``moment``, counted from 1, it says so, and with ``hold`` waits for a signal."""
+    reader, writer = _forks.Pipe(duplex=False)
+    moments = None if moment is None else _Moments(writer, moment, hold)
+    try:
+        return _start(_command, ["alctl", *map(str, args)], cwd, env, reader, moments)
+    finally:
+        writer.close()
+
+
+def _start(
+    target: Callable[[Any], None],
+    arguments: list[str],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    reader: Connection,
+    given: Any,
+) -> Running:
     folder = Path(mkdtemp(prefix="alctl-warm-"))
     for name in ("out", "err"):
         (folder / name).touch()
-    arguments = ["alctl", *map(str, args)]
-    reader, writer = _forks.Pipe(duplex=False)
-    moments = None if moment is None else _Moments(writer, moment, hold)
-    given = (arguments, folder, cwd, {**ENVIRONMENT, **(env or {})}, moments)
-    process = _forks.Process(target=_main, args=given)
+    process = _forks.Process(
+        target=_main, args=(target, given, arguments, folder, cwd, {**ENVIRONMENT, **(env or {})})
+    )
     process.start()
-    writer.close()
     return Running(arguments, process, folder, reader)
 
 
@@ -96,6 +109,13 @@ def run_warm(
 def warm_json(*args: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Any:
     """Run the real command with --json; return its result."""
     return parsed(run_warm(*args, "--json", cwd=cwd, env=env))
+
+
+def run_code(code: str, *args: object) -> subprocess.CompletedProcess[str]:
+    """Run Python code that needs torch, with these arguments in `sys.argv`, to its end."""
+    reader, writer = _forks.Pipe(duplex=False)
+    writer.close()
+    return _start(_code, ["-c", *map(str, args)], None, None, reader, code).end()
 
 
 def count_moments(*args: object) -> int:
@@ -136,13 +156,14 @@ def _wait_for_signal() -> None:
 
 
 def _main(
+    target: Callable[[Any], None],
+    given: Any,
     arguments: list[str],
     folder: Path,
     cwd: Path | None,
     environment: dict[str, str],
-    moments: _Moments | None,
 ) -> None:
-    """Be the command: its arguments, environment, folder and output, as if a shell had started it."""
+    """Be the process: its arguments, environment, folder and output, as if a shell had started it."""
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY), number)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
@@ -155,6 +176,14 @@ def _main(
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # tests in the background inherit that it is ignored
+    target(given)
+
+
+def _code(code: str) -> None:
+    exec(code, {"__name__": "__main__"})
+
+
+def _command(moments: _Moments | None) -> None:
     from alctl.__main__ import main
 
     if moments is None:

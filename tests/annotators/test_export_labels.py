@@ -1,6 +1,7 @@
 """Labels out: the real command writes what holds, says what a format has no place for, and refuses to write a lie."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from alctl.labels import rle
 from alctl.labels.annotation import Annotation, Category, LabeledImage, Status
 from alctl.labels.format import FORMATS
 from alctl.project import Project
-from tests.project_files import make_images, make_project, take
+from tests.project_files import copied, lasting_folder, make_images, make_project, small_project, take
 from tests.warm import run_warm, warm_json
 
 NAMES = ("nose", "ear", "tail")
@@ -47,7 +48,13 @@ REST = [
 
 
 def labeled_project(folder: Path, task: str) -> Project:
-    """Make a project of six images; two annotators agree about four, skip one, and call one unusable."""
+    """Give a project of six images; two annotators agree about four, skip one, and call one unusable."""
+    return copied(first_labeled(task), folder)
+
+
+@cache
+def first_labeled(task: str) -> Path:
+    folder = lasting_folder()
     make_images(folder / "images" / "sub", 6, size=16)
     project = make_project(folder / "project", folder / "images", task=task)
     said = THINGS[task]
@@ -70,7 +77,8 @@ def labeled_project(folder: Path, task: str) -> Project:
         images, folder / "all.json", [Category("cat", points), Category("dog", points)]
     )
     assert take(project, folder / "all.json", add_classes=True).added == 12
-    return project
+    project.engine.dispose()
+    return folder
 
 
 def answers_of(project: Project, *, every_annotator: bool) -> dict[tuple[str, str], object]:
@@ -146,8 +154,7 @@ def test_answers_of_several_annotators_go_into_no_format_that_has_one_for_an_ima
 
 
 def test_a_crowd_that_loses_its_mark_is_told(tmp_path):
-    make_images(tmp_path / "images", 1, size=16)
-    project = make_project(tmp_path / "project", tmp_path / "images", task="detection")
+    project = small_project(tmp_path, 1, size=16, task="detection")
     row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1}
     images, classes = [{"id": 1, "file_name": "0000.png"}], [{"id": 1, "name": "cat"}]
     content = {"images": images, "categories": classes, "annotations": [row]}

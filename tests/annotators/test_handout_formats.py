@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from alctl.labels.shapes import boxed
 from alctl.project import Project
 from alctl.rounds.select import SelectOptions, select
 from tests.annotating import SIDE, TOOLS, Drawn
-from tests.project_files import make_images, make_project, no_progress, take
+from tests.project_files import copied, lasting_folder, make_images, make_project, no_progress, take
 from tests.warm import count_moments, run_warm, start_warm, warm_json
 
 CARRIED = {
@@ -35,7 +36,13 @@ LIVING = ("cat", "dog", "owl")
 
 
 def made(folder: Path, task: str, images: int = 3) -> Project:
-    """Make a project of images with the same names in two folders; of its classes, "kitten" was merged into "cat"."""
+    """Give a project of images with the same names in two folders; of its classes, "kitten" was merged into "cat"."""
+    return copied(first_made(task, images), folder)
+
+
+@cache
+def first_made(task: str, images: int) -> Path:
+    folder = lasting_folder()
     for name, seed in (("a", 1), ("b", 2)):
         make_images(folder / "images" / name, images, seed=seed, size=SIDE)
     project = make_project(folder / "project", folder / "images", classes=("cat", "kitten"), task=task)
@@ -43,7 +50,8 @@ def made(folder: Path, task: str, images: int = 3) -> Project:
     points = ("nose", "tail") if task == "pose" else ()
     for name in LIVING[1:] + LIVING[:1] * bool(points):
         classes.add(project, [name], points)
-    return project
+    project.engine.dispose()
+    return folder
 
 
 def sent(project: Project, *names: str, **options) -> Path:

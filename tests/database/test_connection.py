@@ -42,6 +42,12 @@ ORPHAN = REBUILD + "    op.execute('DELETE FROM item WHERE id = 2')\n"
 
 
 @pytest.fixture
+def url(empty_url: str) -> str:
+    """The URL of a database of each kind without its tables, which these tests make and change."""
+    return empty_url
+
+
+@pytest.fixture
 def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The migrations folder of an alctl that a test can give a second migration."""
     folder = tmp_path / "migrations"

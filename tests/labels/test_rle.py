@@ -9,6 +9,7 @@ from pycocotools import mask as peer
 
 from alctl.labels import rle
 from alctl.labels.annotation import RLE
+from tests.examples import examples
 
 SIDES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 MASKS = SIDES.flatmap(lambda size: arrays.arrays(bool, size)) | SIDES.flatmap(
@@ -17,7 +18,7 @@ MASKS = SIDES.flatmap(lambda size: arrays.arrays(bool, size)) | SIDES.flatmap(
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"
 )  # in pycocotools
-at_leisure = settings(max_examples=300)
+at_leisure = settings(max_examples=examples(300))
 
 
 def theirs(mask: np.ndarray):
@@ -89,7 +90,7 @@ def test_the_digits_of_the_tests_are_those_of_pycocotools():
     assert rle.unpacked(RLE((27, 37), text)).tolist() == digits(text)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 @given(st.text(st.characters(min_codepoint=48, max_codepoint=111), min_size=1, max_size=8), st.integers(0, 3))
 @example("P0", 0)
 @example("1PPPPPPP0", 0)

@@ -6,6 +6,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 from alctl.model.logistic_regression import ROUGH, Linear, minimum, principal_axes
+from tests.examples import examples
 
 ROWS = np.array([[1.0, 0], [0.8, 0.6], [0, 1], [-0.6, 0.8]])
 LABELS = np.array([0, 0, 1, 1])
@@ -41,7 +42,7 @@ def test_the_minimum_of_four_points():
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.integers(1, 25),
     st.integers(1, 6),

@@ -14,6 +14,7 @@ from alctl.errors import AlctlError
 from alctl.model import checkpoint
 from alctl.model.calibration import Temperature, mean_loss
 from alctl.model.probe import L2, L2_TRIED, Probe, blend_of, fit, held_out, load, predict, save
+from tests.examples import examples
 
 TEN = tuple("0123456789")
 THREE = ("cat", "dog", "owl")
@@ -174,7 +175,7 @@ def test_every_penalty_that_is_offered_reaches_its_minimum(l2, clear):
     assert np.linalg.norm(error.mean(0)) <= 1e-6
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(1, 4), st.integers(0, 999))
 def test_whatever_the_labels_the_probabilities_are_probabilities(n, d, classes, seed):
     rng = np.random.default_rng(seed)

@@ -2,10 +2,7 @@ import copy
 import itertools
 import math
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,8 @@ from alctl.model.loss_prediction import Trained, rank_loss
 from alctl.model.score import evaluate
 from alctl.model.tasks.classification import Classification
 from alctl.model.train import batches, channel_statistics, new_model, train
-from tests.fakes import CLASSES, NeverFinite, Plain, Recorder, ShortOfMemory, Stalls, pictures, tiny
+from tests.fakes import CLASSES, KillsItself, NeverFinite, Plain, Recorder, ShortOfMemory, pictures, tiny
+from tests.warm import run_code
 
 TASK = Classification(CLASSES)
 
@@ -302,7 +300,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, stop):
 
 
 def test_an_interrupt_within_an_epoch_keeps_the_last_whole_one(tmp_path):
-    class Interrupted(Stalls):
+    class Interrupted(KillsItself):
         def augment(self, images, targets, rng):
             self.calls += 1
             if self.calls == 11:
@@ -320,12 +318,7 @@ def test_an_interrupt_within_an_epoch_keeps_the_last_whole_one(tmp_path):
 def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
     path = tmp_path / "run.safetensors"
     code = f"from tests.fakes import train_until_killed; train_until_killed({str(path)!r})"
-    root = Path(__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "in the third epoch\n"
-        child.send_signal(signal.SIGKILL)
-    assert child.returncode == -signal.SIGKILL
+    assert run_code(code).returncode == -signal.SIGKILL
     again, epochs = resumed(path)
     assert [epoch.epoch for epoch in epochs] == [3, 4, 5]
     assert same(again, run()[0])

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import shutil
 from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +21,21 @@ from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.metrics import RankingInterval, metrics_of
 from alctl.model.ranking import loss_ranking, ranking_interval, ranking_lead
-from alctl.project import Project
+from alctl.project import Project, open_project
 from alctl.rounds import frozen, train_plan, train_run
 from alctl.rounds.cold_start_guard import judge, rule_of
 from alctl.rounds.select import SelectOptions, select
 from alctl.status import check, status
 from tests.fakes import tiny
-from tests.project_files import TINY_FLAGS, no_progress, small_project, subset_of, take, write_csv
+from tests.project_files import (
+    TINY_FLAGS,
+    lasting_folder,
+    no_progress,
+    small_project,
+    subset_of,
+    take,
+    write_csv,
+)
 from tests.warm import run_warm, warm_json
 
 
@@ -34,13 +45,22 @@ def no_embeddings(monkeypatch):
     monkeypatch.setattr(frozen, "PATIENCE", -1)
 
 
-def trained_project(folder, n: int = 40, validation: dict[str, Any] | None = None, **options: Any) -> Project:
-    """Make a project with one training run, whose metrics on the validation images are these."""
+@cache
+def first_trained(n: int, **options: Any) -> Path:
+    folder = lasting_folder()
     project = small_project(folder, n, **options)
     rows = [(i, ("cat", "dog")[i % 2]) for i in range(1, 9)]
     take(project, write_csv(folder / "labels.csv", rows))
     plan = train_plan.plan_training(project, tiny(epochs=1), None)
     list(train_run.run_training(project, plan, no_progress))
+    project.engine.dispose()
+    return project.folder
+
+
+def trained_project(folder, n: int = 40, validation: dict[str, Any] | None = None, **options: Any) -> Project:
+    """Make a project with one training run, whose metrics on the validation images are these."""
+    shutil.copytree(first_trained(n, **options), folder / "project")
+    project = open_project(folder / "project")
     if validation is not None:
         with project.writing("test") as connection:
             connection.execute(update(training_run).values(metrics={"validation": validation}))

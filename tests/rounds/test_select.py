@@ -25,13 +25,12 @@ from tests.project_files import (
     no_progress,
     parsed,
     paths_of,
-    run_alctl,
     small_project,
     subset_of,
     take,
     write_csv,
 )
-from tests.warm import run_warm, warm_json
+from tests.warm import run_code, run_warm, warm_json
 
 
 def choose(project: Project, k: int = 3, **options):
@@ -363,9 +362,8 @@ def test_a_strategy_of_another_distribution_works_through_the_real_command(tmp_p
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[alctl.strategies]\nbackwards = elsewhere:Backwards\n")
     project = small_project(tmp_path, 10)
-    result = run_alctl(
-        "select", "--k", 3, "--strategy", "backwards", "--param", "step=2", "--json", "--project", project.folder,
-        env={"PYTHONPATH": str(site)},
-    )  # fmt: skip
+    code = f"import sys; sys.path.insert(0, {str(site)!r}); from alctl.__main__ import main; main()"
+    words = ("select", "--k", 3, "--strategy", "backwards", "--param", "step=2", "--json")
+    result = run_code(code, *words, "--project", project.folder)
     assert [pick["item"] for pick in parsed(result)["picks"]] == [10, 8, 6]
     assert parsed(result)["params"] == {"step": 2}

@@ -1,8 +1,7 @@
 """The variants of learning loss: the deeper module, warm start, a model to report, and every switch by command."""
 
 import itertools
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from alctl.project import Project
 from alctl.rounds import train_plan, train_run, trained_model, training_set
 from tests.fakes import CLASSES, pictures, tiny
 from tests.project_files import TINY_FLAGS, no_progress, small_project, take, write_csv
-from tests.warm import count_moments, run_warm, start_warm, warm_json
+from tests.warm import count_moments, run_code, run_warm, start_warm, warm_json
 
 TASK = Classification(CLASSES)
 
@@ -289,20 +288,26 @@ def test_a_stop_at_any_point_of_the_two_trainings_loses_no_whole_epoch(tmp_path,
     assert all(torch.equal(tensor, results[1][1][name]) for name, tensor in results[0][1].items())
 
 
-@pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
-def test_a_kill_in_either_training_is_gone_on_from(tmp_path, part):
-    project, counted = (project_of(tmp_path / name, test=4) for name in ("killed", "counted"))
-    for one in (project, counted):
-        label(one, range(13, 21))
-    command = ("train", "--report-model", "--epochs", 8, "--checkpoint-every", 1, *TINY_FLAGS)
-    moments = count_moments(*command, "--project", counted.folder)
-    running = start_warm(*command, "--project", project.folder, moment=int(part * moments))
-    running.wait_for_moment()
-    running.signal(9)
-    running.end()
-    recorded = warm_json(*command, "--project", project.folder)
-    assert set(recorded["metrics"]) == {"test", "report"}
-    assert [file.name for file in project.models.iterdir()] == ["run-0001.safetensors"]
+@pytest.mark.slow
+def test_a_kill_in_either_training_is_gone_on_from(tmp_path):
+    prepared = project_of(tmp_path, test=4)
+    label(prepared, range(13, 21))
+    prepared.engine.dispose()
+    command = ("train", "--report-model", "--epochs", 4, "--checkpoint-every", 1, *TINY_FLAGS)
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(prepared.folder, tmp_path / name))
+
+    moments = count_moments(*command, "--project", copy("counted"))
+    for part in (0.25, 0.5, 0.75):
+        folder = copy(f"killed {part}")
+        running = start_warm(*command, "--project", folder, moment=int(part * moments))
+        running.wait_for_moment()
+        running.signal(9)
+        running.end()
+        recorded = warm_json(*command, "--project", folder)
+        assert set(recorded["metrics"]) == {"test", "report"}
+        assert [file.name for file in (folder / "models").iterdir()] == ["run-0001.safetensors"]
 
 
 def test_train_and_status_show_both_models_and_select_uses_the_joint_one(tmp_path):
@@ -434,7 +439,5 @@ try:
 except AlctlError as error:
     print("refused:", error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
-    )
+    done = run_code(code)
     return done.stdout + done.stderr

@@ -20,7 +20,7 @@ from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.project import Project
 from alctl.status import status
-from tests.project_files import make_images, make_project, take, write_csv
+from tests.project_files import make_images, make_project, small_project, take, write_csv
 
 BOX = [2.0, 3.0, 4.0, 5.0]
 
@@ -53,8 +53,7 @@ def coco(
 @pytest.fixture
 def project(tmp_path):
     """Six images of 16 × 16 pixels, 0000.png … 0005.png, to be labeled with boxes of cat and dog."""
-    make_images(tmp_path / "images", 6, size=16)
-    return make_project(tmp_path / "project", tmp_path / "images", task="detection")
+    return small_project(tmp_path, 6, size=16, task="detection")
 
 
 def objects_of(project: Project) -> dict[int, tuple[Annotation, ...]]:
@@ -340,8 +339,7 @@ def test_outlines_get_boxes_where_boxes_are_asked_for(project, tmp_path):
 
 
 def test_a_pose_needs_the_keypoints_that_the_class_has(tmp_path):
-    make_images(tmp_path / "images", 3, size=16)
-    project = make_project(tmp_path / "project", tmp_path / "images", task="pose", classes=("person",))
+    project = small_project(tmp_path, 3, size=16, task="pose", classes=("person",))
     person = {"bbox": BOX, "keypoints": [1, 1, 2, 2, 2, 1], "num_keypoints": 2}
     names = [{"id": 1, "name": "person", "keypoints": ["nose", "tail"], "skeleton": [[1, 2]]}]
     file = coco(tmp_path / "l.json", {"0001.png": [person]}, classes=("person",), categories=names)

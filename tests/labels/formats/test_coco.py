@@ -27,6 +27,7 @@ from alctl.labels.parsing.coco import file as cocofile
 from alctl.labels.parsing.units import STATED
 from alctl.labels.shapes import problem
 from tests.data import real_data
+from tests.examples import examples
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"
@@ -150,7 +151,7 @@ def small_steps(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_steps")
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.integers(-3, 12) | st.sampled_from(["a", "3", "é"]), min_size=1, unique=True),
     st.lists(st.integers(0, 8), min_size=1, max_size=30),
@@ -498,7 +499,7 @@ def put(inside: object, path: list[str], value: object) -> None:
         put(inside[step], path[1:], value)  # type: ignore[call-overload]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.sampled_from([*FIELDS, "images.0", "annotations.0", "categories.0", "info"]), ANYTHING),

@@ -17,6 +17,7 @@ from alctl.errors import AlctlError
 from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Refusal
 from alctl.labels.format import FORMATS
+from tests.examples import examples
 
 CATEGORIES = (
     Category("cat", ("nose", "left ear", "tail"), ((0, 1), (1, 2))),
@@ -38,7 +39,7 @@ CASES = [
     for task, parts in NEEDS.items()
     if parts <= FORMATS.load(name).carries
 ]
-at_leisure = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+at_leisure = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 
 
 @cache

@@ -21,6 +21,7 @@ from alctl.labels.annotation import RLE, Annotation, Assignment, Category, Label
 from alctl.labels.formats.cvat import ATTRIBUTES, EMPTY, GROUPED, OCCLUDED, OUTSIDE, ROTATED, Cvat
 from alctl.labels.parsing.units import STATED, UnitsOption
 from tests.data import real_data
+from tests.examples import examples
 
 SKELETON = """<label><name>person</name><type>skeleton</type><svg>{svg}</svg></label>
 <label><name>nose</name><type>points</type><parent>person</parent></label>
@@ -387,7 +388,7 @@ def test_the_runs_of_a_mask_go_row_by_row_from_background():
     assert np.array_equal(window, window[:, ::-1])
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(data=st.data())
 def test_a_mask_is_where_its_window_is(data):
     width, height = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
@@ -493,7 +494,7 @@ def test_points_that_are_not_pairs_refuse_the_image(points):
         assert "its points are not" in problem(f'<{tag} label="car" points="{points}"/>')
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(
     tag=st.sampled_from(["box", "polygon", "points", "mask", "skeleton", "tag", "ellipse", "attribute"]),
     attributes=st.dictionaries(
@@ -718,7 +719,7 @@ def test_an_object_comes_back_to_the_last_digit(annotation):
     assert again(annotation, other, annotation) == (annotation, other, annotation)
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(st.tuples(*[st.floats(0, 1e6, allow_subnormal=False)] * 2, *[st.floats(1e-6, 1e6)] * 2))
 def test_a_box_comes_back_to_the_last_digit(given_box):
     assert again(Annotation("car", bbox=given_box), Annotation("car", bbox=(9, 9, 9, 9)))[0].bbox == given_box

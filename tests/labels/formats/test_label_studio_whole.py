@@ -17,9 +17,10 @@ from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Refusal, Status
 from alctl.labels.formats.label_studio import LabelStudio
 from alctl.labels.parsing.label_studio.tasks import TaskFile
+from tests.examples import examples
 from tests.studio import answers, box, near, point, read, region, stroke, task
 
-at_leisure = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+at_leisure = settings(max_examples=examples(80), suppress_health_check=[HealthCheck.too_slow])
 
 # --- hostile files ----------------------------------------------------------------------------------------------------
 

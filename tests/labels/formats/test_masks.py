@@ -22,6 +22,7 @@ from alctl.labels.annotation import RLE, Annotation, Assignment, Category, Label
 from alctl.labels.formats.masks import Masks
 from alctl.labels.parsing.masks import label_map
 from tests.data import real_data
+from tests.examples import examples
 
 CLASSES = (Category("cat"), Category("dog"))
 COLOURED = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:128,0,0:head,paw:\ndog:0,128,0::run\n"
@@ -543,7 +544,7 @@ def test_a_label_map_that_is_not_sure_is_a_sentence(text, problem):
         label_map.parse(text, "x.txt")
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     text=st.text(st.sampled_from('ab0123:,# \n\t{}[]"'), max_size=60),
     suffix=st.sampled_from([".txt", ".json"]),
@@ -702,7 +703,7 @@ def even_odd(x: float, y: float, points: list[tuple[float, float]]) -> bool:
     return inside
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(points=st.lists(st.tuples(st.floats(-5, 15), st.floats(-5, 15)), min_size=3, max_size=8))
 def test_a_polygon_is_filled_as_a_ray_from_each_pixel_tells(points):
     mask = rle.inside([number for point in points for number in point], (8, 10))
@@ -761,7 +762,7 @@ def test_annotators_get_the_label_map_and_the_predictions_beside_the_names_of_th
 NAMES = st.sampled_from(["cat", "dog", "a:b", "#c"])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(values=st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_any_mask_comes_back_pixel_by_pixel(values):
     names = ["cat", "dog", "a:b", "#c"]
@@ -778,7 +779,7 @@ def test_any_mask_comes_back_pixel_by_pixel(values):
     assert [(x.category, x.segmentation) for x in got] == [(x.category, x.segmentation) for x in objects]
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(at=st.integers(8, 90), value=st.integers(0, 255), cut=st.integers(0, 100))
 @example(at=61, value=94, cut=0)  # within the pixels, which still decompress
 def test_a_damaged_mask_is_refused_or_says_what_it_said(at, value, cut):

@@ -14,6 +14,7 @@ from alctl.labels.annotation import Annotation, Assignment, Category, LabeledIma
 from alctl.labels.formats.voc import STATED_ORIGIN, Voc
 from alctl.labels.parsing.units import UnitsOption
 from tests.data import real_data
+from tests.examples import examples
 
 CLASSES = (Category("cat"), Category("dog"))
 
@@ -397,7 +398,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(corners=st.tuples(VALUES, VALUES, VALUES, VALUES), origin=st.sampled_from([0, 1]), filename=VALUES)
 def test_whatever_the_values_are_an_answer_has_boxes_with_an_area(corners, origin, filename):
     escaped = [text.replace("&", "&amp;").replace("<", "&lt;") for text in (*corners, filename)]
@@ -419,7 +420,7 @@ SIDES = st.floats(0, 5000)
 EXTENTS = st.floats(1, 5000)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(box=st.tuples(SIDES, SIDES, EXTENTS, EXTENTS), origin=st.sampled_from([0, 1]))
 def test_boxes_come_back_in_the_origin_in_which_they_were_written(box, origin):
     image = LabeledImage("deep/a.png", (Annotation("c&t <x>", bbox=box),), width=9999, height=9999)

@@ -18,6 +18,7 @@ from alctl.labels.annotation import Annotation, Assignment, Category, LabeledIma
 from alctl.labels.formats.yolo import EMPTY, WITHOUT, Yolo
 from alctl.labels.parsing.plain_yaml import LARGEST
 from tests.data import real_data
+from tests.examples import examples
 
 NAMES = "names: [cat, dog]\ntrain: images\n"
 POSE = "names: [cat]\nkpt_shape: [2, 3]\ntrain: images\n"
@@ -432,7 +433,7 @@ def test_a_class_count_that_differs_in_obj_data_is_a_sentence(tmp_path):
         answers(tmp_path)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text(st.sampled_from("names: [],{}\n-'\"&*!|>0a#?\t"), max_size=60))
 def test_odd_yaml_is_read_or_refused(text):
     with TemporaryDirectory() as folder:
@@ -566,7 +567,7 @@ finite = st.floats(0, 1, allow_nan=False)
 sizes = st.floats(1e-6, 1)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(st.tuples(st.integers(0, 1), finite, finite, sizes, sizes), min_size=1, max_size=5))
 def test_boxes_are_what_their_rows_say(rows):
     with TemporaryDirectory() as folder:
@@ -578,7 +579,7 @@ def test_boxes_are_what_their_rows_say(rows):
     ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(
         st.sampled_from(["0", "1", "7", "-1", ".5", "1.0", "nan", "2", "", "x", "1e-9", "\x00"]), max_size=12

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from alctl.errors import AlctlError
 from alctl.labels.parsing import json_stream
 from alctl.labels.parsing.json_index import MISSING, Ids, Table
+from tests.examples import examples
 
-at_leisure = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+at_leisure = settings(max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\[]{},:\n é猫'), max_size=8)
 SCALARS = (
     st.none()
@@ -83,7 +84,7 @@ def test_any_text_is_accepted_or_refused_as_json_does(block, small_blocks):
         ['"', "\\", "[", "]", "{", "}", ",", ":", "1", "-", "e", ".", "true", " ", "\n", '"a"', "\x0b"]
     )
 
-    @settings(max_examples=600)
+    @settings(max_examples=examples(600))
     @given(
         st.lists(marks, max_size=9).map("".join),
         st.sampled_from(["{}", '{{"a":[{}]}}', "[{}]", '[{{"a":{}}}]']),

@@ -30,6 +30,7 @@ from alctl.labels.parsing.untrusted import (
     members,
     xml_elements,
 )
+from tests.examples import examples
 
 
 def packed(
@@ -217,7 +218,7 @@ def test_an_archive_cut_off_anywhere_is_a_sentence(tmp_path):
             contents(cut)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_an_archive_with_broken_bytes_is_read_or_refused(data):
     with tempfile.TemporaryDirectory() as folder:
@@ -545,7 +546,7 @@ def test_a_stream_that_fails_is_a_sentence():
         list(xml_elements(io.BufferedReader(Failing()), "labels.xml", "image"))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(content=st.one_of(st.binary(max_size=80), st.text("<>/!?&;[]-'\"= ax", max_size=80).map(str.encode)))
 def test_any_bytes_are_read_or_refused(content):
     with sentence_about("labels.xml"):

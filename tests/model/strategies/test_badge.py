@@ -37,11 +37,11 @@ def test_the_second_pick_is_drawn_by_squared_distance():
     pool = three_images()
     g = chance()
     seconds = []
-    for _ in range(4000):
+    for _ in range(2000):
         positions, scores = Badge().query(pool, pool, 2, g)
         seconds.append(int(positions[1]))
         assert scores[1].item() == pytest.approx({0: 3.2, 2: 1.9534}[seconds[-1]], abs=1e-9)
-    assert seconds.count(0) / 4000 == pytest.approx(0.6209492762, abs=0.025)
+    assert seconds.count(0) / 2000 == pytest.approx(0.6209492762, abs=0.035)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -76,8 +76,8 @@ def test_labeled_images_are_no_centres():
 def test_images_without_any_gradient_are_drawn_evenly():
     pool = replace(random_candidates(6, seed=1), embedding=torch.zeros(6, 8))
     g = chance()
-    seconds = torch.tensor([int(Badge().query(pool, pool, 2, g).positions[1]) for _ in range(2000)])
-    assert seconds.bincount(minlength=6)[1:].min().item() > 2000 / 5 * 0.8
+    seconds = torch.tensor([int(Badge().query(pool, pool, 2, g).positions[1]) for _ in range(1000)])
+    assert seconds.bincount(minlength=6)[1:].min().item() > 1000 / 5 * 0.8
 
 
 def test_a_task_with_many_distributions_per_image_is_told_so():
