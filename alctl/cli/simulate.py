@@ -70,9 +70,8 @@ def simulate(
     """Compare query strategies on images whose labels are known, by the code of the real rounds.
 
     All strategies of a trial start from the same random round, the same weights and the same random subsets; with
-    --head probe each strategy chooses its own first round. The
-    same command goes on after a kill; started several times at once, the processes share the work. More strategies,
-    trials or rounds can be added to a finished simulation.
+    --head probe each strategy chooses its own first round. The same command goes on after a kill; started several
+    times at once, the processes share the work. More strategies, trials or rounds can be added afterwards.
 
     With --mine the images are those that this project has labels of: they are split again and again into a pool and a
     test, and every strategy chooses its own first round. It takes embeddings, minutes, and 100 labels or more.
@@ -93,7 +92,14 @@ def simulate(
     folder = (project or FOLDER).absolute()
     if dry_run:
         show_plan(folder, simulation, json=json)
-        return
+    else:
+        run_and_show(folder, simulation, dataset, showing, json=json)
+
+
+def run_and_show(
+    folder: Path, simulation: "Simulation", dataset: str, showing: Showing, *, json: bool
+) -> None:
+    """Run what is left, and say what came out."""
     ran = run_all(folder, simulation, dataset, [other.absolute() for other in showing.compare or []])
     if showing.csv is not None:
         copy_table(folder, showing.csv)

@@ -104,21 +104,21 @@ def fit(
     rows = z @ axes
     penalty = _chosen_l2(rows, known, len(classes)) if l2 == "cv" else float(l2)
     head = _head(rows, known, len(classes), penalty)
-    temperature = Temperature(1.0)
-    if calibrate:
-        logits, scored = _held_out(
-            rows, known, len(classes), penalty, FOLDS, blend_of(len(known), len(classes))
-        )
-        temperature = best_temperature(logits[scored], known[scored])
     return Probe(
         Head(Linear(head.linear.weight @ axes.T, head.linear.bias), head.centres @ axes.T),
         mean,
         tuple(classes),
         tuple(np.bincount(known, minlength=len(classes)).tolist()),
         penalty,
-        temperature,
+        _temperature(rows, known, len(classes), penalty) if calibrate else Temperature(),
         embedding,
     )
+
+
+def _temperature(rows: Floats, labels: Ints, classes: int, l2: float) -> Temperature:
+    """Return the temperature that held-out labels ask for."""
+    logits, scored = _held_out(rows, labels, classes, l2, FOLDS, blend_of(len(labels), classes))
+    return best_temperature(logits[scored], labels[scored])
 
 
 def _learned_from(

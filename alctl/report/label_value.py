@@ -30,6 +30,10 @@ LEARNED = 2_000
 """Labels that a probe learns at most; of more before a round a random part."""
 
 
+_Arms = tuple[list[int], list[int]]
+"""Labeled items of a round: those that its strategy chose, and random ones."""
+
+
 def value_of_labels(
     project: Project,
     root: str,
@@ -59,13 +63,20 @@ def value_of_labels(
         before = [item for item in labeled if item not in later]
         b, c = _of_round(probe, before, *arms[i], row)
         gained, lost = gained + b, lost + c
-    asked = len(held_out) * len(compared)
+    return _tested([rounds[i][0] for i in compared], [arms[i] for i in compared], len(held_out), gained, lost)
+
+
+def _tested(
+    rounds: Sequence[RoundFacts], arms: Sequence[_Arms], images: int, gained: float, lost: float
+) -> LabelValue:
+    """Return what the counts of these rounds say together."""
+    asked = images * len(rounds)
     difference, p = measures.mcnemar(gained, lost, asked)
     return LabelValue(
-        rounds=[rounds[i][0].id for i in compared],
-        strategies=sorted({rounds[i][0].strategy for i in compared}),
-        labels=sum(min(map(len, arms[i])) for i in compared),
-        images=len(held_out),
+        rounds=[row.id for row in rounds],
+        strategies=sorted({row.strategy for row in rounds}),
+        labels=sum(min(len(picked), len(control)) for picked, control in arms),
+        images=images,
         gained=gained,
         lost=lost,
         difference=difference,
@@ -75,7 +86,7 @@ def value_of_labels(
     )
 
 
-def _arms(row: RoundFacts, sent: RoundItems, labeled: Mapping[int, int]) -> tuple[list[int], list[int]]:
+def _arms(row: RoundFacts, sent: RoundItems, labeled: Mapping[int, int]) -> _Arms:
     """Return the labeled items of both arms of a round; none of one without random images or without a strategy."""
     picked, control = ([item for item in arm if item in labeled] for arm in (sent.picked, sent.control))
     return (picked, control) if row.strategy != "random" else ([], [])
