@@ -114,6 +114,11 @@ class SelectConfig:
         doc="choose by `fallback` while predicted losses rank the validation images below margin; "
         "above: unless they rank them above it; false: never",
     )
+    duplicates: Share | Literal["auto"] = option(
+        "auto",
+        "cosine of embeddings from which two images are near-duplicates, of which one is chosen at most; 0: never; "
+        "auto: 0.92 with efficientnet-lite0, else 0",
+    )
     fallback: str = option(
         "auto",
         "the query strategy of a round that the guard does not leave to predicted losses; "

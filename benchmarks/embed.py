@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alctl.images.pixels import Source, decode_ahead
+from alctl.images.decode import Source
+from alctl.images.pixels import decode_ahead
 from alctl.model import efficientnet_lite
 from alctl.model.embedding import Backbone, backbone
 

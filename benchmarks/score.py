@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from alctl.images.pixels import ImageCache, Source
+from alctl.images.decode import Source
+from alctl.images.pixels import ImageCache
 from alctl.model.loss_prediction import Trained
 from alctl.model.score import Scorer
 from alctl.model.tasks.classification import Classification

@@ -16,7 +16,7 @@ from alctl.annotators.imports.undo import undo_import
 from alctl.database import categories, items, labels
 from alctl.database.tables import round_, selection
 from alctl.dataset import index
-from alctl.images.pixels import BrokenImages
+from alctl.images.decode import BrokenImages
 from alctl.rounds.select import SelectOptions, select
 from alctl.rounds.training_set import quarantine
 from alctl.status import check, status

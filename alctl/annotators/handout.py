@@ -31,7 +31,8 @@ from alctl.database.rounds import CONTROL
 from alctl.errors import AlctlError
 from alctl.files import clear_after_kill, whole_folder
 from alctl.images.contact_sheet import SHEET, contact_sheet
-from alctl.images.pixels import Source
+from alctl.images.decode import Source
+from alctl.images.levels import Levels
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation, Assignment, Category
 from alctl.labels.format import FORMATS, LabelFormat
@@ -105,6 +106,8 @@ class _Out(NamedTuple):
     classes: Sequence[Category]
     """Those that labels may have."""
     every: Sequence[str]
+    ranges: Levels
+    """What black and white are in images of more than 8 bits."""
 
 
 def _look(connection: Connection, project: Path, number: int, place: str, formats: Sequence[str]) -> _Out:
@@ -117,7 +120,9 @@ def _look(connection: Connection, project: Path, number: int, place: str, format
         )
     picks = rounds.picks(connection, number, recalled=False)
     if not picks:
-        raise AlctlError(f"round {number} was recalled; nothing of it is out with annotators")
+        raise AlctlError(
+            f"round {number} was recalled, or its images are gone; nothing of it is out with annotators"
+        )
     state = required_state(connection, project)
     blind = row.strategy == rounds_out.RELABEL or any(pick.why == CONTROL for pick in picks)
     listed = blinded(picks) if blind else picks
@@ -135,6 +140,7 @@ def _look(connection: Connection, project: Path, number: int, place: str, format
         state.task,
         categories.as_categories(connection, living=True),
         categories.categories(connection),
+        settings.levels(connection),
     )
 
 
@@ -146,7 +152,7 @@ def _write(folder: Path, out: _Out, images: Images, progress: Progress) -> None:
     sources = [Source(pick.item_id, f"{out.root}/{pick.path}", pick.digest) for pick in out.listed]
     place_images(folder / "images", out.listed, sources, images)
     ranked = [pick for pick in out.listed if pick.rank is not None][:SHEET] or out.listed[:SHEET]
-    thumbnails = decoded(sources[: len(ranked)], out.row.id, progress)
+    thumbnails = decoded(sources[: len(ranked)], out.row.id, out.ranges, progress)
     contact_sheet(ranked, thumbnails).save(folder / "contact_sheet.jpg", quality=85)
     for name, tool in out.tools.items():
         tool.hand_out(out.given, folder / file_of(name, tool), out.classes, out.task)

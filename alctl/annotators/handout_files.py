@@ -16,7 +16,8 @@ from alctl.database import rounds_out
 from alctl.database.rounds import Pick, Round
 from alctl.errors import AlctlError
 from alctl.images.contact_sheet import thumbnails
-from alctl.images.pixels import Source
+from alctl.images.decode import MissingImages, Source, gone
+from alctl.images.levels import Levels
 from alctl.labels.spreadsheet_cells import safe_cell
 from alctl.progress import Progress
 
@@ -30,9 +31,13 @@ _LONGEST = 240
 """Bytes of a file name after its item; file systems take 255 in all."""
 
 
-def decoded(sources: Sequence[Source], number: int, progress: Progress) -> list[Image.Image | None]:
+def decoded(
+    sources: Sequence[Source], number: int, ranges: Levels, progress: Progress
+) -> list[Image.Image | None]:
     """Return the thumbnails of a round; one that cannot be made is an error, because the round is recorded."""
-    made = thumbnails(sources, progress)
+    made = thumbnails(sources, progress, ranges)
+    if made.missing:
+        raise MissingImages(made.missing)
     if made.broken:
         item, reason = min(made.broken.items())
         path = next(source.path for source in sources if source.id == item)
@@ -119,6 +124,8 @@ def manifest(row: Round, picks: Sequence[Pick], classes: Sequence[str]) -> str:
 
 def place_images(folder: Path, picks: Sequence[Pick], sources: Sequence[Source], how: Images) -> None:
     """Put the images in ``folder``: hard links cost no space; where they are impossible, copies."""
+    if missing := gone(sources):
+        raise MissingImages(missing)
     if how == "none":
         return
     folder.mkdir()
@@ -133,9 +140,7 @@ def place_images(folder: Path, picks: Sequence[Pick], sources: Sequence[Source],
             else:
                 shutil.copyfile(real, target)
         except OSError as error:
-            gone = not os.path.lexists(source.path)
-            hint = "; if the images have moved, run `alctl relink NEW_FOLDER`" if gone else ""
-            raise AlctlError(f"cannot export {source.path} to {target}: {error.strerror}{hint}") from error
+            raise AlctlError(f"cannot export {source.path} to {target}: {error.strerror}") from error
 
 
 def _link_or_copy(source: str, target: Path) -> None:

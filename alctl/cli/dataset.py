@@ -1,5 +1,6 @@
 """`init`, `add`, `relink`: images into the pool."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
     from alctl.dataset.index import Dataset, Ingested
+    from alctl.images.levels import Range
     from alctl.progress import Progress
 
 Labels = Literal["none", "folders", "held-out"]
@@ -41,6 +43,14 @@ TestOption = Annotated[
         "--test", min=0, show_default=False, help="Images reserved for the test (default: 5 %, at most 500)."
     ),
 ]
+RangeOption = Annotated[
+    str,
+    typer.Option(
+        "--range",
+        metavar="BLACK,WHITE",
+        help="Values that are black and white in images of more than 8 bits (default: measured on a sample).",
+    ),
+]
 DatabaseOption = Annotated[
     str, typer.Option("--database", help="PostgreSQL URL of the state (default: SQLite in the project).")
 ]
@@ -59,6 +69,7 @@ def init(
     test: TestOption = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance in this project.")] = 0,
     database: DatabaseOption = "",
+    range_: RangeOption = "",
     verify: VerifyOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -77,7 +88,8 @@ def init(
     from alctl.project import DEFAULT_FOLDER, open_project
 
     names, folder = class_names(classes), project or Path(DEFAULT_FOLDER)
-    options = index.Options(known_task(task), names, validation, test, seed, verify, dry_run, database)
+    options = index.Options(known_task(task), names, validation, test, seed, verify, dry_run, database,
+                            black_and_white(range_))  # fmt: skip
     with screen.bars() as progress:
         source = find_dataset(dataset, labels, progress)
         report = index.create(folder.absolute(), source, options, progress)
@@ -93,6 +105,7 @@ def add(
     labels: LabelsOption = "none",
     validation: Annotated[int, typer.Option(min=0, help="More images reserved for validation.")] = 0,
     test: Annotated[int, typer.Option(min=0, help="More images reserved for the test.")] = 0,
+    range_: RangeOption = "",
     verify: VerifyOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -108,7 +121,14 @@ def add(
 
     opened = open_project(project)
     seed = opened.state().seed
-    options = index.Options(validation=validation, test=test, seed=seed, verify=verify, dry_run=dry_run)
+    options = index.Options(
+        validation=validation,
+        test=test,
+        seed=seed,
+        verify=verify,
+        dry_run=dry_run,
+        levels=black_and_white(range_),
+    )
     with screen.bars() as progress:
         report = index.add(opened, find_dataset(dataset, labels, progress), options, progress)
     show_ingested(report, f"project {opened.folder}", json=json, dry_run=dry_run)
@@ -129,12 +149,12 @@ def relink(
       alctl relink /mnt/new-disk/photos
     """
     from alctl.cli import screen
-    from alctl.dataset import index
+    from alctl.dataset import moved
     from alctl.project import open_project
 
     opened = open_project(project)
     with screen.bars() as progress:
-        found, missing = index.relink(opened, folder, progress, dry_run=dry_run)
+        found, missing = moved.relink(opened, folder, progress, dry_run=dry_run)
     if json:
         screen.as_json({"found": found, "missing": missing, "dry_run": dry_run})
         return
@@ -143,6 +163,65 @@ def relink(
         screen.warn(f"{len(missing):,} images are not there:")
         screen.listed(missing, str)
     screen.next_step_of(opened)
+
+
+@app.command(rich_help_panel="Start")
+def remove(
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Images whose files are gone; the only ones that can be removed."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also where more than half are gone.")] = False,
+    project: ProjectOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take images whose files are gone out of the project; what was said about them stays in its history.
+
+    They are not selected, handed out or trained on any more, until `add` or `relink` finds their files again.
+
+    [dim]Example:[/dim]
+      alctl remove --missing --dry-run
+    """
+    from alctl.cli import screen
+    from alctl.dataset import moved
+    from alctl.errors import AlctlError
+    from alctl.project import open_project
+
+    if not missing:
+        raise AlctlError(
+            "remove what? `alctl remove --missing` takes out the images whose files are gone; others stay"
+        )
+    opened = open_project(project)
+    with screen.bars() as progress:
+        found = moved.remove_missing(opened, progress, force=force, dry_run=dry_run)
+    if json:
+        screen.as_json({**vars(found), "dry_run": dry_run})
+        return
+    verb = "would take" if dry_run else "took"
+    screen.say(
+        f"{verb} {len(found.images):,} images out of the project whose files are gone from {found.root}"
+    )
+    screen.listed(found.images, str)
+    if found.already:
+        screen.say(f"  {found.already:,} were taken out before")
+    screen.next_step_of(opened)
+
+
+def black_and_white(given: str) -> "Range | None":
+    """Return the range that --range names; AlctlError if it is none."""
+    from alctl.errors import AlctlError
+    from alctl.images.levels import Range
+
+    if not given:
+        return None
+    try:
+        black, white = map(float, given.split(","))
+    except ValueError as error:
+        raise AlctlError(f"--range takes two numbers, such as 0,4095, not {given!r}") from error
+    if not (math.isfinite(black) and math.isfinite(white) and black < white):
+        raise AlctlError(f"--range {given}: black has to be less than white, and both finite")
+    return Range(black, white)
 
 
 def known_task(name: str) -> str:
@@ -209,25 +288,38 @@ def show_ingested(report: "Ingested", where: str, *, json: bool, dry_run: bool) 
     facts = [
         (report.validation, "reserved for validation"), (report.test, "reserved for the test"),
         (report.labels, "labels taken from the dataset"), (counts["known"], "known already"),
-        (counts["repaired"], "broken before, whole now"),
+        (counts["repaired"], "broken before, whole now"), (counts["found again"], "gone before, found again"),
+        (len(report.several), "of several pages or frames, of which the first counts"),
     ]  # fmt: skip
     for count, what in facts:
         if count:
             screen.say(f"  {count:,} {what}")
+    for found in report.levels:
+        how = f"as {found.images:,} of them show; --range sets it" if found.images else "as --range says"
+        screen.say(
+            f"  {found.kind} images go from {found.black:,g} (black) to {found.white:,g} (white), {how}"
+        )
     if report.classes:
         screen.say(
             f"  {len(report.classes)} classes: {', '.join(report.classes[:12])}{' …' if len(report.classes) > 12 else ''}"
         )
-    troubles = {
+    for what, sentences in _troubles(report).items():
+        if sentences:
+            screen.warn(f"{len(sentences):,} files {what}:")
+            screen.listed(sentences, str)
+
+
+def _troubles(report: "Ingested") -> dict[str, list[str]]:
+    """Return what is wrong with files, by what a count of them is said to be or to have."""
+    return {
         "cannot be used and will never be selected": [f"{f.path}: {f.problem}" for f in report.broken],
         "have the same bytes as another and count once": [f"{f.path} = {f.same_as}" for f in report.duplicates],
         "are not the files they were when they were indexed, and were left alone": [f.path for f in report.changed],
         "have the same bytes but different classes; no label was taken": [
             f"{f.path}: {f.category}" for f in report.contradictions
         ],
-        "are not images": [f"{f.path}: {f.reason}" for f in report.skipped],
+        "are not images": [f"{f.path}: {f.reason}" for f in report.skipped if not f.image],
+        "are images in formats that alctl does not read": [
+            f"{f.path}: {f.reason}" for f in report.skipped if f.image
+        ],
     }  # fmt: skip
-    for what, sentences in troubles.items():
-        if sentences:
-            screen.warn(f"{len(sentences):,} files {what}:")
-            screen.listed(sentences, str)

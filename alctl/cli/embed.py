@@ -128,6 +128,7 @@ def show_embedded(project: "Project", done: "Embedded", *, json: bool) -> None:
     if json:
         screen.as_json(done)
         return
+    screen.left_out(done.missing)
     for item, reason in done.quarantined.items():
         screen.warn(f"item {item} cannot be used and was left out: {reason}")
     rate = f" in {done.seconds:.0f} s, {done.images_per_second:,.0f} images/s" if done.embedded else ""

@@ -50,7 +50,7 @@ def train(
     if plan.finished is not None:
         with screen.bars() as progress:
             run = train_run.measured_again(opened, plan, plan.finished, progress)
-        show_run(opened, FinishedRun(run, 0, {}), already=True, json=json)
+        show_run(opened, FinishedRun(run, 0, {}, plan.missing), already=True, json=json)
         return
     screen.err.print(describe(plan), markup=False)
     with screen.bars() as progress:
@@ -168,8 +168,10 @@ def show_run(project: "Project", finished: "FinishedRun", *, already: bool, json
     run, resumed = finished.run, finished.resumed
     quarantined = dict(finished.quarantined)
     if json:
-        screen.as_json({**run.plain(), "already": already, "resumed": resumed, "quarantined": quarantined})
+        left = {"quarantined": quarantined, "missing": finished.missing}
+        screen.as_json({**run.plain(), "already": already, "resumed": resumed, **left})
         return
+    screen.left_out(finished.missing)
     for item, reason in quarantined.items():
         screen.warn(f"item {item} cannot be used and was left out: {reason}")
     if already:
@@ -255,9 +257,10 @@ def predict(
     opened = open_project(project)
     with screen.bars() as progress:
         model = trained_model.required_model(opened, device)
-        count = predict.predict(opened, model, out, split, progress)
+        count, missing = predict.predict(opened, model, out, split, progress)
     if json:
-        screen.as_json({"run": model.run.id, "file": out, "images": count})
+        screen.as_json({"run": model.run.id, "file": out, "images": count, "missing": missing})
         return
+    screen.left_out(missing)
     screen.say(f"{count:,} predictions of training run {model.run.id} are in {out}")
     screen.next_step_of(opened)

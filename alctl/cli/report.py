@@ -110,7 +110,8 @@ def show_drawn(drawn: "Shown", target: Path, *, json: bool) -> None:
     from alctl.cli import screen
 
     if json:
-        screen.as_json({"file": target, **drawn.about})
+        screen.as_json({"file": target, **drawn.about, "missing": drawn.missing})
     else:
+        screen.left_out(drawn.missing)
         screen.say(f"round {drawn.round} is drawn in {target}")
         screen.next_step("alctl report")

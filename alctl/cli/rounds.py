@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from alctl.cli.app import app
+from alctl.cli.limits import Limiting, limits_of, show_limits
 from alctl.cli.options import (
     LARGEST,
     DeviceOption,
@@ -172,6 +173,7 @@ def select(
     k: KOption,
     project: ProjectOption = None,
     choosing: Choosing,
+    limiting: Limiting,
     sharing: Sharing,
     files: Files,
     seed: SeedOption = None,
@@ -186,13 +188,14 @@ def select(
       alctl select --k 500 --strategy entropy --subset 0
       alctl select --k 200 --format label-studio --predictions
       alctl select --k 300 --annotators ann,bob,eve --overlap 0.1 --due 14d
+      alctl select --k 300 --max-share source=0.3 --balance
       alctl select --k 50 --relabel
     """
     from alctl.cli import screen
     from alctl.project import open_project
     from alctl.rounds.new_round import HandOut, new_round
 
-    options = select_options(k, choosing, sharing, seed=seed, device=device, dry_run=dry_run)
+    options = select_options(k, choosing, limiting, sharing, seed=seed, device=device, dry_run=dry_run)
     given = parameters(files.option or [], "--option")
     out = HandOut(files.images, files.to, files.format, given, files.predictions)
     opened = open_project(project)
@@ -202,8 +205,9 @@ def select(
 
 
 def select_options(
-    k: int, choosing: Choosing, sharing: Sharing, *, seed: int | None, device: str, dry_run: bool
-) -> "SelectOptions":
+    k: int, choosing: Choosing, limiting: Limiting, sharing: Sharing,
+    *, seed: int | None, device: str, dry_run: bool,
+) -> "SelectOptions":  # fmt: skip
     """Return how a round is selected, from the options of the command line."""
     from alctl.rounds.select_options import SelectOptions
 
@@ -211,6 +215,7 @@ def select_options(
         k, strategy=choosing.strategy, params=parameters(choosing.param or []), subset=choosing.subset, seed=seed,
         resend=choosing.resend, device=device, dry_run=dry_run, guard=choosing.guard, fallback=choosing.fallback,
         embed=choosing.embed, control=choosing.control, due=sharing.due, annotators=sharing.annotators, overlap=sharing.overlap,
+        limits=limits_of(limiting),
     )  # fmt: skip
 
 
@@ -235,6 +240,7 @@ def show_round(project: "Project", made: "NewRound", *, json: bool) -> None:
         screen.say(
             f"  {selected.control:,} of them at random, to compare with; items.csv does not tell which"
         )
+    show_limits(selected)
     if selected.reserved:
         screen.say(f"  and {selected.reserved:,} reserved images, to measure the model with")
     if folder is None:
@@ -289,6 +295,7 @@ def show_doubts(selected: "Selected") -> None:
     """Print what was in the way of a selection."""
     from alctl.cli import screen
 
+    screen.left_out(selected.missing)
     for item, reason in selected.quarantined.items():
         screen.warn(f"item {item} cannot be used and was replaced: {reason}")
     if selected.stale:

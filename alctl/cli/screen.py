@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
@@ -93,12 +93,27 @@ def number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number of things, such as "1 image" or "2,000 images"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) -> None:
     """Print the first few of many, and how many more there are."""
     for row in rows[:shown]:
         say(f"  {sentence(row)}")
     if len(rows) > shown:
         say(f"  … and {len(rows) - shown:,} more (--json lists all)")
+
+
+def left_out(missing: Mapping[int, str]) -> None:
+    """Print which images are not there and were left out, and what to do about them."""
+    if missing:
+        from alctl.images.decode import ADVICE
+
+        warn(f"{len(missing):,} {'image is' if len(missing) == 1 else 'images are'} not there and left out:")
+        listed(sorted(missing.items()), lambda row: f"item {row[0]}, {row[1]}")
+        say(f"  {ADVICE}")
 
 
 @contextmanager

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from alctl.database.random_order import Ids
 
+GONE = "its file is gone"
+"""Why an item is unusable that `alctl remove --missing` took out; one whose file is found again is usable again."""
 _PART = 100_000  # rows that are objects at once
 
 
@@ -140,6 +142,16 @@ def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
     query = f"SELECT item_id FROM unusable WHERE item_id IN (SELECT value FROM {rows} AS r)"
     known = {row[0] for row in run(connection, query, ids=bound)}
     insert_rows(connection, unusable, sorted((i, why) for i, why in reasons.items() if i not in known))
+
+
+def broken(connection: Connection) -> set[str]:
+    """Return the paths of the items whose files could not be read when they were indexed."""
+    return {row[0] for row in run(connection, "SELECT path FROM item WHERE digest IS NULL")}
+
+
+def gone(connection: Connection) -> set[int]:
+    """Return the items that were taken out of the project because their files are gone."""
+    return {row[0] for row in run(connection, "SELECT item_id FROM unusable WHERE reason = :gone", gone=GONE)}
 
 
 def unusable_items(connection: Connection, limit: int = 1_000) -> list[Unusable]:

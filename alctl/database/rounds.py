@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert
 
 from alctl.chance import stream
 from alctl.database.bulk import as_rows, insert_rows, mappings, run, scalar
-from alctl.database.items import size
+from alctl.database.items import GONE, size
 from alctl.database.rounds_out import Terms, terms_of
 from alctl.database.tables import round_, selection
 
@@ -187,15 +187,18 @@ def find_round(connection: Connection, number: int) -> Round | None:
 def picks(connection: Connection, number: int, *, recalled: bool = True) -> list[Pick]:
     """Return the items that a round chose; best first, then the reserved.
 
-    With ``recalled`` also those that were taken back from the annotators.
+    With ``recalled`` also those that were taken back from the annotators, or are gone.
     """
+    out = """AND s.recalled_at IS NULL
+             AND s.item_id NOT IN (SELECT item_id FROM unusable WHERE reason = :gone)"""
     found = mappings(
         connection,
         f"""SELECT s.item_id, i.path, i.digest, i.width, i.height, s.rank, s.score, s.why
             FROM selection AS s JOIN item AS i ON i.id = s.item_id
-            WHERE s.round_id = :number {"" if recalled else "AND s.recalled_at IS NULL"}
+            WHERE s.round_id = :number {"" if recalled else out}
             ORDER BY s.rank IS NULL, s.rank, s.why DESC, s.item_id""",
         number=number,
+        **({} if recalled else {"gone": GONE}),
     )
     return [Pick(**row) for row in found]
 

@@ -1,19 +1,19 @@
 """Images on their way in: staged, told apart from those that are known, and merged into the pool."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text
 
 from alctl.database.bulk import fresh_table, insert_rows, mappings, run
-from alctl.database.items import size
+from alctl.database.items import GONE, size
 from alctl.labels.annotation import Split
 
-ImageFate = Literal["new", "known", "duplicate", "broken", "repaired", "changed", "repeated"]
+ImageFate = Literal["new", "known", "duplicate", "broken", "repaired", "changed", "repeated", "found again"]
 """What a found file is to the pool: an item to be made; an item already; other bytes than the item of its path has;
 or a file that a manifest has listed before. A duplicate has the bytes of an item, a broken one cannot be read, and a
-repaired one could not be read before."""
+repaired one could not be read before. One that is found again has the bytes of an item whose own file is gone."""
 
 staged = Table(
     "staged_item",
@@ -26,6 +26,7 @@ staged = Table(
     Column("problem", Text),
     Column("split", Text, nullable=False),
     Column("category", Text),
+    Column("columns", Text),  # a JSON object, as in item_columns
     Column("fate", Text),  # an ImageFate; NULL: none yet
     prefixes=["TEMPORARY"],
 )
@@ -42,6 +43,8 @@ class StagedItem(NamedTuple):
     problem: str | None
     split: Split
     category: str | None
+    columns: str | None = None
+    """What a manifest says of it beside label and split, a JSON object."""
     fate: ImageFate | None = None
 
 
@@ -74,12 +77,12 @@ def stage(connection: Connection, rows: Iterable[StagedItem]) -> None:
 _TEST_FIRST = "CASE split WHEN 'test' THEN 0 WHEN 'validation' THEN 1 ELSE 2 END, position"
 
 
-def decide_fates(connection: Connection) -> dict[str, int]:
+def decide_fates(connection: Connection, is_there: Callable[[str], bool]) -> dict[str, int]:
     """Decide for every staged file what it is to the pool; return the count of each fate.
 
     Of several files with the same bytes one becomes an item: a test image before a validation image before a pool
     image, so that nothing that is trained on is ever a test image too, then the first path. A file that a manifest
-    lists in several rows is decided once, by the same rule.
+    lists in several rows is decided once, by the same rule. ``is_there`` tells whether an item's path is a file.
     """
     run(
         connection,
@@ -105,8 +108,30 @@ def decide_fates(connection: Connection) -> dict[str, int]:
                  FROM staged_item WHERE fate IS NULL OR fate = 'repaired') AS ranked
            WHERE ranked.position = staged_item.position""",
     )
+    _find_again(connection, is_there)
     counts = run(connection, "SELECT fate, count(*) FROM staged_item GROUP BY fate")
     return dict(counts.all())
+
+
+def _find_again(connection: Connection, is_there: Callable[[str], bool]) -> None:
+    """Decide which files take the place of an item's own: it is gone, or was taken out of the project as gone."""
+    rows = run(
+        connection,
+        """SELECT i.id, i.path, s.position, s.path AS found
+           FROM staged_item AS s JOIN item AS i ON i.digest = s.digest
+           LEFT JOIN unusable AS u ON u.item_id = i.id AND u.reason = :gone
+           WHERE s.fate IN ('known', 'duplicate') AND (s.path <> i.path OR u.item_id IS NOT NULL)
+           ORDER BY i.id, CASE WHEN s.path = i.path THEN 0 ELSE 1 END, s.position""",
+        gone=GONE,
+    ).all()
+    first = {row.id: row for row in reversed(rows)}
+    again = [row.position for row in first.values() if row.found == row.path or not is_there(row.path)]
+    for position in again:
+        run(
+            connection,
+            "UPDATE staged_item SET fate = 'found again' WHERE position = :position",
+            position=position,
+        )
 
 
 def _find_known(connection: Connection) -> None:
@@ -130,7 +155,7 @@ def _find_known(connection: Connection) -> None:
 
 
 def merge(connection: Connection) -> None:
-    """Make items of the staged files whose fate is new, broken or repaired; note the duplicates."""
+    """Make items of the staged files whose fate is new, broken or repaired; note duplicates and further columns."""
     run(
         connection,
         """INSERT INTO item (id, path, digest, width, height)
@@ -138,16 +163,7 @@ def merge(connection: Connection) -> None:
            FROM staged_item WHERE fate IN ('new', 'broken')""",
         base=size(connection),
     )
-    run(
-        connection,
-        """UPDATE item SET digest = s.digest, width = s.width, height = s.height
-           FROM staged_item AS s WHERE s.path = item.path AND s.fate = 'repaired'""",
-    )
-    run(
-        connection,
-        """DELETE FROM unusable WHERE item_id IN
-           (SELECT i.id FROM item AS i JOIN staged_item AS s ON s.path = i.path WHERE s.fate = 'repaired')""",
-    )
+    _repair(connection)
     run(
         connection,
         """INSERT INTO unusable (item_id, reason)
@@ -164,6 +180,48 @@ def merge(connection: Connection) -> None:
         """INSERT INTO reserved (item_id, split)
            SELECT i.id, s.split FROM staged_item AS s JOIN item AS i ON i.path = s.path
            WHERE s.fate IN ('new', 'broken') AND s.split <> 'pool'""",
+    )
+    _describe(connection)
+
+
+def _describe(connection: Connection) -> None:
+    """Keep what a manifest says of its images; of one that is known already it replaces what was said before."""
+    described = """staged_item AS s JOIN item AS i ON i.path = s.path
+        WHERE s.columns IS NOT NULL AND s.fate IN ('new', 'broken', 'known', 'repaired')"""
+    run(connection, f"DELETE FROM item_columns WHERE item_id IN (SELECT i.id FROM {described})")
+    run(connection, f"INSERT INTO item_columns (item_id, columns) SELECT i.id, s.columns FROM {described}")
+
+
+def _repair(connection: Connection) -> None:
+    """Give items the files that are whole now, or were found again."""
+    run(
+        connection,
+        """UPDATE item SET digest = s.digest, width = s.width, height = s.height
+           FROM staged_item AS s WHERE s.path = item.path AND s.fate = 'repaired'""",
+    )
+    run(
+        connection,
+        """DELETE FROM unusable WHERE item_id IN
+           (SELECT i.id FROM item AS i JOIN staged_item AS s ON s.path = i.path WHERE s.fate = 'repaired')""",
+    )
+    run(
+        connection,
+        "DELETE FROM duplicate WHERE path IN (SELECT path FROM staged_item WHERE fate = 'found again')",
+    )
+    run(
+        connection,
+        """UPDATE item SET path = s.path FROM staged_item AS s WHERE s.digest = item.digest AND s.fate = 'found again'""",
+    )
+    no_longer_gone(connection, "s.fate = 'found again'")
+
+
+def no_longer_gone(connection: Connection, condition: str = "1 = 1") -> None:
+    """Take back the items that were taken out as gone and have the bytes of a staged file ``s`` that the SQL is true of."""
+    run(
+        connection,
+        f"""DELETE FROM unusable WHERE reason = :gone AND item_id IN
+            (SELECT i.id FROM item AS i JOIN staged_item AS s ON s.digest = i.digest WHERE {condition})""",
+        gone=GONE,
     )
 
 

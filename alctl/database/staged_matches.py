@@ -20,6 +20,7 @@ def match_exactly(connection: Connection) -> None:
     """Match staged answers to items by id, then by the image's digest, then by path, then by a duplicate's path.
 
     A backslash may stand in a file's name; only in a path that no image has does it divide folders, as on Windows.
+    So may a space at either end, which else is untidiness.
     """
     run(
         connection,
@@ -36,7 +37,14 @@ def match_exactly(connection: Connection) -> None:
         """UPDATE staged_label SET path = replace(CASE WHEN substr(path, 1, 2) = '.\\' THEN substr(path, 3) ELSE path END,
              '\\', '/') WHERE (item IS NOT NULL OR item_id IS NULL) AND replace(path, '\\', '/') <> path""",
     )
-    if turned.rowcount:
+    tidied = run(
+        connection,
+        """UPDATE staged_label SET path = trim(path) WHERE trim(path) <> path AND item_id IS NULL
+           OR trim(path) <> path AND NOT EXISTS
+             (SELECT 1 FROM item AS i WHERE i.id = staged_label.item_id AND i.path = staged_label.path)
+           AND item IS NOT NULL""",
+    )
+    if turned.rowcount or tidied.rowcount:
         _match_whole_paths(connection)
 
 

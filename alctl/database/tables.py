@@ -101,6 +101,15 @@ unusable = Table(
     Column("reason", Text, nullable=False),
 )
 
+item_columns = Table(
+    "item_columns",
+    metadata,
+    Column("item_id", ForeignKey("item.id"), primary_key=True, autoincrement=False),
+    Column(
+        "columns", Text, nullable=False
+    ),  # what a manifest says of it beside label and split, a JSON object
+)
+
 import_batch = Table(
     "import_batch",
     metadata,

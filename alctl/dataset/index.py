@@ -1,21 +1,22 @@
 """`init`, `add` and `relink`: images of a folder or a manifest become items of the pool, or are found again."""
 
-import csv
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from alctl.database import categories, items, labels, project_row, staged_images
 from alctl.database.bulk import discard
 from alctl.database.staged_images import Contradiction, StagedFile, StagedItem
+from alctl.dataset import manifest, measure_levels
+from alctl.dataset.measure_levels import Measured, Sample
 from alctl.errors import AlctlError
-from alctl.images import scan
+from alctl.images import formats, scan
+from alctl.images.levels import Range
 from alctl.labels.annotation import Split
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text, connect, new_folder, now, required_state
@@ -33,6 +34,8 @@ class Entry(NamedTuple):
     path: str
     split: Split = "pool"
     category: str | None = None
+    columns: str | None = None
+    """What a manifest says beside these, a JSON object of texts; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Options:
     verify: bool = False
     dry_run: bool = False
     database: str = ""
+    levels: Range | None = None
+    """What black and white are in images that do not say so; None: measured on a sample."""
 
 
 @dataclass
@@ -74,6 +79,12 @@ class Ingested:
     labels: int = 0
     validation: int = 0
     test: int = 0
+    several: list[str] = field(default_factory=list)
+    """Files of several pages or frames, of which the first counts."""
+    levels: list[Measured] = field(default_factory=list)
+    """What black and white are in images of more than 8 bits, where that was settled just now."""
+    found_again: list[StagedFile] = field(default_factory=list)
+    """Files that have the bytes of an image whose own file is gone: it has their path from now on."""
 
 
 def folder_dataset(root: Path, *, class_folders: bool) -> Dataset:
@@ -114,26 +125,22 @@ def _entry_of(path: str, splits: dict[str, Split]) -> Entry:
 
 
 def manifest_dataset(file: Path) -> Dataset:
-    """Read a .csv, .tsv or .jsonl manifest with columns path, and optionally label and split."""
+    """Read a .csv, .tsv or .jsonl manifest with columns path, and optionally label, split and others, which are kept."""
     root = _utf8_root(file.parent)
 
     def entries() -> Iterator[Entry]:
-        for line, row in _manifest_rows(file):
-            path, split, category = (_text(row.get(key)) for key in ("path", "split", "label"))
-            if not path:
+        for line, row in manifest.rows(file):
+            path = "" if row.get("path") is None else str(row["path"])  # a name may begin or end with a space
+            split, category = (manifest.text(row.get(key)) for key in ("split", "label"))
+            if not path.strip():
                 raise AlctlError(f"{file}, line {line}: no path")
             if "\0" in path or not _is_unicode(path):
                 raise AlctlError(f"{file}, line {line}: no file can be called {path!r}")
             if split.lower() not in SPLITS:
                 raise AlctlError(f"{file}, line {line}: split {split!r} is none of train, validation, test")
-            yield Entry(_relative(path, root), SPLITS[split.lower()], category or None)
+            yield Entry(_relative(path, root), SPLITS[split.lower()], category or None, manifest.columns(row))
 
     return Dataset(root, entries)
-
-
-def _text(value: Any) -> str:
-    """Return a cell as text; JSON's number 0 is a value, its null is none."""
-    return "" if value is None else str(value).strip()
 
 
 def _is_unicode(name: str) -> bool:
@@ -167,37 +174,6 @@ def _relative(path: str, root: Path) -> str:
     clean = path.replace("\\", "/") if os.sep == "/" and "\\" in path and "/" not in path else path
     absolute = os.path.normpath(os.path.join(root, clean))  # noqa: PTH118 - no symbolic link may be resolved
     return PurePath(os.path.relpath(absolute, root)).as_posix()
-
-
-def _manifest_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            if file.suffix.lower() == ".jsonl":
-                for number, line in enumerate(stream, start=1):
-                    if line.strip():
-                        yield number, _json_row(file, number, line)
-                return
-            reader = csv.DictReader(stream, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
-            if "path" not in (reader.fieldnames or []):
-                raise AlctlError(
-                    f"{file} has no column 'path'; its columns are: {', '.join(reader.fieldnames or [])}"
-                )
-            for row in reader:
-                yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise AlctlError(f"{file} is not a table in UTF-8: {error}") from error
-    except OSError as error:
-        raise AlctlError(f"cannot read {file}: {error.strerror}") from error
-
-
-def _json_row(file: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise AlctlError(f"{file}, line {number}: not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise AlctlError(f"{file}, line {number}: an object with a path is wanted, not {type(row).__name__}")
-    return row
 
 
 def create(folder: Path, dataset: Dataset, options: Options, progress: Progress) -> Ingested:
@@ -250,11 +226,10 @@ def _seen_from(root: Path, dataset: Dataset) -> Dataset:
     """Give a dataset's paths relative to the project's root."""
     if dataset.root == root:
         return dataset
-    prefix = Path(os.path.relpath(dataset.root, root))
 
     def entries() -> Iterator[Entry]:
         for entry in dataset.entries():
-            path = os.path.normpath(os.path.join(prefix, entry.path))  # noqa: PTH118 - links stay as they are
+            path = os.path.relpath(os.path.join(dataset.root, entry.path), root)  # noqa: PTH118 - links stay as they are
             yield entry._replace(path=PurePath(path).as_posix())
 
     return Dataset(root, entries, dataset.skipped)
@@ -264,11 +239,27 @@ def _ingest(
     connection: Connection, dataset: Dataset, options: Options, report: Ingested, progress: Progress
 ) -> None:
     """Probe every file of the dataset, merge it into the pool, and fill in the report."""
-    total = sum(1 for _ in dataset.entries())
-    staged_images.stage(connection, _staged(dataset, total, verify=options.verify, progress=progress))
+    sample = Sample()
+    several: list[str] = []
+
+    def see(path: str, probe: scan.Probe) -> None:
+        sample.see(path, probe)
+        if probe.several:
+            several.append(path)
+
+    doubted = items.broken(connection)  # --verify may have found it, and only that finds it again
+    rows = staged(dataset, progress, verify=options.verify, doubted=doubted, see=see)
+    staged_images.stage(connection, rows)
     staged_images.rename_staged(connection, categories.former_names(connection))
-    report.counts = dict.fromkeys(("new", "known", "duplicate", "broken", "repaired", "changed"), 0)
-    report.counts |= staged_images.decide_fates(connection)
+    report.counts = dict.fromkeys(
+        ("new", "known", "duplicate", "broken", "repaired", "changed", "found again"), 0
+    )
+    report.counts |= staged_images.decide_fates(
+        connection,
+        lambda path: os.path.lexists(os.path.join(dataset.root, path)),  # noqa: PTH118
+    )
+    report.several = several
+    report.levels = measure_levels.settle(connection, dataset.root, sample, options.levels)
     report.contradictions = staged_images.contradictions(connection)
     named = staged_images.staged_categories(connection)
     if options.classes and (strange := sorted(set(named) - set(options.classes))):
@@ -279,19 +270,44 @@ def _ingest(
     report.broken = staged_images.staged_files(connection, "broken")
     report.duplicates = staged_images.staged_files(connection, "duplicate")
     report.changed = staged_images.staged_files(connection, "changed")
+    report.found_again = staged_images.staged_files(connection, "found again")
     report.skipped = list(dataset.skipped)
     report.classes = categories.categories(connection)
     report.items = items.size(connection)
 
 
-def _staged(dataset: Dataset, total: int, *, verify: bool, progress: Progress) -> Iterator[StagedItem]:
-    """Yield each entry with what its file is; the entries wait in a second iterator while the files are read."""
+def staged(
+    dataset: Dataset,
+    progress: Progress,
+    *,
+    verify: bool = False,
+    doubted: Collection[str] = (),
+    see: Callable[[str, scan.Probe], None] = lambda path, probe: None,
+) -> Iterator[StagedItem]:
+    """Yield each entry with what its file is, and let ``see`` know.
+
+    The entries wait in a second iterator while the files are read.
+    """
+    total = sum(1 for _ in dataset.entries())
     entries, again = tee(dataset.entries())
-    probes = scan.probe_all(str(dataset.root), (entry.path for entry in entries), verify=verify)
+    probes = scan.probe_all(
+        str(dataset.root), (entry.path for entry in entries), verify=verify, doubted=doubted
+    )
     for position, ((_, probe), entry) in enumerate(zip(probes, again, strict=True)):
         if position % 64 == 0 or position + 1 == total:
             progress("reading images", position + 1, total)
-        yield StagedItem(position, entry.path, *probe, entry.split, entry.category)
+        see(entry.path, probe)
+        yield StagedItem(
+            position,
+            entry.path,
+            probe.digest,
+            probe.width,
+            probe.height,
+            probe.problem,
+            entry.split,
+            entry.category,
+            entry.columns,
+        )
 
 
 def _reserve(connection: Connection, options: Options, report: Ingested) -> None:
@@ -315,31 +331,4 @@ def default_reserved(images: int) -> int:
 def _why_not(report: Ingested) -> str:
     if report.broken:
         return f": {len(report.broken)} files are broken, the first is {report.broken[0].path}"
-    return f" ({', '.join(sorted(scan.SUFFIXES))} are read)"
-
-
-class Relinked(NamedTuple):
-    """Which of the pool's images are in their new place."""
-
-    found: int
-    missing: list[str]
-    """Paths of those that are not there."""
-
-
-def relink(project: Project, root: Path, progress: Progress, *, dry_run: bool = False) -> Relinked:
-    """Find the pool's images again below ``root``, by their bytes."""
-    dataset = folder_dataset(root, class_folders=False)
-    with project.writing("relink") as connection:
-        old = required_state(connection, project.folder).root
-        total = sum(1 for _ in dataset.entries())
-        staged_images.stage(connection, _staged(dataset, total, verify=False, progress=progress))
-
-        def rebase(path: str) -> str:
-            return PurePath(os.path.relpath(os.path.join(old, path), dataset.root)).as_posix()  # noqa: PTH118
-
-        found, lost = items.relink(connection, str(dataset.root), rebase)
-        if not found:
-            raise AlctlError(f"none of the pool's images is below {root}")
-        if dry_run:
-            discard(connection)
-    return Relinked(found, lost)
+    return f" ({', '.join(sorted(formats.readable()))} are read)"

@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image, ImageDraw
 
-from alctl.images.pixels import BrokenImages, Source, read_image
+from alctl.images.decode import BrokenImages, MissingImages, Source, read_image
+from alctl.images.levels import FULL, Levels
 from alctl.progress import Progress
 
 SHEET = 200
@@ -32,20 +33,25 @@ class Thumbnails(NamedTuple):
     """Images, small, in the order in which they were asked for."""
 
     images: list[Image.Image | None]
-    """None for one that cannot be decoded."""
+    """None for one that cannot be decoded or is not there."""
     broken: dict[int, str]
-    """Why it cannot be, by item id."""
+    """Why it cannot be decoded, by item id."""
+    missing: dict[int, str]
+    """Where it is not, by item id."""
 
 
-def thumbnails(sources: Sequence[Source], progress: Progress) -> Thumbnails:
-    """Decode and shrink the images."""
-    made = Thumbnails([], {})
+def thumbnails(sources: Sequence[Source], progress: Progress, ranges: Levels = FULL) -> Thumbnails:
+    """Decode and shrink the images; of those of more than 8 bits ``ranges`` says what is black and white."""
+    made = Thumbnails([], {}, {})
 
     def small(source: Source) -> Image.Image | None:
         try:
-            image = read_image(source, _TILE)
+            image = read_image(source, _TILE, ranges)
         except BrokenImages as error:
             made.broken.update(error.reasons)
+            return None
+        except MissingImages as error:
+            made.missing.update(error.reasons)
             return None
         image.thumbnail((_TILE, _TILE))
         return image

@@ -1,10 +1,8 @@
-"""From image files to uint8 arrays: decoding, and a cache of decoded, resized images on disk."""
+"""From image files to uint8 arrays: decoded ahead of their use, and a cache of decoded, resized images on disk."""
 
 import hashlib
-import io
 import os
 import tempfile
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,111 +14,26 @@ import numpy as np
 import PIL
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from alctl.errors import AlctlError
 from alctl.files import whole_file
+from alctl.images import levels
+from alctl.images.decode import Faults, Missing, Source, Unreadable, decode
+from alctl.images.levels import Levels
 from alctl.progress import Progress
-
-warnings.filterwarnings(
-    "ignore", module=r"PIL\."
-)  # here, because `catch_warnings` is not safe within threads
 
 Pixels = NDArray[np.uint8]
 Encode = Callable[[Image.Image], Pixels]
 
 BATCH = 512
-_LOOK = 128
-"""Pixels of the shorter side that are enough to see that an image decodes."""
-_LOOK_AHEAD = 1_000
-"""Images whose decoding is planned at once."""
 _AHEAD = 3  # batches whose images are being decoded while one is in use
 
 
-class Source(NamedTuple):
-    """Where the pixels of an item are."""
-
-    id: int
-    path: str
-    """Absolute."""
-    digest: bytes | None
-    """SHA-256 that the file had when it was indexed."""
-
-
-class BrokenImages(Exception):  # noqa: N818 - it names what it carries
-    """Some images cannot be decoded; ``reasons`` says why, by item id. The pool quarantines them."""
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        super().__init__(f"{len(reasons)} images cannot be decoded")
-        self.reasons = dict(reasons)
-
-
-class _Unreadable(Exception):  # noqa: N818 - a reason, gathered into BrokenImages
-    pass
-
-
-def read_image(source: Source, size: int = 0) -> Image.Image:
-    """Decode an image: upright (EXIF orientation applied), RGB, transparency over white.
-
-    With ``size`` a JPEG is decoded at 1/2, 1/4 or 1/8 when its shorter side stays at least ``size`` pixels. A file
-    that cannot be decoded, or is not the one that was indexed, raises `BrokenImages`; one that is not there or may
-    not be read raises AlctlError, because that is no fault of the image.
-    """
-    try:
-        return _decode(source, size)
-    except _Unreadable as error:
-        raise BrokenImages({source.id: str(error)}) from error
-
-
-def _decode(source: Source, size: int) -> Image.Image:
-    try:
-        data = Path(source.path).read_bytes()
-    except OSError as error:
-        raise AlctlError(
-            f"item {source.id}: cannot read {source.path}: {error.strerror}; "
-            "if the images have moved, run `alctl relink NEW_FOLDER`"
-        ) from error
-    if source.digest is not None and hashlib.sha256(data).digest() != source.digest:
-        raise _Unreadable("the file is not the one that was indexed: its bytes have changed")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if size:
-                scale = size / min(image.size)
-                image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:
-        raise _Unreadable(f"broken: {error or type(error).__name__}") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return 8-bit RGB of any mode: 16-bit values are scaled, not clipped; transparency shows white."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.float64)
-        top = 65535 if values.max(initial=0) > 255 else 255
-        image = Image.fromarray((values * (255 / top)).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def check_decodable(sources: Sequence[Source], progress: Progress) -> None:
-    """Decode every image once, to see that it can be; `BrokenImages` names all that cannot."""
-    reasons: dict[int, str] = {}
-
-    def look(source: Source) -> None:
-        try:
-            _decode(source, _LOOK)
-        except _Unreadable as error:
-            reasons[source.id] = str(error)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(sources), _LOOK_AHEAD):
-            for done, _ in enumerate(pool.map(look, sources[start : start + _LOOK_AHEAD]), start=start + 1):
-                progress("looking at images", done, len(sources))
-    if reasons:
-        raise BrokenImages(reasons)
+def made_by(ranges: Levels) -> str:
+    """Name what decodes images here: another one gives other pixels of the same files."""
+    known = [f"{kind}-{range_.black:g}-{range_.white:g}" for kind, range_ in sorted(ranges.items())]
+    own = hashlib.sha256(",".join(known).encode()).hexdigest()[:8]
+    return f"pillow-{PIL.__version__}-{levels.RULE}-{own}"
 
 
 class ImageCache:
@@ -130,14 +43,20 @@ class ImageCache:
     a killed process leaves no half image. While another process is filling it, this one decodes without storing.
     """
 
-    def __init__(self, folder: Path, size: int, encode: Encode, limit_gb: float) -> None:
-        """Keep at most ``limit_gb`` of images for a network whose input is ``size`` pixels."""
+    def __init__(
+        self, folder: Path, size: int, encode: Encode, limit_gb: float, ranges: Levels = levels.FULL
+    ) -> None:
+        """Keep at most ``limit_gb`` of images for a network whose input is ``size`` pixels.
+
+        ``ranges`` says what is black and white in images of more than 8 bits.
+        """
         self.size = size
         self.encode = encode
         self.shape = (3, size, size)
         self.row = int(np.prod(self.shape))
         self.capacity = int(limit_gb * 2**30) // self.row
-        self.folder = folder / f"{size}px-pillow-{PIL.__version__}"  # another decoder gives other pixels
+        self.ranges = ranges
+        self.folder = folder / f"{size}px-{made_by(ranges)}"
 
     def load(self, sources: Sequence[Source], progress: Progress) -> Pixels:
         """Return all images, (N, 3, size, size): in memory, or in a temporary file if they are very many."""
@@ -157,9 +76,10 @@ class ImageCache:
     def batches(self, sources: Sequence[Source], progress: Progress, size: int = BATCH) -> Iterator[Pixels]:
         """Yield the images in order, ``size`` at a time, decoding ahead of their use.
 
-        At the end `BrokenImages` names all that could not be decoded; their pixels were zeros.
+        At the end `MissingImages` names all that are not there, or else `BrokenImages` all that could not be decoded;
+        their pixels were zeros.
         """
-        reasons: dict[int, str] = {}
+        faults = Faults()
         with _Store(self, sources) as store, ThreadPoolExecutor(os.cpu_count()) as pool:
             waiting: deque[tuple[Sequence[Source], dict[int, Future[Pixels]]]] = deque()
             starts = deque(range(0, len(sources), size))
@@ -171,21 +91,20 @@ class ImageCache:
                     missing = [i for i, source in enumerate(part) if not store.has(source.id)]
                     waiting.append((part, {i: pool.submit(self._pixels, part[i]) for i in missing}))
                 part, futures = waiting.popleft()
-                yield self._collect(store, part, futures, reasons)
+                yield self._collect(store, part, futures, faults)
                 done += len(part)
                 progress("reading images", done, len(sources))
-        if reasons:
-            raise BrokenImages(reasons)
+        faults.tell()
 
     def _pixels(self, source: Source) -> Pixels:
-        return self.encode(_decode(source, self.size))
+        return self.encode(decode(source, self.size, self.ranges))
 
     def _collect(
         self,
         store: "_Store",
         part: Sequence[Source],
         futures: Mapping[int, Future[Pixels]],
-        reasons: dict[int, str],
+        faults: Faults,
     ) -> Pixels:
         """Put one batch together from stored rows and decoded images."""
         images = np.zeros((len(part), *self.shape), np.uint8)
@@ -195,8 +114,8 @@ class ImageCache:
         for i, future in futures.items():
             try:
                 images[i] = future.result()
-            except _Unreadable as error:
-                reasons[part[i].id] = str(error)
+            except (Unreadable, Missing) as error:
+                faults.note(part[i], error)
             else:
                 store.append(part[i].id, images[i])
         return images
@@ -290,35 +209,42 @@ def _memory() -> int:
 
 
 class Decoded(NamedTuple):
-    """One batch of images, those left out that cannot be decoded."""
+    """One batch of images, those left out that cannot be decoded or are not there."""
 
     sources: Sequence[Source]
     pixels: Pixels
     """(B, 3, S, S)."""
     broken: Mapping[int, str]
-    """Why the others cannot be decoded, by item id."""
+    """Why some cannot be decoded, by item id."""
+    missing: Mapping[int, str]
+    """Where others are not, by item id."""
 
 
-def decode_ahead(sources: Sequence[Source], encode: Encode, size: int, batch: int) -> Iterator[Decoded]:
+def decode_ahead(
+    sources: Sequence[Source], encode: Encode, size: int, batch: int, ranges: Levels = levels.FULL
+) -> Iterator[Decoded]:
     """Yield all images in order, up to ``batch`` at a time, decoded by threads ahead of their use; nothing is stored.
 
-    A JPEG may be decoded smaller, as in `read_image`, with at least ``size`` pixels on its shorter side.
+    An image may be decoded smaller, as in `read_image`, with at least ``size`` pixels on its shorter side.
     """
 
-    def decode(source: Source) -> Pixels | str:
+    def pixels_of(source: Source) -> Pixels | Unreadable | Missing:
         try:
-            return encode(_decode(source, size))
-        except _Unreadable as error:
-            return str(error)
+            return encode(decode(source, size, ranges))
+        except (Unreadable, Missing) as error:
+            return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = iter([sources[start : start + batch] for start in range(0, len(sources), batch)])
-        waiting = deque((part, [pool.submit(decode, s) for s in part]) for part in islice(parts, _AHEAD))
+        waiting = deque((part, [pool.submit(pixels_of, s) for s in part]) for part in islice(parts, _AHEAD))
         while waiting:
             part, futures = waiting.popleft()
-            waiting.extend((more, [pool.submit(decode, s) for s in more]) for more in islice(parts, 1))
-            results = [(source, future.result()) for source, future in zip(part, futures, strict=True)]
-            whole = [(source, found) for source, found in results if not isinstance(found, str)]
+            waiting.extend((more, [pool.submit(pixels_of, s) for s in more]) for more in islice(parts, 1))
+            faults, whole = Faults(), list[tuple[Source, Pixels]]()
+            for source, future in zip(part, futures, strict=True):
+                if isinstance(found := future.result(), Exception):
+                    faults.note(source, found)
+                else:
+                    whole.append((source, found))
             pixels = np.stack([found for _, found in whole]) if whole else np.empty((0, 3, 1, 1), np.uint8)
-            broken = {source.id: found for source, found in results if isinstance(found, str)}
-            yield Decoded([source for source, _ in whole], pixels, broken)
+            yield Decoded([source for source, _ in whole], pixels, faults.broken, faults.missing)

@@ -1,12 +1,11 @@
 """Find image files and read what identifies them: digest, upright size, and whether they are whole."""
 
 import hashlib
-import io
 import os
 import struct
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -14,12 +13,19 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from alctl.labels.annotation import IMAGE_SUFFIXES
+from alctl.images import formats
+from alctl.images.jpeg_end import is_cut_off
+from alctl.images.levels import Kind, kind_of
 
-SUFFIXES = frozenset(IMAGE_SUFFIXES)
 PROJECT_MARK = "alctl.toml"
+THUMBNAILS = "a folder of thumbnails or deleted files"
+_NOT_PHOTOGRAPHS = frozenset(
+    {"@eadir", "@recycle", "#recycle", "@recently-snapshot", "$recycle.bin", "__macosx", "lost+found",
+     "system volume information"}
+)  # fmt: skip
+"""Folders that storage devices and operating systems make, in lower case; hidden ones are left out anyway."""
 
 _CHUNK = 64
 _MOST_THREADS = 8
@@ -63,6 +69,10 @@ class Probe(NamedTuple):
     width: int | None
     height: int | None
     problem: str | None
+    kind: Kind | None = None
+    """Of an image whose file does not say what white is."""
+    several: bool = False
+    """Whether it has several pages or frames, of which the first counts."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,8 @@ class Skipped:
 
     path: str
     reason: str
+    image: bool = False
+    """Whether it is an image, in a format that cannot be read here; the reason then says what to do."""
 
 
 def walk(root: Path, skipped: list[Skipped] | None = None) -> Iterator[str]:
@@ -92,7 +104,8 @@ def walk(root: Path, skipped: list[Skipped] | None = None) -> Iterator[str]:
             elif kind == "folder":
                 folders.append(path)
             elif kind:
-                notes.append(Skipped(os.fsencode(path).decode("utf-8", "replace"), kind))
+                name = os.fsencode(path).decode("utf-8", "replace")
+                notes.append(Skipped(name, kind, image=kind in formats.unread().values()))
         stack.extend(reversed(folders))
 
 
@@ -122,12 +135,13 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "name is not valid UTF-8"
     try:
         if entry.is_dir():
-            return "folder"
+            return THUMBNAILS if name.lower() in _NOT_PHOTOGRAPHS else "folder"
         regular = entry.is_file()  # reading a pipe or a device would never end
     except OSError:  # a link to itself
         regular = False
-    if name[name.rfind(".") :].lower() not in SUFFIXES:
-        return "not an image file"
+    suffix = name[name.rfind(".") :].lower()
+    if suffix not in formats.readable():
+        return formats.unread().get(suffix, "not an image file")
     return "image" if regular else "a link to nothing, or not a regular file"
 
 
@@ -145,25 +159,42 @@ def probe(path: str, *, verify: bool = False) -> Probe:
         data = _read(path)
     except OSError as error:
         return Probe(None, None, None, error.strerror or "cannot be read")
+    except formats.TooLarge as error:
+        return Probe(None, None, None, str(error))
     if not data:
         return Probe(None, None, None, "empty file")
     digest = hashlib.sha256(data).digest()
     if not verify and (size := plain_size(data)):
-        return Probe(digest, *size, None)
+        return Probe(digest, *size, None, "16-bit" if _is_deep_png(data) else None)
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            if verify or not ends_whole(image.format, data):
-                image.load()
-            if image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS:
-                width, height = height, width
+        return _looked_at(data, digest, verify=verify)
     except UnidentifiedImageError:
-        return Probe(None, None, None, "not an image, or a format that Pillow cannot read")
+        problem = "not an image, or a format that Pillow cannot read"
+    except formats.TooLarge as error:
+        problem = str(error)
     except Exception as error:
-        return Probe(
-            None, None, None, f"broken: {error}" if str(error) else f"broken: {type(error).__name__}"
-        )
-    return Probe(digest, width, height, None)
+        problem = f"broken: {error}" if str(error) else f"broken: {type(error).__name__}"
+    return Probe(None, None, None, problem)
+
+
+def _looked_at(data: bytes, digest: bytes, *, verify: bool) -> Probe:
+    """Return what Pillow says of a file; any exception if it is broken."""
+    with formats.opened(data) as image, formats.MEMORY.taken(formats.bytes_of(image)):
+        width, height = image.size
+        kind = kind_of(image)
+        several = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+        if verify or not ends_whole(image.format, data):
+            image.load()
+        if verify and image.format in {"JPEG", "MPO"} and is_cut_off(data, image):
+            return Probe(None, None, None, "broken: it ends before its last pixels, which are gray")
+        if image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS:
+            width, height = height, width
+    return Probe(digest, width, height, None, kind, several)
+
+
+def _is_deep_png(data: bytes) -> bool:
+    """Tell whether a plain file is a PNG of 16 bits in one channel; Pillow gives those of several only 8."""
+    return data.startswith(_PNG_START) and data[24:26] == b"\x10\0"
 
 
 def _read(path: str) -> bytes:
@@ -171,6 +202,8 @@ def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         size = os.fstat(descriptor).st_size
+        if problem := formats.too_large_file(size):
+            raise formats.TooLarge(problem)
         data = os.read(descriptor, size + 1)
         if len(data) == size:
             return data
@@ -244,8 +277,10 @@ def ends_whole(kind: str | None, data: bytes) -> bool:
     return False
 
 
-def probe_all(root: str, paths: Iterable[str], *, verify: bool = False) -> Iterator[tuple[str, Probe]]:
-    """Probe files in order; the paths are relative to ``root``.
+def probe_all(
+    root: str, paths: Iterable[str], *, verify: bool = False, doubted: Collection[str] = ()
+) -> Iterator[tuple[str, Probe]]:
+    """Probe files in order; the paths are relative to ``root``. Those that are ``doubted`` are decoded in any case.
 
     Threads are enough to use every core, because reading, hashing and decoding let the others run.
     """
@@ -256,7 +291,7 @@ def probe_all(root: str, paths: Iterable[str], *, verify: bool = False) -> Itera
         with warnings.catch_warnings():  # here, because it is not safe within a thread
             warnings.simplefilter("ignore")
             for chunk in _chunks(paths):
-                pending.append((chunk, pool.submit(_probe_chunk, root, chunk, verify=verify)))
+                pending.append((chunk, pool.submit(_probe_chunk, root, chunk, verify, doubted)))
                 if len(pending) > 2 * workers:
                     done, future = pending.popleft()
                     yield from zip(done, future.result(), strict=True)
@@ -272,5 +307,5 @@ def _chunks(paths: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _probe_chunk(root: str, paths: Sequence[str], *, verify: bool) -> list[Probe]:
-    return [probe(os.path.join(root, path), verify=verify) for path in paths]  # noqa: PTH118
+def _probe_chunk(root: str, paths: Sequence[str], verify: bool, doubted: Collection[str]) -> list[Probe]:  # noqa: FBT001
+    return [probe(os.path.join(root, path), verify=verify or path in doubted) for path in paths]  # noqa: PTH118

@@ -11,8 +11,11 @@ Status = Literal["labeled", "skip", "unusable"]
 KINDS = ("classification", "detection", "pose", "segmentation")
 """What images can be labeled with: a class each, or objects with boxes, with keypoints, with outlines or masks."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-"""Of the files that are images, in lower case."""
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".jp2", ".j2k", ".avif", ".heic", ".heif", ".jxl",
+)  # fmt: skip
+"""Of the files that are images, in lower case; `alctl.images.formats` knows which of them can be read here."""
 
 Polygons = tuple[tuple[float, ...], ...]
 """One flat ``(x1, y1, x2, y2, ...)`` per polygon; several polygons may be one object."""

@@ -84,23 +84,6 @@ def nearest_other(points: Tensor, some: Tensor) -> Tensor:
     return squared
 
 
-def leaders(points: Tensor, cosine: float) -> Tensor:
-    """Return the positions of unit vectors (N, d) whose cosine to each one returned before them is below ``cosine``.
-
-    One pass in order of position, so that no chain of similar points is followed from end to end.
-    """
-    kept: list[int] = []
-    for start in range(0, len(points), 1024):
-        some = points[start : start + 1024]
-        free = (some @ points[kept].T < cosine).all(1)
-        near = some @ some.T >= cosine
-        for i in range(len(some)):
-            if bool(free[i]):
-                kept.append(start + i)
-                free &= ~near[i]
-    return torch.tensor(kept, dtype=torch.int64, device=points.device)
-
-
 def k_center(points: Tensor, centres: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Return min(n, N) positions of (N, d), each farthest from ``centres`` (L, d) and the earlier picks.
 
@@ -175,6 +158,15 @@ def draw(weights: Tensor, rng: torch.Generator) -> int:
     return int(torch.searchsorted(cumulative / cumulative[-1], chance, right=True))
 
 
+def directions(points: Tensor) -> Tensor:
+    """Return DIRECTIONS orthonormal columns (d, ≤ 64) that hold most of a sample of (N, d), by subspace iteration."""
+    sample = points[:: max(1, len(points) // 2048)][:2048]
+    basis: Tensor = torch.linalg.qr(sample[:DIRECTIONS].T).Q
+    for _ in range(3):
+        basis = torch.linalg.qr(sample.T @ (sample @ basis)).Q
+    return basis
+
+
 class _Cover:
     """The squared distance of each point to its nearest centre, while points become centres one by one.
 
@@ -187,7 +179,7 @@ class _Cover:
         self.points = points
         self.squared = nearest(points, centres)
         norms = squared_norms(points)
-        basis = _basis(points)
+        basis = directions(points)
         short = points @ basis
         left = (norms - squared_norms(short)).clamp_(min=0).sqrt_()
         # the length of what the basis leaves out is one more coordinate: ‖x‖² stays, and x·y only grows
@@ -223,15 +215,6 @@ def _at_least(points: Tensor, norms: Tensor, centre: Tensor, norm: Tensor) -> Te
     ``norms`` and ``norm`` are squared lengths less the share ROUNDING.
     """
     return torch.addmv(norms, points, centre, alpha=-2).add_(norm)
-
-
-def _basis(points: Tensor) -> Tensor:
-    """Return DIRECTIONS orthonormal columns (d, ≤ 64) that hold most of a sample of (N, d), by subspace iteration."""
-    sample = points[:: max(1, len(points) // 2048)][:2048]
-    basis: Tensor = torch.linalg.qr(sample[:DIRECTIONS].T).Q
-    for _ in range(3):
-        basis = torch.linalg.qr(sample.T @ (sample @ basis)).Q
-    return basis
 
 
 def _exact(x: Tensor, y: Tensor) -> Tensor:

@@ -93,6 +93,10 @@ class QueryStrategy(ABC):
         """
 
 
+class Ranking(QueryStrategy):
+    """A strategy that scores each image for itself: its n picks are the first n of one order of all images."""
+
+
 def top_k(scores: Tensor, n: int) -> Selection:
     """Return the ``n`` highest of ``scores`` (N,), ties by lowest position; a score that is not finite is a bug.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from alctl.database import items
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, Source
+from alctl.images.decode import BrokenImages, MissingImages, Source, allow_missing
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.report.contents import Run
@@ -116,10 +116,17 @@ def _judge(project: Project, model: Model, truth: Truth, progress: Progress) -> 
 def _asked_without_the_broken(
     project: Project, model: Model, some: Labeled, progress: Progress
 ) -> Answers | None:
-    """Return the answers about the images that can be decoded; a report leaves the others where they are."""
+    """Return the answers about the images that can be decoded; a report leaves the others where they are.
+
+    MissingImages where more than a tenth are not there.
+    """
+    every = len(some.sources)
     while some.sources:
         try:
             return model.answers(project, some, progress)
         except BrokenImages as broken:
             some = some.without(broken.reasons)
+        except MissingImages as gone:
+            allow_missing(gone.reasons, every)
+            some = some.without(gone.reasons)
     return None

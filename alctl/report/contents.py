@@ -53,6 +53,23 @@ class ShownPick:
 
 
 @dataclass(frozen=True)
+class ShownPair:
+    """Two images that are much alike."""
+
+    item: int
+    path: str
+    like: int
+    """The other image, which stands for it if it was left out."""
+    like_path: str
+    cosine: float
+    """Of their embeddings."""
+    labeled: bool
+    """Whether that image was labeled already."""
+    apart: bool
+    """Whether they are not near-duplicates, so that neither was left out for the other."""
+
+
+@dataclass(frozen=True)
 class RoundFacts:
     """A round with its counts."""
 
@@ -78,6 +95,8 @@ class RoundFacts:
     answered: int
     out: int
     shown: Sequence[ShownPick]
+    pairs: Sequence[ShownPair] = ()
+    """The candidates that were most alike, the closest first."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from alctl.labels.annotation import Split
 from alctl.model.task import TASKS
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
-from alctl.report import advice, evaluation, measures
+from alctl.report import advice, evaluation, measures, near_duplicates
 from alctl.report.ask_models import TASK, Judges, truth_of
 from alctl.report.contents import (
     AnnotatorAgreement,
@@ -192,7 +192,8 @@ def _rounds(connection: Connection) -> list[tuple[RoundFacts, RoundItems]]:
         candidates = [pick for pick in picks if pick.why not in RESERVED]
         control = [pick.item_id for pick in candidates if pick.why == rounds.CONTROL]
         picked = [pick.item_id for pick in candidates if pick.why != rounds.CONTROL]
-        shown = candidates[:GALLERY] if row.id > every[-1].id - GALLERY_ROUNDS else []
+        new = row.id > every[-1].id - GALLERY_ROUNDS
+        shown = candidates[:GALLERY] if new else []
         facts = RoundFacts(
             **vars(row),
             images=len(candidates),
@@ -212,6 +213,7 @@ def _rounds(connection: Connection) -> list[tuple[RoundFacts, RoundItems]]:
                 )
                 for pick in shown
             ],
+            pairs=near_duplicates.closest(connection, row.params) if new else (),
         )
         classes = {item: answer.category_id for item, answer in said.items() if answer.category_id}
         found.append((facts, RoundItems(picked, control, classes)))

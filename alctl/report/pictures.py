@@ -5,11 +5,13 @@ import io
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
-from alctl.database import items
+from alctl.database import items, settings
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, Source, read_image
+from alctl.images.decode import BrokenImages, Source, read_image
+from alctl.images.levels import Levels
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.report.contents import Facts
@@ -32,19 +34,21 @@ def shown(facts: Facts) -> set[int]:
     """Return every item that the report shows."""
     certain = facts.certain.images if facts.certain else []
     picks = [pick for row in facts.rounds for pick in row.shown]
-    return {*(image.item for image in certain), *(pick.item for pick in picks)}
+    pairs = [item for row in facts.rounds for pair in row.pairs for item in (pair.item, pair.like)]
+    return {*(image.item for image in certain), *(pick.item for pick in picks), *pairs}
 
 
 def thumbnails(project: Project, ids: Iterable[int], progress: Progress) -> dict[int, Thumbnail]:
     """Return a thumbnail of each item; those that cannot be read are left out."""
     with project.reading() as connection:
         root = required_state(connection, project.folder).root
+        ranges = settings.levels(connection)
         found = items.fetch(connection, as_ids(ids))
     made: dict[int, Thumbnail] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         sources = [Source(item.id, f"{root}/{item.path}", item.digest) for item in found]
         for done, (source, thumbnail) in enumerate(
-            zip(sources, pool.map(_thumbnail, sources), strict=True), start=1
+            zip(sources, pool.map(partial(_thumbnail, ranges), sources), strict=True), start=1
         ):
             if thumbnail is not None:
                 made[source.id] = thumbnail
@@ -52,10 +56,10 @@ def thumbnails(project: Project, ids: Iterable[int], progress: Progress) -> dict
     return made
 
 
-def _thumbnail(source: Source) -> Thumbnail | None:
+def _thumbnail(ranges: Levels, source: Source) -> Thumbnail | None:
     """Return a PNG of a small image as it is, or a JPEG of a larger one, shrunk."""
     try:
-        image = read_image(source, SIDE)
+        image = read_image(source, SIDE, ranges)
     except (AlctlError, BrokenImages):
         return None
     small = max(image.size) <= _SMALL

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from alctl.database.counts import SPLITS
 from alctl.database.history import AnnotatorTime, RoundTime
-from alctl.report import model_sections, simulated_section
+from alctl.report import model_sections, near_duplicates, simulated_section
 from alctl.report.blocks import Block, Gallery, List, Picture, Section, Table, Text
 from alctl.report.contents import ClassBalance, Facts, RoundFacts, ShownPick
 from alctl.report.model_sections import CLASSES
@@ -115,7 +115,7 @@ def _rounds(facts: Facts) -> list[Block]:
         blocks.append(Gallery(f"Round {row.id}, {row.strategy}", pictures, said))
     if hidden := len(facts.rounds) - len(galleries):
         blocks.append(Text(f"The pictures of the {count(hidden)} oldest rounds are left out."))
-    return blocks
+    return blocks + near_duplicates.blocks(facts.rounds)
 
 
 def _strategy(row: RoundFacts) -> str:

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import Connection
 
 from alctl.chance import stream
-from alctl.database import history, items, rounds, training_runs
+from alctl.database import history, items, rounds, settings, training_runs
 from alctl.errors import AlctlError
 from alctl.files import whole_file
 from alctl.images import contact_sheet as sheet
-from alctl.images.pixels import BrokenImages, Source
+from alctl.images.decode import BrokenImages, MissingImages, Source, allow_missing
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.report.facts import RESERVED
@@ -44,6 +44,8 @@ class Shown:
     about: Mapping[str, Any]
     """How it was made, as JSON knows it; it goes into the file too."""
     kind: Kind = "contact sheet"
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Images that are not there and were left out, by item id, and where they should be."""
 
     @property
     def file_name(self) -> str:
@@ -73,17 +75,19 @@ def contact_sheet(project: Project, number: int, progress: Progress) -> Shown:
     with project.reading() as connection:
         row, picks = _round(connection, number)
         root = required_state(connection, project.folder).root
+        ranges = settings.levels(connection)
         answers = {answer.item_id: answer.words for answer in history.answers_of_round(connection, number)}
     shown = picks[: sheet.SHEET]
     sources = [Source(pick.item_id, f"{root}/{pick.path}", pick.digest) for pick in shown]
-    thumbnails = sheet.thumbnails(sources, progress).images  # a broken one is blank
+    made = sheet.thumbnails(sources, progress, ranges)  # one that is broken or not there is blank
+    allow_missing(made.missing, len(sources))
     said = {
         pick.item_id: ("(random) " if pick.why == rounds.CONTROL else "")
         + (answers.get(pick.item_id) or "no answer yet")
         for pick in shown
     }
     about = {"round": number, "strategy": row.strategy, "images": len(picks), "shown": len(shown)}
-    return Shown(number, sheet.contact_sheet(shown, thumbnails, said), about)
+    return Shown(number, sheet.contact_sheet(shown, made.images, said), about, missing=made.missing)
 
 
 def _round(connection: Connection, number: int) -> tuple[rounds.Round, list[rounds.Pick]]:
@@ -117,7 +121,7 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
     )
     ids = np.concatenate([parts[kind] for kind in KINDS])
     kinds = np.repeat(np.arange(len(KINDS)), [len(parts[kind]) for kind in KINDS])
-    kept, vectors = _embed(project, model, ids, state.root, progress)
+    kept, vectors, missing = _embed(project, model, ids, state.root, progress)
     if len(vectors) < 5:
         raise AlctlError(f"{len(vectors)} images are too few for a picture of their embeddings")
     progress("arranging", 0, 1)
@@ -126,7 +130,7 @@ def embedding(project: Project, number: int, device: str, progress: Progress) ->
         "round": number, "strategy": row.strategy, "run": model.run.id, "arranged_by": "t-SNE",
         **parameters, "images": {kind: int((kinds[kept] == i).sum()) for i, kind in enumerate(KINDS)},
     }  # fmt: skip
-    return Shown(number, _draw(places, kinds[kept], about), about, "embedding")
+    return Shown(number, _draw(places, kinds[kept], about), about, "embedding", missing)
 
 
 def _some(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -138,18 +142,22 @@ def _some(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 def _embed(
     project: Project, model: Model, ids: NDArray[np.int64], root: str, progress: Progress
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the positions of the images that can be decoded, and their embeddings."""
+) -> tuple[NDArray[np.int64], NDArray[np.float32], Mapping[int, str]]:
+    """Return the positions of the images that can be decoded, their embeddings, and which are not there."""
     with project.reading() as connection:
         sources = [training_set.source_of(root, item) for item in items.fetch(connection, ids)]
-    kept = np.arange(len(sources))
+    kept, missing = np.arange(len(sources)), dict[int, str]()
     while True:
         some = [sources[i] for i in kept]
         try:
             found = model.candidates(project, some, progress).map(lambda prediction: prediction.embedding)
-            return kept, found.float().cpu().numpy()
+            return kept, found.float().cpu().numpy(), missing
         except BrokenImages as broken:
-            kept = np.array([i for i in kept if sources[i].id not in broken.reasons], dtype=np.int64)
+            out = broken.reasons
+        except MissingImages as gone:
+            allow_missing(gone.reasons, len(sources))
+            out = missing = gone.reasons
+        kept = np.array([i for i in kept if sources[i].id not in out], dtype=np.int64)
 
 
 def arrange(vectors: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], dict[str, Any]]:

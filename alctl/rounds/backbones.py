@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from alctl.database import items, settings, training_runs
 from alctl.errors import AlctlError
+from alctl.images.decode import Source, allow_missing
 from alctl.images.embeddings import Digests, Embeddings, Key, Vectors, as_digests
-from alctl.images.pixels import Source, decode_ahead
+from alctl.images.levels import Levels
+from alctl.images.pixels import decode_ahead
 from alctl.model import embedding
 from alctl.model.device import best_device, check_device
 from alctl.model.embedding import LITE0, Backbone
@@ -26,6 +28,20 @@ from alctl.rounds.own_vectors import OwnVectors
 
 TABLE = "table:"
 MODEL = "model"
+
+
+@dataclass(frozen=True)
+class ProjectBackbone(Backbone):
+    """A frozen network, and how it sees the images of a project."""
+
+    ranges: Levels = field(default_factory=dict)
+    """What black and white are in images of more than 8 bits; part of its record where there are some."""
+
+
+def _for_project(backbone: Backbone, ranges: Levels) -> ProjectBackbone:
+    levels = {"levels": {kind: list(range_) for kind, range_ in ranges.items()}} if ranges else {}
+    own = {**vars(backbone), "preprocessing": {**backbone.preprocessing, **levels}}
+    return ProjectBackbone(**own, ranges=ranges)
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ def used_or_default(project: Project, device: str) -> Used:
     return found or Used(LITE0, key_of(source_named(project, LITE0, None, device)))
 
 
-def source_of(project: Project, wanted: Used, device: str) -> Backbone | OwnVectors:
+def source_of(project: Project, wanted: Used, device: str) -> ProjectBackbone | OwnVectors:
     """Return what gives the vectors of these embeddings; AlctlError where nothing here gives the same any more."""
     name = wanted.name
     if name == MODEL:
@@ -90,17 +106,18 @@ def source_of(project: Project, wanted: Used, device: str) -> Backbone | OwnVect
 
 def source_named(
     project: Project, name: str, size: int | None, device: str, *, weights: str | None = None
-) -> Backbone | OwnVectors:
+) -> ProjectBackbone | OwnVectors:
     """Return what gives the vectors; ``weights`` is the digest of the training run that "model" means, else the last."""
     if name.startswith(TABLE):
         return own_vectors.read(table_file(name))
     where = best_device() if device == "auto" else device
     check_device(where)
-    if name == MODEL:
-        return _model(project, where, weights)
     with project.reading() as connection:
         largest = max(items.sizes(connection))
-    return embedding.backbone(name, size, largest, where)
+        ranges = settings.levels(connection)
+    if name == MODEL:
+        return _for_project(_model(project, where, weights), ranges)
+    return _for_project(embedding.backbone(name, size, largest, where), ranges)
 
 
 def table_file(name: str) -> Path:
@@ -137,46 +154,59 @@ def _model(project: Project, device: str, weights: str | None) -> Backbone:
     )
 
 
-def key_of(source: Backbone | OwnVectors) -> Key:
+def key_of(source: ProjectBackbone | OwnVectors) -> Key:
     """Return the key of the table of what a source gives."""
     if isinstance(source, OwnVectors):
         return Key("table", source.digest, {}, source.vectors.shape[1])
     return Key(source.name, source.weights, source.preprocessing, source.dimension)
 
 
-def images_per_second(backbone: Backbone, sources: Sequence[Source]) -> float | None:
+def images_per_second(backbone: ProjectBackbone, sources: Sequence[Source]) -> float | None:
     """Embed a few images twice and time the second run: the first one also warms the machine up."""
     for _ in range(2):
         start = time.perf_counter()
-        for batch in decode_ahead(sources, backbone.encode, backbone.least, backbone.batch):
+        for batch in decode_ahead(sources, backbone.encode, backbone.least, backbone.batch, backbone.ranges):
             if batch.sources:
                 backbone.embed(torch.from_numpy(batch.pixels))
     return len(sources) / (time.perf_counter() - start)
 
 
+class LeftOut(NamedTuple):
+    """Images that got no vector, by item id."""
+
+    broken: Mapping[int, str]
+    """Why some cannot be decoded."""
+    missing: Mapping[int, str]
+    """Where others are not."""
+
+
 def fill(
     table: Embeddings,
-    source: Backbone | OwnVectors,
+    source: ProjectBackbone | OwnVectors,
     root: str,
     blocks: Iterable[Sequence[Source]],
+    total: int,
     shown: Progress,
-) -> Mapping[int, str]:
-    """Give images their vectors, block by block; return why some cannot be decoded, by item id.
+) -> LeftOut:
+    """Give ``total`` images their vectors, block by block; return those that got none.
 
-    Vectors are kept as they come, so nothing that took long is lost when it is stopped.
+    Vectors are kept as they come, so nothing that took long is lost when it is stopped. MissingImages where more than
+    a tenth of the files are not there.
     """
-    broken, done = dict[int, str](), 0
+    broken, missing, done = dict[int, str](), dict[int, str](), 0
     with table.writing() as writer:
         for block in blocks:
-            missing = table.rows(digests_of(block)) < 0  # since another process may have been here
-            lacking = [image for image, lacks in zip(block, missing, strict=True) if lacks]
+            lacks = table.rows(digests_of(block)) < 0  # since another process may have been here
+            lacking = [image for image, lack in zip(block, lacks, strict=True) if lack]
             done += len(block) - len(lacking)
             for batch in _batches(source, root, lacking):
                 writer.append(digests_of(batch.sources), batch.vectors)
                 broken |= batch.broken
+                missing |= batch.missing
+                allow_missing(missing, total)
                 done += len(batch.sources)
-                shown("embedding images", done + len(broken), 0)
-    return broken
+                shown("embedding images", done + len(broken) + len(missing), total)
+    return LeftOut(broken, missing)
 
 
 class _Batch(NamedTuple):
@@ -185,20 +215,21 @@ class _Batch(NamedTuple):
     sources: Sequence[Source]
     vectors: Vectors
     broken: Mapping[int, str]
+    missing: Mapping[int, str]
 
 
-def _batches(source: Backbone | OwnVectors, root: str, sources: Sequence[Source]) -> Iterator[_Batch]:
+def _batches(source: ProjectBackbone | OwnVectors, root: str, sources: Sequence[Source]) -> Iterator[_Batch]:
     """Yield the vectors of images, in order."""
     if isinstance(source, OwnVectors):
         rows = [source.rows[one.path.removeprefix(f"{root}/")] for one in sources]
-        yield _Batch(sources, source.vectors[rows].astype(np.float32), {})
+        yield _Batch(sources, source.vectors[rows].astype(np.float32), {}, {})
         return
-    for batch in decode_ahead(sources, source.encode, source.least, source.batch):
+    for batch in decode_ahead(sources, source.encode, source.least, source.batch, source.ranges):
         if batch.sources:
             vectors = source.embed(torch.from_numpy(batch.pixels)).numpy()
         else:
             vectors = np.empty((0, source.dimension), np.float32)
-        yield _Batch(batch.sources, vectors, batch.broken)
+        yield _Batch(batch.sources, vectors, batch.broken, batch.missing)
 
 
 def digests_of(sources: Sequence[Source]) -> Digests:

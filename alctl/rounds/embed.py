@@ -14,14 +14,15 @@ from sqlalchemy import Connection
 from alctl.database import items, labels, rounds
 from alctl.database.random_order import Ids
 from alctl.errors import AlctlError
+from alctl.images.decode import BrokenImages, Source
 from alctl.images.embeddings import BLOCK, Embeddings, Key
-from alctl.images.pixels import BrokenImages, Source
-from alctl.model.embedding import LITE0, Backbone
+from alctl.model.embedding import LITE0
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.rounds.backbones import (
     MODEL,
     TABLE,
+    ProjectBackbone,
     Used,
     fill,
     images_per_second,
@@ -63,7 +64,7 @@ class Plan:
     """Usable images that lack one and are not among ``ids``: outside of the subset, or of the user's table."""
     images_per_second: float | None
     """Measured on the first images; None where nothing has to be computed."""
-    source: "Backbone | OwnVectors"
+    source: ProjectBackbone | OwnVectors
 
     @property
     def seconds(self) -> float:
@@ -87,6 +88,8 @@ class Embedded:
     images_per_second: float
     quarantined: Mapping[int, str]
     """Images that turned out not to decode, by item id, and why."""
+    missing: Mapping[int, str]
+    """Images that are not there, by item id, and where they should be."""
 
 
 def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
@@ -113,13 +116,13 @@ def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
         root = required_state(connection, project.folder).root
     todo = ids[lacking & wanted]
     rate = None
-    if isinstance(source, Backbone) and len(todo):
+    if isinstance(source, ProjectBackbone) and len(todo):
         rate = images_per_second(source, _sources(project, root, todo[: source.batch]))
     return Plan(name, key, todo, int((~lacking).sum()), int((lacking & ~wanted).sum()), rate, source)
 
 
 def _wanted(
-    project: Project, connection: Connection, source: "Backbone | OwnVectors", subset: int | None
+    project: Project, connection: Connection, source: ProjectBackbone | OwnVectors, subset: int | None
 ) -> Ids:
     """Return the ids of the items that are to get a vector if they lack one."""
     every = items.usable(connection, "all")
@@ -149,15 +152,16 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
     are quarantined.
 
     Raises:
-        AlctlError: Another process is doing the same, or a file is not there.
+        AlctlError: Another process is doing the same, or more than a tenth of the files are not there.
     """
     with project.writing("embed") as connection:
         use(connection, Used(plan.name, plan.key))
     table = Embeddings(project.cache, plan.key)
     root, start, total = project.state().root, time.perf_counter(), len(plan.ids)
     blocks = (_sources(project, root, plan.ids[place : place + BLOCK]) for place in range(0, total, BLOCK))
-    broken = fill(table, plan.source, root, blocks, lambda stage, done, _: progress(stage, done, total))
-    done = total - len(broken)
+    left_out = fill(table, plan.source, root, blocks, total, progress)
+    broken, missing = left_out.broken, left_out.missing
+    done = total - len(broken) - len(missing)
     if broken:
         quarantine(project, BrokenImages(broken))
     seconds = time.perf_counter() - start
@@ -166,9 +170,10 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
         plan.key.dimension,
         done,
         plan.already,
-        plan.elsewhere,
+        plan.elsewhere + len(missing),
         table.excluded,
         seconds,
         done / seconds,
         broken,
+        missing,
     )

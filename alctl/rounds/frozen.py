@@ -11,14 +11,15 @@ from torch import Tensor
 
 from alctl.database import training_runs
 from alctl.errors import AlctlError
+from alctl.images.decode import BrokenImages, MissingImages, Source
 from alctl.images.embeddings import Embeddings
-from alctl.images.pixels import BrokenImages, Source
-from alctl.model.embedding import Backbone
+from alctl.model.embedding import LITE0
 from alctl.model.strategy import Candidates, Prediction
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds.backbones import (
     MODEL,
+    ProjectBackbone,
     Used,
     digests_of,
     fill,
@@ -42,6 +43,7 @@ def vectors(
 
     Raises:
         BrokenImages: Some cannot be decoded.
+        MissingImages: Some are not there.
         AlctlError: Some have no vector and can get none, or another process is computing the same.
     """
     table = Embeddings(project.cache, wanted.key)
@@ -71,7 +73,7 @@ def _missing(table: Embeddings, sources: Sequence[Source]) -> NDArray[np.int64]:
 def _fill(
     project: Project,
     table: Embeddings,
-    source: Backbone | OwnVectors,
+    source: ProjectBackbone | OwnVectors,
     missing: list[Source],
     progress: Progress,
 ) -> None:
@@ -86,9 +88,12 @@ def _fill(
     else:
         rate = images_per_second(source, missing[: source.batch])
         stage += f", about {in_words(len(missing) / rate)}" if rate else ""
-    broken = fill(table, source, root, [missing], lambda _, done, __: progress(stage, done, len(missing)))
-    if broken:
-        raise BrokenImages(dict(broken))
+    total = len(missing)
+    left_out = fill(table, source, root, [missing], total, lambda _, done, __: progress(stage, done, total))
+    if left_out.missing:
+        raise MissingImages(left_out.missing)
+    if left_out.broken:
+        raise BrokenImages(left_out.broken)
 
 
 def in_words(seconds: float) -> str:
@@ -136,28 +141,51 @@ class FrozenGroups:
         self.device = device
         self.forced = forced
         self.by_default = by_default
+        self.needed = False
+        """Whether the strategy compares images, so that what is missing is computed anyway."""
         self.wanted: Used | None = None
         """The embeddings that were compared, once they were."""
 
     @cached_property
-    def at_hand(self) -> AtHand:
-        """Whether they are there, or can be had in reasonable time."""
+    def known(self) -> Used | None:
+        """The embeddings of the project; None where it has none yet, or only those of an older network."""
         with self.project.reading() as connection:
             known = used(connection)
             network = training_runs.last_network(connection)
+        stale = (
+            known is not None
+            and known.name == MODEL
+            and (network is None or network.digest != known.key.weights)
+        )
+        return None if stale else known
+
+    @property
+    def backbone(self) -> str:
+        """Whose vectors they are, or would be."""
+        return self.known.name if self.known else LITE0
+
+    @cached_property
+    def _missing(self) -> list[Source]:
+        """Images without a vector."""
         every = [image for group in self.groups for image in group]
-        if known and known.name == MODEL and (network is None or network.digest != known.key.weights):
-            return AtHand(MODEL, len(every), len(every), 0.0, at_hand=False, why=_OLD_MODEL)
+        if self.known is None:
+            return every
+        table = Embeddings(self.project.cache, self.known.key)
+        return [every[i] for i in _missing(table, every)]
+
+    @cached_property
+    def at_hand(self) -> AtHand:
+        """Whether they are there, or can be had in reasonable time."""
+        images = sum(len(group) for group in self.groups)
+        if self.known and not self._missing:
+            return AtHand(self.backbone, images, 0, 0.0, at_hand=True, why=f"embedded by {self.backbone}")
         try:
-            wanted = known or used_or_default(self.project, self.device)
-            table = Embeddings(self.project.cache, wanted.key)
-            missing = [every[i] for i in _missing(table, every)]
-            if not missing:
-                return AtHand(wanted.name, len(every), 0, 0.0, at_hand=True, why=f"embedded by {wanted.name}")
-            return self._estimate(wanted, len(every), missing)
+            wanted = self.known or used_or_default(self.project, self.device)
+            if wanted.name == MODEL and self.known is None:
+                return AtHand(MODEL, images, images, 0.0, at_hand=False, why=_OLD_MODEL)
+            return self._estimate(wanted, images, self._missing)
         except AlctlError as error:
-            name = known.name if known else ""
-            return AtHand(name, len(every), len(every), 0.0, at_hand=False, why=str(error))
+            return AtHand(self.backbone, images, len(self._missing), 0.0, at_hand=False, why=str(error))
 
     def _estimate(self, wanted: Used, images: int, missing: list[Source]) -> AtHand:
         source = source_of(self.project, wanted, self.device)
@@ -175,19 +203,27 @@ class FrozenGroups:
     @cached_property
     def found(self) -> list[Tensor] | None:
         """The vectors (N, D) of each group; None where they are not at hand."""
-        with self.project.reading() as connection:
-            known = used(connection)
-        if (known is None and not self.by_default) or not self.at_hand.at_hand:
+        if (self.known is None and not self.by_default) or not self.at_hand.at_hand:
             return None
-        wanted = self.wanted = known or used_or_default(self.project, self.device)
-        every = vectors(
-            self.project,
-            wanted,
-            [image for group in self.groups for image in group],
-            self.progress,
-            self.device,
-        )
-        return list(every.split([len(group) for group in self.groups]))
+        wanted = self.wanted = self.known or used_or_default(self.project, self.device)
+        every = [image for group in self.groups for image in group]
+        there = vectors(self.project, wanted, every, self.progress, self.device)
+        return list(there.split([len(group) for group in self.groups]))
+
+    @property
+    def without_asking(self) -> list[Tensor] | None:
+        """The same, for those who can do without: only where they are there, or computed for the strategy anyway."""
+        return self.found if self.needed or (self.known and not self._missing) else None
+
+    def required(self) -> list[Tensor]:
+        """Return the same; AlctlError where they are not at hand."""
+        self.by_default = True
+        if self.found is None:
+            raise AlctlError(
+                f"this takes embeddings of all images of the round: {self.at_hand.why}; run `alctl embed`, or leave "
+                "--duplicates out"
+            )
+        return self.found
 
     def group(self, number: int, candidates: Candidates) -> Candidates:
         """Return the candidates of a group, compared by these vectors where they are at hand."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.files import file_digest
-from alctl.images.pixels import BrokenImages, Source
+from alctl.images.decode import BrokenImages, Source
 from alctl.model.score import Predictions
 from alctl.model.strategy import Candidates
 from alctl.model.task import Task

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alctl.database import categories
 from alctl.database.training_runs import TrainingRun
-from alctl.images.pixels import Source
+from alctl.images.decode import Source
 from alctl.model import checkpoint, score
 from alctl.model.device import check_device, resolve
 from alctl.model.loss_prediction import Trained

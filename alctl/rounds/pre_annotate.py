@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alctl.database import items, pre_annotations, rounds, rounds_out
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages
+from alctl.images.decode import BrokenImages
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.model.strategy import Prediction
@@ -31,7 +31,9 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
     model = required_model(project, device)
     with project.reading() as connection:
         root = required_state(connection, project.folder).root
-        picked = [pick.item_id for pick in rounds.picks(connection, number) if pick.rank is not None]
+        picked = [
+            pick.item_id for pick in rounds.picks(connection, number, recalled=False) if pick.rank is not None
+        ]
         found = items.fetch(connection, np.array(picked, dtype=np.int64))
     sources = [source_of(root, item) for item in found]
     try:

@@ -1,14 +1,16 @@
 """What the model says of every image of a split, as a CSV file."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from alctl.database import items
 from alctl.files import whole_file
-from alctl.images.pixels import BrokenImages
+from alctl.images.decode import BrokenImages, MissingImages, allow_missing
 from alctl.labels.spreadsheet_cells import safe_cell
 from alctl.model.strategy import Prediction
 from alctl.progress import Progress
@@ -17,11 +19,19 @@ from alctl.rounds.model import Model
 from alctl.rounds.training_set import quarantine, source_of
 
 
-def predict(project: Project, model: Model, out: Path, split: str, progress: Progress) -> int:
-    """Write class, probability and predicted loss of every usable image of a split to a CSV; return how many.
+class Predicted(NamedTuple):
+    """What `predict` wrote."""
+
+    images: int
+    missing: Mapping[int, str]
+    """Images that are not there, by item id, and where they should be."""
+
+
+def predict(project: Project, model: Model, out: Path, split: str, progress: Progress) -> Predicted:
+    """Write class, probability and predicted loss of every usable image of a split to a CSV.
 
     Images pass through memory in batches; what is kept of each is its path and three numbers. Those that cannot be
-    decoded are quarantined and left out.
+    decoded are quarantined and left out, those that are not there are left out too; MissingImages if they are many.
     """
     with project.reading() as connection:
         root = required_state(connection, project.folder).root
@@ -29,6 +39,7 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
     found = [source_of(root, item) for item in usable]
     answer_of = _class_and_loss if model.predicts_losses else _class
     paths = {item.id: item.path for item in usable}
+    missing: dict[int, str] = {}
     while True:
         try:
             answer = model.candidates(project, found, progress).map(answer_of).cpu()
@@ -36,9 +47,13 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
         except BrokenImages as broken:
             quarantine(project, broken)
             found = [source for source in found if source.id not in broken.reasons]
+        except MissingImages as gone:
+            allow_missing(gone.reasons, len(found))
+            missing = gone.reasons
+            found = [source for source in found if source.id not in missing]
     model.check_finite(answer, "answers are")
     _write_predictions(out, model, [(source.id, paths[source.id]) for source in found], answer.tolist())
-    return len(found)
+    return Predicted(len(found), missing)
 
 
 def _class(prediction: Prediction) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from alctl.database import categories
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
-from alctl.images.pixels import Source
+from alctl.images.decode import Source
 from alctl.model import probe as probes
 from alctl.model.probe import Probe
 from alctl.model.probe_candidates import ProbeCandidates

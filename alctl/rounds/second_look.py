@@ -9,7 +9,7 @@ trained on, wrong labels included; what it could not fit, or has not seen yet, s
 Images that have had a second look come after those that have had none; those that are out for one are left alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from typing import NamedTuple
@@ -24,12 +24,12 @@ from alctl.database import consensus, items, labels, rounds, rounds_out
 from alctl.database.bulk import discard
 from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, check_decodable
+from alctl.images.decode import BrokenImages, MissingImages, allow_missing, check_decodable
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.rounds.model import Model
 from alctl.rounds.select import Selected, asked_after, record
-from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.select_options import Limits, SelectOptions
 from alctl.rounds.trained_model import last_model, losses
 from alctl.rounds.training_set import quarantine, source_of
 
@@ -44,24 +44,25 @@ class Suspect(NamedTuple):
 
 def select(project: Project, options: SelectOptions, progress: Progress) -> Selected:
     """Choose up to ``k`` labeled images of the pool for a second look, and record them as a round."""
-    if options.strategy or options.params or options.control or options.resend:
-        raise AlctlError(
-            "--relabel chooses by disagreement and loss; leave out --strategy, --param, --control and --resend"
-        )
+    _refuse_what_means_nothing(options)
     due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
     model = last_model(project, options.device)
     with project.held("select", "select.lock"):
         surprising = surprises(project, model, progress) if model is not None else []
-        quarantined: dict[int, str] = {}
+        quarantined, missing = dict[int, str](), dict[int, str]()
         while True:
-            selected = _choose(project, options, surprising, model)
+            selected = _choose(project, options, surprising, model, missing)
             try:
                 _look(project, selected, progress)
             except BrokenImages as broken:
                 quarantine(project, broken)
                 quarantined |= broken.reasons
                 continue
-            selected = replace(selected, params=terms.params(), quarantined=quarantined)
+            except MissingImages as gone:
+                missing |= gone.reasons
+                allow_missing(missing, selected.candidates + len(missing))
+                continue
+            selected = replace(selected, params=terms.params(), quarantined=quarantined, missing=missing)
             with project.writing("select") as connection:
                 if not _still_labeled(connection, selected):
                     continue
@@ -75,13 +76,28 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
             return selected
 
 
+def _refuse_what_means_nothing(options: SelectOptions) -> None:
+    if options.strategy or options.params or options.control or options.resend:
+        raise AlctlError(
+            "--relabel chooses by disagreement and loss; leave out --strategy, --param, --control and --resend"
+        )
+    if options.limits != Limits():
+        raise AlctlError(
+            "--relabel takes no limits: leave out --duplicates, --balance, --per-class and --max-share"
+        )
+
+
 def _choose(
-    project: Project, options: SelectOptions, surprising: list[Suspect], model: Model | None
+    project: Project,
+    options: SelectOptions,
+    surprising: list[Suspect],
+    model: Model | None,
+    missing: Mapping[int, str],
 ) -> Selected:
     with project.reading() as connection:
         required_state(connection, project.folder)
         looked = rounds_out.second_looks(connection)
-        usable = set(labels.labeled_ids(connection))
+        usable = set(labels.labeled_ids(connection)) - missing.keys()
         disputed = [suspect for suspect in disputes(connection) if suspect.item in usable]
         number = rounds.next_round(connection)
     out = {item for item, (_, is_out) in looked.items() if is_out}

@@ -18,14 +18,17 @@ from alctl.database.bulk import discard
 from alctl.database.random_order import Ids
 from alctl.database.rounds import Chosen
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, Source, check_decodable
+from alctl.images.decode import BrokenImages, MissingImages, Source, allow_missing, check_decodable
 from alctl.model.score import Unscored
 from alctl.model.strategy import Candidates, Prediction
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
+from alctl.rounds import limits
 from alctl.rounds.backbones import use
 from alctl.rounds.cold_start_guard import Judgement
+from alctl.rounds.duplicates import Duplicates, Images
 from alctl.rounds.frozen import FrozenGroups
+from alctl.rounds.limits import Answer, Kept
 from alctl.rounds.model import Model
 from alctl.rounds.select_options import SelectOptions
 from alctl.rounds.strategy_choice import RANDOM, Asked, Choice, asked_strategy
@@ -46,7 +49,7 @@ class Selected:
     run: int | None
     """The training run whose model was asked."""
     params: Mapping[str, object]
-    """As they are recorded: of the strategy, the terms for annotators, the guard's judgement."""
+    """As they are recorded: of the strategy, the terms for annotators, the guard's judgement, what limits did."""
     picks: Sequence[Chosen]
     reserved: int = 0
     """Validation and test images that go out with this round."""
@@ -58,8 +61,14 @@ class Selected:
     """Who chooses where no strategy was named, and why."""
     quarantined: Mapping[int, str] = field(default_factory=dict)
     """Images that turned out not to decode and were replaced, by item id, and why."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Images that are not there and were left out, by item id, and where they should be."""
     stale: Sequence[str] = ()
     """Classes that the model has never seen, because they were added after it was trained."""
+    duplicates: Duplicates | None = None
+    """Candidates that are nearly the same as others or labeled ones; None where nobody looked."""
+    limits: Kept | None = None
+    """How far shares of groups and classes were kept; None where nothing was limited."""
 
     @property
     def terms(self) -> rounds_out.Terms:
@@ -74,11 +83,11 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
     """
     due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
     model = None if options.strategy == RANDOM else last_model(project, options.device)
-    quarantined: dict[int, str] = {}
+    quarantined, missing = dict[int, str](), dict[int, str]()
     with project.held("select", "select.lock"):
         while True:
-            found = _look(project, options)
-            groups = [found.subset, found.labeled]
+            found = _look(project, options, missing)
+            groups = [found.subset, found.labeled, found.control]
             frozen = FrozenGroups(
                 project,
                 groups,
@@ -89,23 +98,25 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
             )
             try:
                 asked = asked_strategy(project.config.select, options, model, frozen)
-                chosen = _choose(project, asked, found, options.k, progress)
-                out = [*(source for source, _ in chosen), *found.control, *found.reserved]
+                chosen = _choose(project, asked, found, options, progress)
+                out = [*(source for source, _ in chosen.of(found.subset)), *found.control, *found.reserved]
                 check_decodable(out, progress)  # before anybody is asked to label them
             except BrokenImages as broken:
                 quarantine(project, broken)
                 quarantined |= broken.reasons
                 continue
-            selected = replace(_selected(options, asked, found, chosen, terms), quarantined=quarantined)
+            except MissingImages as gone:
+                missing |= gone.reasons
+                allow_missing(missing, found.looked_at)
+                continue
+            selected = _selected(options, asked, found, chosen, terms)
+            selected = replace(selected, quarantined=quarantined, missing=missing)
             with project.writing("select") as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
                 if options.resend:
                     selected = asked_after(selected, rounds_out.newest_label(connection))
-                if selected.picks:
-                    record(connection, selected, found.seed, due)
-                if frozen.wanted is not None:
-                    use(connection, frozen.wanted)
+                _record(connection, selected, found.seed, due, frozen)
                 if options.dry_run:
                     discard(connection)
             return selected
@@ -118,6 +129,8 @@ class _Found:
     number: int
     seed: int
     left: int
+    root: str
+    """The folder of the images."""
     control: list[Source]
     subset: list[Source]
     """The random subset: what the strategy may choose from."""
@@ -126,10 +139,12 @@ class _Found:
     splits: list[str]
     """Of each reserved item."""
     classes: list[str]
+    looked_at: int
+    """How many images there would be in all if none were missing."""
 
 
-def _look(project: Project, options: SelectOptions) -> _Found:
-    """Read the state of the pool; draw the random subset, and the control images beside it."""
+def _look(project: Project, options: SelectOptions, missing: Mapping[int, str]) -> _Found:
+    """Read the state of the pool; draw the random subset, and the control images beside it, without the missing ones."""
     size = project.config.select.subset if options.subset is None else options.subset
     share = project.config.select.control if options.control is None else options.control
     with project.reading() as connection:
@@ -150,22 +165,23 @@ def _look(project: Project, options: SelectOptions) -> _Found:
 
         def sources(ids: Ids | list[int]) -> list[Source]:
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
-            return [source_of(state.root, item) for item in found]
+            return [source_of(state.root, item) for item in found if item.id not in missing]
 
         return _Found(
-            number, seed, left, sources(control), sources(subset), sources(labeled),
-            sources([item for item, _ in reserved]), [split for _, split in reserved],
+            number, seed, left, state.root, sources(control), sources(subset), sources(labeled),
+            sources([item for item, _ in reserved]), [split for item, split in reserved if item not in missing],
             [known.name for known in categories.as_categories(connection, living=True)],
+            len(subset) + len(control) + len(labeled) + len(reserved),
         )  # fmt: skip
 
 
 def _choose(
-    project: Project, asked: Asked, found: _Found, k: int, progress: Progress
-) -> list[tuple[Source, float]]:
+    project: Project, asked: Asked, found: _Found, options: SelectOptions, progress: Progress
+) -> Answer:
     """Ask the strategy; return what it chose with the scores, best first: here its positions become items."""
-    wanted = k - len(found.control)
+    wanted = options.k - len(found.control)
     if not found.subset or not wanted:
-        return []
+        return limits.NOTHING
     unlabeled, labeled = (
         asked.frozen.group(i, _candidates(project, asked.model, some, progress))
         for i, some in enumerate((found.subset, found.labeled))
@@ -173,14 +189,16 @@ def _choose(
     rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
     groups = [(unlabeled, found.subset), (labeled, found.labeled)]
     try:
-        answer = asked.strategy.query(unlabeled, labeled, wanted, rng)
+        answer = limits.choose(
+            project, asked, Images(found.root, found.subset, found.labeled, found.control), (unlabeled, labeled),
+            wanted, rng, options.limits, progress,
+        )  # fmt: skip
     except FloatingPointError as error:
         raise _not_finite(asked, groups, str(error)) from error
     bad = (~torch.isfinite(answer.scores)).nonzero()
     if len(bad):
         raise _not_finite(asked, groups, f"the score of a pick is {answer.scores[int(bad[0])].item()}")
-    chosen = [found.subset[position] for position in answer.positions.tolist()]
-    return list(zip(chosen, answer.scores.tolist(), strict=True))
+    return answer
 
 
 def _not_finite(asked: Asked, groups: Sequence[tuple[Candidates, list[Source]]], why: str) -> AlctlError:
@@ -217,11 +235,14 @@ def _selected(
     options: SelectOptions,
     asked: Asked,
     found: _Found,
-    chosen: Sequence[tuple[Source, float]],
+    chosen: Answer,
     terms: rounds_out.Terms,
 ) -> Selected:
     """Return the round as it is to be recorded: the strategy's picks, then the control, then the reserved items."""
-    picks = [Chosen(source.id, rank, score, "picked") for rank, (source, score) in enumerate(chosen, start=1)]
+    picks = [
+        Chosen(source.id, rank, score, "picked")
+        for rank, (source, score) in enumerate(chosen.of(found.subset), start=1)
+    ]
     control = enumerate(found.control, start=len(picks) + 1)
     picks += [Chosen(source.id, rank, None, rounds.CONTROL) for rank, source in control]
     reserved = zip(found.reserved, found.splits, strict=True)
@@ -239,13 +260,15 @@ def _selected(
         len(found.subset),
         found.left,
         asked.model.run.id if asked.model else None,
-        {**asdict(asked.strategy), **terms.params(), **judged},
+        {**asdict(asked.strategy), **terms.params(), **judged, **chosen.params},
         picks,
         len(found.reserved),
         len(found.control),
         asked.judgement,
         asked.choice,
         stale=[name for name in found.classes if name not in known],
+        duplicates=chosen.duplicates,
+        limits=chosen.kept,
     )
 
 
@@ -258,6 +281,16 @@ def _still_free(connection: Connection, selected: Selected, options: SelectOptio
     """Tell whether none of the picks was answered or sent since the subset was drawn."""
     ids = np.array([pick.item for pick in selected.picks if pick.rank], dtype=np.int64)
     return len(rounds.free_of(connection, ids, resend=options.resend)) == len(ids)
+
+
+def _record(
+    connection: Connection, selected: Selected, seed: int, due: str | None, frozen: FrozenGroups
+) -> None:
+    """Write the round, if it picked anything, and which embeddings it compared images by, if it did."""
+    if selected.picks:
+        record(connection, selected, seed, due)
+    if frozen.wanted is not None:
+        use(connection, frozen.wanted)
 
 
 def record(connection: Connection, selected: Selected, seed: int, due: str | None) -> None:

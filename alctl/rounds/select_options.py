@@ -3,6 +3,28 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+EVERY = ""
+"""The class that stands for all that are not named."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a round is to keep within."""
+
+    duplicates: float | None = None
+    """Cosine from which two images are near-duplicates; 0: none are; None: the project's setting."""
+    balance: bool = False
+    """Whether labels and picks together are to be even among the classes, as far as they are predicted."""
+    per_class: Mapping[str, int] = field(default_factory=dict)
+    """Most images predicted to be of a class; that of EVERY holds for all other classes."""
+    max_share: Mapping[str, float] = field(default_factory=dict)
+    """Largest share of one value of a manifest's column, of one ``folder`` or of one ``camera``."""
+
+    @property
+    def by_class(self) -> bool:
+        """Tell whether they go by predicted classes."""
+        return self.balance or bool(self.per_class)
+
 
 @dataclass(frozen=True)
 class SelectOptions:
@@ -29,3 +51,5 @@ class SelectOptions:
     """How many annotators share the round, or their names with commas between."""
     overlap: float = 0.0
     """Share of the images that all of them get."""
+    limits: Limits = Limits()
+    """On near-duplicates, shares of groups and classes."""

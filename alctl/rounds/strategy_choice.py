@@ -89,8 +89,9 @@ def asked_strategy(
     name, choice = options.strategy or (settings.first if model is None else settings.strategy), None
     if name == AUTO:
         choice = chosen(model, at_hand)
-        name, frozen.by_default = choice.strategy, True
+        name, frozen.by_default = choice.strategy, frozen.by_default or choice.strategy == HERDING
     strategy = make_strategy(name, options.params)
+    frozen.needed = name != RANDOM and not strategy.needs_model
     asked = Asked(name, strategy, model, frozen, choice=choice)
     if strategy.uses_predicted_loss and model is not None and model.run.head == PROBE:
         raise AlctlError(NO_LOSSES)
@@ -103,8 +104,9 @@ def asked_strategy(
     name = options.fallback or settings.fallback
     if name == AUTO:
         choice = fallback(judgement.images, at_hand)
-        name, frozen.by_default = choice.strategy, True
+        name, frozen.by_default = choice.strategy, choice.strategy == HERDING
     strategy = make_strategy(name, {})
+    frozen.needed = name != RANDOM and not strategy.needs_model
     if strategy.uses_predicted_loss:
         raise AlctlError(
             f"{name!r} reads predicted losses too and cannot stand in for them; choose another --fallback"

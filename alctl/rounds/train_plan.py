@@ -1,7 +1,7 @@
 """A training run before it starts and after it has ended: what it learns from, and how it is recorded."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from alctl.config import TrainConfig
@@ -21,7 +21,7 @@ from alctl.rounds.fingerprint import (
     run_to_start_from,
 )
 from alctl.rounds.model import has_weights
-from alctl.rounds.training_set import Labeled, labeled, task_of
+from alctl.rounds.training_set import Labeled, labeled, task_of, without_gone
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Plan:
     """The training run whose weights a warm start begins with."""
     used: Used | None = None
     """The embeddings that a probe is fitted to; None for a network."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Where labeled images should be that are not there, by item id: the run goes on without them."""
 
     @property
     def models(self) -> list[TrainConfig]:
@@ -61,6 +63,8 @@ class FinishedRun:
     """Epochs that were done before, by a run that was killed."""
     quarantined: Mapping[int, str]
     """Images that could not be decoded and were left out, by item id, and why."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Labeled images that are not there and were left out, by item id, and where they should be."""
 
 
 def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
@@ -71,9 +75,12 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         known = categories.class_list(connection)
         names, _, merged = categories.outputs(known, len(known))
         task = task_of(state.task, names, merged)
-        splits = {
-            split: labeled(connection, state.root, task, split) for split in ("pool", "validation", "test")
+        found = {
+            split: without_gone(labeled(connection, state.root, task, split))
+            for split in ("pool", "validation", "test")
         }
+        splits = {split: some for split, (some, _) in found.items()}
+        missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
         config = resolve(config, items.sizes(connection))
         check_device(config.device)
         pool = splits["pool"]
@@ -94,7 +101,7 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         finished = training_runs.last_run(connection, fingerprint)
     if finished is not None and not has_weights(project, finished):
         finished = None  # training again is what the error about such weights advises
-    return Plan(task, config, seed, splits, fingerprint, finished, before, used)
+    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing)
 
 
 def _check_enough(pool: Labeled, names: Sequence[str]) -> None:

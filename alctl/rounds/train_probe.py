@@ -12,8 +12,8 @@ from alctl.chance import stream
 from alctl.database import items, settings, training_runs
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
+from alctl.images.decode import BrokenImages, Source
 from alctl.images.embeddings import Embeddings
-from alctl.images.pixels import BrokenImages, Source
 from alctl.metrics import Metrics
 from alctl.model import probe as probes
 from alctl.model import score
@@ -69,7 +69,7 @@ def fit_probe(project: Project, plan: Plan, used: Used, progress: Progress) -> F
         )  # fmt: skip
         with project.writing("train") as connection:
             use(connection, used)
-        return FinishedRun(record(project, plan, came), 0, broken)
+        return FinishedRun(record(project, plan, came), 0, broken, plan.missing)
 
 
 def seconds_of(project: Project, plan: Plan) -> float | None:

@@ -70,7 +70,8 @@ def run_training(
         run = record(project, plan, came)
         for file in files:
             file.unlink(missing_ok=True)
-    yield FinishedRun(run, resumed, {**broken, **held["validation"].broken, **held["test"].broken})
+    left_out = {**broken, **held["validation"].broken, **held["test"].broken}
+    yield FinishedRun(run, resumed, left_out, plan.missing)
 
 
 def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress: Progress) -> TrainingRun:

@@ -10,7 +10,7 @@ from alctl.project import Project, required_state
 from alctl.rounds.model import Answers, Model, asked
 from alctl.rounds.network_model import network_of
 from alctl.rounds.probe_model import probe_of
-from alctl.rounds.training_set import labeled
+from alctl.rounds.training_set import labeled, without_gone
 
 
 def last_model(project: Project, device: str = "auto") -> Model | None:
@@ -64,7 +64,7 @@ def losses(project: Project, model: Model, progress: Progress) -> Answers | None
     """
     with project.reading() as connection:
         root = required_state(connection, project.folder).root
-        some = labeled(connection, root, model.task, "pool", known_only=True)
+        some, _ = without_gone(labeled(connection, root, model.task, "pool", known_only=True))
     return asked(project, some, lambda some: model.held_out_answers(project, some, progress))
 
 

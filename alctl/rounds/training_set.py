@@ -9,9 +9,10 @@ import torch
 from sqlalchemy import Connection
 from torch import Tensor
 
-from alctl.database import categories, items, labels
+from alctl.database import categories, items, labels, settings
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, ImageCache, Pixels, Source
+from alctl.images.decode import BrokenImages, Source, allow_missing, gone
+from alctl.images.pixels import ImageCache, Pixels
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.model.task import TASKS, Task
@@ -92,7 +93,19 @@ def source_of(root: str, item: items.Item) -> Source:
 def cache_of(project: Project, task: Task, size: int) -> ImageCache:
     """Return the cache of images as the task's network of this input size sees them."""
     limit = project.config.storage.cache_gb
-    return ImageCache(project.cache, size, lambda image: task.encode_image(image, size), limit)
+    with project.reading() as connection:
+        ranges = settings.levels(connection)
+    return ImageCache(project.cache, size, lambda image: task.encode_image(image, size), limit, ranges)
+
+
+def without_gone(some: Labeled) -> tuple[Labeled, dict[int, str]]:
+    """Leave out the images whose files are gone, and return where they should be, by item id.
+
+    MissingImages where they are too many.
+    """
+    missing = gone(some.sources)
+    allow_missing(missing, len(some.sources))
+    return some.without(missing), missing
 
 
 class Loaded(NamedTuple):

@@ -33,7 +33,7 @@ from alctl.model.train import Epoch
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text
 from alctl.rounds import select, train_run
-from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.select_options import Limits, SelectOptions
 from alctl.rounds.strategy_choice import RANDOM, make_strategy
 from alctl.rounds.train_plan import plan_training
 from alctl.simulation import hide_labels
@@ -183,7 +183,13 @@ def _options(arm: Arm, simulation: Simulation, number: int) -> SelectOptions:
     if number == 1 and (name == RANDOM or make_strategy(name, params).needs_model):
         return SelectOptions(simulation.k, RANDOM, subset=0)
     return SelectOptions(
-        simulation.k, name, params, simulation.subset, device=simulation.train.device, guard=False
+        simulation.k,
+        name,
+        params,
+        simulation.subset,
+        device=simulation.train.device,
+        guard=False,
+        limits=Limits(duplicates=0.0),
     )
 
 

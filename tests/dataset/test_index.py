@@ -24,8 +24,8 @@ from alctl.dataset.index import (
     create,
     folder_dataset,
     manifest_dataset,
-    relink,
 )
+from alctl.dataset.moved import relink
 from alctl.errors import AlctlError
 from alctl.project import Project, open_project
 from tests.data import real_data
@@ -489,7 +489,7 @@ def test_a_folder_with_none_of_the_images_is_refused(tmp_path, init):
 def test_a_manifest_gives_paths_labels_and_splits(tmp_path, name, text, encoding):
     root = pictures(tmp_path / "data", "a.png", "sub/b c.png", "d.png", "not listed.png")
     dataset = manifest(root / name, text, encoding)
-    assert [tuple(entry) for entry in dataset.entries()] == [
+    assert [(entry.path, entry.split, entry.category) for entry in dataset.entries()] == [
         ("a.png", "pool", "cat"),
         ("sub/b c.png", "test", "dog"),
         ("d.png", "validation", None),

@@ -9,11 +9,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, ImageCache, Source, check_decodable, decode_ahead, read_image
+from alctl.images.decode import (
+    BrokenImages,
+    MissingImages,
+    Source,
+    allow_missing,
+    check_decodable,
+    read_image,
+)
+from alctl.images.pixels import ImageCache, decode_ahead
 from alctl.model.tasks.classification import Classification
 from tests.data import real_data
 from tests.project_files import make_images, no_progress
@@ -391,10 +400,58 @@ def test_decoding_ahead_keeps_the_order_and_names_what_is_broken(tmp_path):
             assert np.array_equal(pixels, TASK.encode_image(read_image(source_), 8))
 
 
-def test_decoding_ahead_stops_at_a_file_that_is_gone(tmp_path):
+def test_decoding_ahead_goes_on_without_files_that_are_gone(tmp_path):
     found = sources(tmp_path, 4)
     Path(found[2].path).unlink()
-    batches = decode_ahead(found, lambda image: TASK.encode_image(image, 8), 8, 2)
-    assert [source.id for source in next(batches).sources] == [1, 2]
-    with pytest.raises(AlctlError, match="alctl relink"):
-        next(batches)
+    batches = list(decode_ahead(found, lambda image: TASK.encode_image(image, 8), 8, 2))
+    assert [[source.id for source in batch.sources] for batch in batches] == [[1, 2], [4]]
+    assert [dict(batch.missing) for batch in batches] == [
+        {},
+        {3: f"{found[2].path}: No such file or directory"},
+    ]
+
+
+# --- what is missing --------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_missing_is_named_at_once_with_what_to_do(tmp_path):
+    some = sources(tmp_path / "images", 40)
+    for i in range(30):
+        Path(some[i].path).unlink()
+    for ask in (
+        lambda: check_decodable(some, no_progress),
+        lambda: cache_in(tmp_path).load(some, no_progress),
+    ):
+        with pytest.raises(MissingImages) as raised:
+            ask()
+        assert raised.value.reasons.keys() == set(range(1, 31))
+        lines = str(raised.value).splitlines()
+        assert lines[0] == "30 images are not there:"
+        assert lines[1:21] == [
+            f"  item {i}, {some[i - 1].path}: No such file or directory" for i in range(1, 21)
+        ]
+        assert lines[21] == "  … and 10 more"
+        assert "alctl relink" in lines[22]
+        assert "alctl remove --missing" in lines[22]
+
+
+@pytest.mark.parametrize(
+    ("missing", "of", "allowed"),
+    [(0, 0, True), (1, 5, True), (2, 5, False), (1, 1, False), (10, 100, True), (11, 100, False)],
+)
+def test_work_goes_on_without_a_tenth_and_no_more(missing, of, allowed):
+    gone = dict.fromkeys(range(missing), "somewhere")
+    if allowed:
+        allow_missing(gone, of)
+    else:
+        with pytest.raises(MissingImages):
+            allow_missing(gone, of)
+
+
+def test_a_cache_of_before_the_rule_changed_serves_nothing(tmp_path):
+    """Folders were called after the size and Pillow alone, and 16 bits came out by each image's own brightness."""
+    some = sources(tmp_path / "images", 3)
+    decoded_by(tmp_path, some)
+    (folder,) = (tmp_path / "cache").iterdir()
+    folder.rename(tmp_path / "cache" / f"8px-pillow-{PIL.__version__}")
+    assert decoded_by(tmp_path, some)[0] == 3

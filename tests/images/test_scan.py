@@ -137,7 +137,7 @@ def test_a_read_only_folder_is_read(tmp_path):
 def test_a_whole_file_has_a_digest_and_a_size(tmp_path, kind, verify):
     data = encoded(kind)
     (tmp_path / "x").write_bytes(data)
-    assert probe(str(tmp_path / "x"), verify=verify) == (hashlib.sha256(data).digest(), 20, 30, None)
+    assert probe(str(tmp_path / "x"), verify=verify)[:4] == (hashlib.sha256(data).digest(), 20, 30, None)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
@@ -190,7 +190,7 @@ def test_damage_within_is_only_found_by_verifying(tmp_path):
 def test_bytes_after_the_end_of_a_jpeg_do_not_break_it(tmp_path):
     for extra in (b"\0" * 100, b"SEFT trailer of a phone", encoded("JPEG", seed=1)):
         (tmp_path / "x.jpg").write_bytes(encoded("JPEG") + extra)
-        assert probe(str(tmp_path / "x.jpg"))[1:] == (20, 30, None)
+        assert probe(str(tmp_path / "x.jpg"))[1:4] == (20, 30, None)
 
 
 def test_an_end_is_recognised_by_kind():
@@ -206,7 +206,7 @@ def test_real_portraits_are_upright_whatever_their_orientation():
     assert len(paths) == 9
     probes = dict(probe_all(str(folder), paths))
     assert list(probes) == paths
-    assert {result[1:] for result in probes.values()} == {(1200, 1800, None)}
+    assert {result[1:4] for result in probes.values()} == {(1200, 1800, None)}
     assert len({result.digest for result in probes.values()}) == 9
 
 

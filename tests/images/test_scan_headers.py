@@ -64,7 +64,7 @@ def test_every_kind_of_jpeg_is_plain(mode, options):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_an_orientation_in_the_file_turns_the_size(kind, tmp_path):
     (tmp_path / "a").write_bytes(encoded(Image.new("RGB", (30, 20)), kind, exif=sideways()))
-    assert probe(str(tmp_path / "a"))[1:] == (20, 30, None)
+    assert probe(str(tmp_path / "a"))[1:4] == (20, 30, None)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -74,13 +74,13 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def test_an_orientation_behind_the_pixels_of_a_png_turns_the_size(tmp_path):
     late = PNG[:-12] + chunk(b"eXIf", sideways().tobytes()[6:]) + PNG[-12:]
     (tmp_path / "a.png").write_bytes(late)
-    assert probe(str(tmp_path / "a.png"))[1:] == (20, 30, None)
+    assert probe(str(tmp_path / "a.png"))[1:4] == (20, 30, None)
 
 
 def test_an_orientation_in_the_xmp_of_a_png_turns_the_size(tmp_path):
     xmp = b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta xmlns:x='adobe:ns:meta/'>tiff:Orientation=\"6\"</x:xmpmeta>"
     (tmp_path / "a.png").write_bytes(PNG[:33] + chunk(b"iTXt", xmp) + PNG[33:])
-    assert probe(str(tmp_path / "a.png"))[1:] == (20, 30, None)
+    assert probe(str(tmp_path / "a.png"))[1:4] == (20, 30, None)
 
 
 @pytest.mark.parametrize("data", [JPEG, PNG])

@@ -9,7 +9,6 @@ from alctl.model.distances import (
     blocks,
     draw,
     k_center,
-    leaders,
     nearest,
     nearest_other,
     spread,
@@ -148,23 +147,6 @@ def test_a_point_that_is_not_finite_is_named():
     points[3, 1] = torch.inf
     with pytest.raises(FloatingPointError, match="position 3"):
         k_center(points, points[:1], 2)
-
-
-def directions(*degrees: float) -> Tensor:
-    radians = torch.tensor(degrees, dtype=torch.float64).mul(math.pi / 180)
-    return torch.stack([radians.cos(), radians.sin()], dim=1)
-
-
-def test_similar_images_are_represented_by_the_first_of_them():
-    points = directions(0, 1, 2, 3, 40, 41, 90)
-    cosine = math.cos(math.radians(1.5))
-    assert leaders(points, cosine).tolist() == [0, 2, 4, 6]
-    order = torch.tensor([3, 1, 0, 2, 6, 5, 4])
-    assert order[leaders(points[order], cosine)].tolist() == [3, 1, 6, 5]
-    many = unit(torch.randn(2500, 3, generator=rng(1)))
-    kept = many[leaders(many, 0.98)]
-    assert bool((kept @ kept.T - torch.eye(len(kept)) < 0.98001).all())
-    assert bool(((many @ kept.T).amax(1) > 0.97999).all())
 
 
 def test_the_nearest_other_image_is_never_the_image_itself():

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from alctl.dataset import index
+from alctl.dataset import index, moved
 from alctl.errors import AlctlError
+from alctl.images.decode import BrokenImages, Source
 from alctl.images.embeddings import Embeddings
-from alctl.images.pixels import BrokenImages, Source
 from alctl.model.embedding import Backbone
 from alctl.project import Project, open_project
 from alctl.rounds import train_plan, train_run
@@ -103,7 +103,7 @@ def test_a_renamed_image_keeps_its_vector_and_a_new_one_lacks_it(tmp_path):
     run(project)
     images = tmp_path / "images"
     (images / "0001.png").rename(images / "zzz.png")
-    index.relink(project, images, no_progress)
+    moved.relink(project, images, no_progress)
     assert len(plan_embedding(project, EmbedOptions(device="cpu")).ids) == 0
     make_images(tmp_path / "more", 2, seed=9)
     for name in ("0000.png", "0001.png"):
@@ -155,15 +155,23 @@ def test_an_image_that_becomes_unusable_no_longer_counts(tmp_path, cache):
     assert status(project).embedding == EmbeddingStatus("efficientnet-lite0", 3, 0)
 
 
-def test_a_missing_image_stops_it_and_what_was_done_is_kept(tmp_path):
+def test_a_missing_image_is_left_out_and_counted_as_lacking(tmp_path):
     project = small_project(tmp_path, 40)
     plan = plan_embedding(project, EmbedOptions(device="cpu", size=32))
     (tmp_path / "images" / paths_of(project)[40]).unlink()
+    done = embed(project, plan, no_progress)
+    assert (done.embedded, done.lacking, list(done.missing)) == (39, 1, [40])
+    assert len(Embeddings(project.cache, plan.key)) == 39
+
+
+def test_many_missing_images_stop_it_and_what_was_done_is_kept(tmp_path):
+    project = small_project(tmp_path, 40)
+    plan = plan_embedding(project, EmbedOptions(device="cpu", size=32))
+    for item in range(34, 41):
+        (tmp_path / "images" / paths_of(project)[item]).unlink()
     with pytest.raises(AlctlError, match="alctl relink"):
         embed(project, plan, no_progress)
-    assert (
-        len(Embeddings(project.cache, plan.key)) == 32
-    )  # four batches before the one with the missing image
+    assert len(Embeddings(project.cache, plan.key)) == 33
 
 
 def test_a_subset_is_that_of_the_next_round_with_the_labeled_and_the_reserved(tmp_path):

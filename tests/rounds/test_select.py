@@ -238,10 +238,20 @@ def test_a_strategy_that_needs_a_model_says_so_before_there_is_one(tmp_path, str
     assert status(project).rounds == []
 
 
-def test_a_missing_image_is_an_error_that_names_relink_and_quarantines_nothing(tmp_path):
+def test_a_missing_image_is_left_out_and_named_and_not_quarantined(tmp_path):
     project = small_project(tmp_path, 6)
     (tmp_path / "images" / "0003.png").unlink()
-    with pytest.raises(AlctlError, match=r"0003\.png.*alctl relink"):
+    selected = choose(project, 6)
+    assert sorted(pick.item for pick in selected.picks) == [1, 2, 3, 5, 6]
+    assert list(selected.missing) == [4]
+    assert status(project).states["pool"]["unlabeled"] == 1
+
+
+def test_many_missing_images_are_an_error_that_names_all_and_relink_and_quarantines_nothing(tmp_path):
+    project = small_project(tmp_path, 6)
+    for name in ("0003.png", "0004.png"):
+        (tmp_path / "images" / name).unlink()
+    with pytest.raises(AlctlError, match=r"(?s)0003\.png.*0004\.png.*alctl relink"):
         choose(project, 6)
     assert status(project).states["pool"]["unlabeled"] == 6
     assert status(project).rounds == []
@@ -328,7 +338,7 @@ def test_predictions_hold_one_line_for_every_usable_image_and_quarantine_the_res
     label(project, range(1, 9))
     train(project)
     model = trained_model.required_model(project, "cpu")
-    assert predict(project, model, tmp_path / "all.csv", "all", no_progress) == 11
+    assert predict(project, model, tmp_path / "all.csv", "all", no_progress).images == 11
     with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["item"]) for row in rows] == list(range(1, 12))

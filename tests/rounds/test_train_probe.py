@@ -193,7 +193,7 @@ def test_predicted_losses_are_refused_by_name_of_what_to_take(project, name, gua
 def test_predictions_have_no_predicted_loss(project, tmp_path):
     fit_run(project)
     model = trained_model.required_model(project, "cpu")
-    count = predict.predict(project, model, tmp_path / "p.csv", "pool", no_progress)
+    count, _ = predict.predict(project, model, tmp_path / "p.csv", "pool", no_progress)
     with (tmp_path / "p.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == count == 80

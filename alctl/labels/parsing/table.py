@@ -93,6 +93,8 @@ def answer_of(
     for name, at in columns.items():
         if at < len(cells) and (cell := cells[at].strip()):
             values[name] = plain_cell(cell) if cell[0] in QUOTED else cell
+            if name == "path" and cells[at].strip(" ") == values[name]:
+                values[name] = cells[at]  # spaces may belong to the name; which, only the pool knows
     item, path, label, annotator, given, seconds, digest = values.values()
     if not label and not given:
         return None

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 
 from alctl.errors import AlctlError
-from alctl.model.strategy import Candidates, QueryStrategy, Selection, top_k
+from alctl.model.strategy import Candidates, Ranking, Selection, top_k
 from alctl.model.uncertainty import dropout_entropies
 
 
 @dataclass(frozen=True)
-class Bald(QueryStrategy):
+class Bald(Ranking):
     """The images on which dropout passes are sure, each of something else."""
 
     passes: int = 25

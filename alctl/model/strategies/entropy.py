@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from alctl.model.strategy import Candidates, QueryStrategy, Selection, top_k
+from alctl.model.strategy import Candidates, Ranking, Selection, top_k
 from alctl.model.uncertainty import entropy
 
 
 @dataclass(frozen=True)
-class Entropy(QueryStrategy):
+class Entropy(Ranking):
     """The images whose predicted class distribution has the highest entropy."""
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from alctl.model.strategy import Candidates, QueryStrategy, Selection, top_k
+from alctl.model.strategy import Candidates, Ranking, Selection, top_k
 
 
 @dataclass(frozen=True)
-class LearningLoss(QueryStrategy):
+class LearningLoss(Ranking):
     """The images whose loss the loss prediction module expects to be highest."""
 
     @property

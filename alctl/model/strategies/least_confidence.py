@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from alctl.model.strategy import Candidates, QueryStrategy, Selection, top_k
+from alctl.model.strategy import Candidates, Ranking, Selection, top_k
 from alctl.model.uncertainty import least_confidence
 
 
 @dataclass(frozen=True)
-class LeastConfidence(QueryStrategy):
+class LeastConfidence(Ranking):
     """The images whose most probable class is the least probable."""
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from alctl.model.strategy import Candidates, QueryStrategy, Selection, top_k
+from alctl.model.strategy import Candidates, Ranking, Selection, top_k
 from alctl.model.uncertainty import margin
 
 
 @dataclass(frozen=True)
-class Margin(QueryStrategy):
+class Margin(Ranking):
     """The images whose two most probable classes are the closest."""
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:

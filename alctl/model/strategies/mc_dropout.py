@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from alctl.model.strategy import Candidates, QueryStrategy, Selection, top_k
+from alctl.model.strategy import Candidates, Ranking, Selection, top_k
 from alctl.model.uncertainty import dropout_entropies
 
 
 @dataclass(frozen=True)
-class McDropout(QueryStrategy):
+class McDropout(Ranking):
     """The images with the highest entropy of the class probabilities averaged over dropout passes."""
 
     passes: int = 10

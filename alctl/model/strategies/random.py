@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from alctl.model.strategy import Candidates, QueryStrategy, Selection
+from alctl.model.strategy import Candidates, Ranking, Selection
 
 
 @dataclass(frozen=True)
-class Random(QueryStrategy):
+class Random(Ranking):
     """Uniform without replacement; needs no trained model, so it is also the first round."""
 
     @property

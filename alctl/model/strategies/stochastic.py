@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from alctl.errors import AlctlError
-from alctl.model.strategy import Candidates, Prediction, QueryStrategy, Selection, top_k
+from alctl.model.strategy import Candidates, Prediction, Ranking, Selection, top_k
 from alctl.model.uncertainty import dropout_entropies, entropy, least_confidence, margin
 
 
 @dataclass(frozen=True)
-class Stochastic(QueryStrategy):
+class Stochastic(Ranking):
     """Images drawn without replacement, the more likely the higher their score.
 
     The cheapest way to a mixed batch: one pass and one sort, for pools of any size.

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from alctl.errors import AlctlError
 from alctl.model.coverage import cover, drawn
-from alctl.model.distances import finite, leaders, nearest_other, unit
+from alctl.model.distances import finite, nearest_other, unit
+from alctl.model.near_duplicates import collapse
 from alctl.model.strategy import Candidates, Prediction, QueryStrategy, Selection, UntrainedError, top_k
 from alctl.model.uncertainty import entropy, least_confidence, margin
 
@@ -102,7 +103,7 @@ class UHerding(QueryStrategy):
             return self.sigma
         known = unit(known)
         if self.sigma == "nearest" and self.duplicates:
-            apart = known[leaders(known, self.duplicates)]
+            apart = known[collapse(known, self.duplicates).kept]
         else:
             apart = known.unique(dim=0)
         if len(apart) < 2:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alctl.model.score import Unscored
-from alctl.model.strategy import STRATEGIES, QueryStrategy, Selection, UntrainedError
+from alctl.model.strategy import STRATEGIES, QueryStrategy, Ranking, Selection, UntrainedError
 from tests.model.strategies.fakes import FakeCandidates, chance, random_candidates
 
 # The order of these is the order of draws or of turns; the others' scores never rise.
@@ -56,6 +56,14 @@ def test_the_best_come_first(strategy, name):
     scores = strategy.query(random_candidates(200, seed=1), LABELED, 50, chance()).scores
     if name not in UNORDERED:
         assert bool((scores.diff() <= 0).all())
+
+
+def test_the_picks_of_a_ranking_are_the_first_of_one_order(strategy):
+    """What shares and near-duplicates rely on when they walk down it."""
+    if isinstance(strategy, Ranking):
+        few, every = (strategy.query(POOL, LABELED, n, chance()) for n in (7, len(POOL)))
+        assert few.positions.tolist() == every.positions.tolist()[:7]
+        assert few.scores.tolist() == every.scores.tolist()[:7]
 
 
 def test_a_seed_repeats_to_the_bit(strategy):
