@@ -18,7 +18,7 @@ from torch import Tensor
 from alctl.chance import stream
 from alctl.database import categories, rounds
 from alctl.errors import AlctlError
-from alctl.images.pixels import BrokenImages, Source
+from alctl.images.decode import BrokenImages, Source
 from alctl.model.strategies.random import Random
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
