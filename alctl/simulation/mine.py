@@ -23,7 +23,7 @@ from alctl.model.strategies.random import Random
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds import own_simulation
-from alctl.rounds.backbones import MODEL
+from alctl.rounds.backbones import MODEL, use
 from alctl.rounds.frozen import FrozenGroups
 from alctl.rounds.own_simulation import LabelsSaved, Measured, OwnSimulation, Replayed, Rival
 from alctl.rounds.strategy_choice import make_strategy
@@ -178,6 +178,9 @@ def _known(
         raise AlctlError(f"{broken}; run `alctl embed`, which sets them aside") from broken
     if vectors is None:
         raise AlctlError(f"{hand.why}; run `alctl embed` first")
+    if hand.missing and groups.wanted is not None:
+        with project.writing("simulate --mine") as connection:
+            use(connection, groups.wanted)
     usable = vectors[0].any(dim=1)  # a row of zeros is an image that the backbone could say nothing of
     targets = labels.targets[usable].numpy()
     ids = [source.id for source, use in zip(labels.sources, usable.tolist(), strict=True) if use]
