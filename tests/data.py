@@ -11,23 +11,29 @@ import pytest
 PACKS = Path(os.environ.get("ALCTL_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
+def archive(pack: str) -> Path:
+    """Return the file of ``pack``, such as ``cifar10_test.tar.xz``; skip the test without it."""
+    file = PACKS / pack
+    if not file.is_file():
+        if os.environ.get("ALCTL_REQUIRE_DATA"):
+            pytest.fail(f"{file} is not there")
+        pytest.skip(f"{file} is not there")
+    return file
+
+
 def real_data(pack: str) -> Path:
-    """Return the folder with the files of ``pack``, such as ``cifar10_test.tar.xz``; skip the test without it.
+    """Return the folder with the files of a pack; skip the test without it.
 
     Other tests and later runs read the same folder: copy what a test is going to change.
     """
-    archive = PACKS / pack
-    if not archive.is_file():
-        if os.environ.get("ALCTL_REQUIRE_DATA"):
-            pytest.fail(f"{archive} is not there")
-        pytest.skip(f"{archive} is not there")
+    file = archive(pack)
     cache = Path(tempfile.gettempdir()) / f"alctl-test-data-{os.getuid()}"
     cache.mkdir(mode=0o700, exist_ok=True)
-    version = archive.stat()
+    version = file.stat()
     unpacked = cache / f"{pack}-{version.st_size}-{version.st_mtime_ns}"
     if not unpacked.is_dir():
         with tempfile.TemporaryDirectory(dir=cache) as temporary:
-            _unpack(archive, Path(temporary) / pack)
+            _unpack(file, Path(temporary) / pack)
             _move(Path(temporary) / pack, unpacked)
     return unpacked
 
@@ -40,14 +46,14 @@ def _move(folder: Path, unpacked: Path) -> None:
             raise
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(file: Path, folder: Path) -> None:
     folder.mkdir()
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as members:
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as members:
             for name in members.namelist():
                 if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                    raise ValueError(f"{archive} holds {name!r}, which is outside the folder it unpacks to")
+                    raise ValueError(f"{file} holds {name!r}, which is outside the folder it unpacks to")
             members.extractall(folder)
     else:
-        with tarfile.open(archive) as members:
+        with tarfile.open(file) as members:
             members.extractall(folder, filter="data")

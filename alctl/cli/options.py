@@ -174,3 +174,14 @@ def parameters(given: list[str], option: str = "--param") -> dict[str, str]:
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise AlctlError(f"{option} {wrong[0]!r} is not NAME=VALUE")
     return {name.replace("-", "_"): value for name, _, value in pairs}
+
+
+def by_strategy(given: list[str], names: list[str]) -> dict[str, dict[str, str]]:
+    """Turn ``["stochastic.temperature=0.5"]`` into parameters of each strategy."""
+    found: dict[str, dict[str, str]] = {name: {} for name in names}
+    for text in given:
+        strategy, _, rest = text.partition(".")
+        if strategy not in found:
+            raise AlctlError(f"--param {text!r} is not STRATEGY.NAME=VALUE of one of: {', '.join(names)}")
+        found[strategy] |= parameters([rest])
+    return found

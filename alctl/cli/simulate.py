@@ -2,111 +2,42 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from alctl.cli.app import app
+from alctl.cli.curves import show_tables, show_verdicts
 from alctl.cli.options import (
     DryRunOption,
     JsonOption,
     Settings,
-    complete_strategies,
-    finite,
+    by_strategy,
     option_groups,
-    parameters,
     settings_options,
     train_config,
+)
+from alctl.cli.own_labels import Asked, replay_mine
+from alctl.cli.simulate_options import (
+    FOLDER,
+    TRIALS,
+    Arms,
+    Bending,
+    DatasetArgument,
+    FolderOption,
+    Own,
+    SeedOption,
+    Showing,
+    check_of_dataset,
+    check_of_mine,
 )
 
 if TYPE_CHECKING:
     from alctl.simulation.prepare import Simulation
     from alctl.simulation.results import Summary
     from alctl.simulation.run import Done
-    from alctl.simulation.statistics import Difference, Spread
-    from alctl.simulation.statistics import Summary as Numbers
 
 BASELINE = "random"
-DatasetArgument = Annotated[
-    str, typer.Argument(help="A folder of class folders, a manifest with labels, or a torchvision name.")
-]
-FolderOption = Annotated[
-    Path, typer.Option("--project", "-p", metavar="FOLDER", help="Where the simulation is kept.")
-]
-SeedOption = Annotated[int, typer.Option(help="Seed of all chance.")]
-
-
-@dataclass(frozen=True)
-class Arms:
-    """Options that say what is compared, and over how many trials and rounds."""
-
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="A query strategy, once for each; else learning-loss (with --head probe uherding) and random.",
-        ),
-    ] = None
-    start_strategy: Annotated[
-        str,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="Strategy of the first round, or own: each its own (default: random; with --head probe own).",
-        ),
-    ] = ""
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STRATEGY.NAME=VALUE", show_default=False, help="A parameter of a strategy."),
-    ] = None
-    trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy, paired by their seed.")] = 5
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial.")] = 10
-    k: Annotated[int, typer.Option("--k", min=1, help="Images a round.")] = 1000
-    subset: Annotated[int, typer.Option(min=0, help="Random unlabeled images that are scored; 0: all.")] = (
-        10_000
-    )
-
-
-@dataclass(frozen=True)
-class Bending:
-    """Options that say how the dataset is bent."""
-
-    imbalance: Annotated[
-        float,
-        typer.Option(min=1, callback=finite, help="R: half of the classes keep 1/R of their pool images."),
-    ] = 1.0
-    label_noise: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, callback=finite, help="Share of wrong labels in the pool, never in the test."
-        ),
-    ] = 0.0
-    test: Annotated[
-        int | None,
-        typer.Option(
-            show_default=False,
-            min=1,
-            help="Images held out for the test, if the dataset has none of its own; else a fifth, at most 10,000.",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True)
-class Showing:
-    """Options that say where else the results go, and what stands beside them."""
-
-    csv: Annotated[
-        Path | None, typer.Option("--csv", show_default=False, help="Also write every measurement here.")
-    ] = None
-    compare: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FOLDER",
-            show_default=False,
-            help="Show another simulation's strategies beside: the same rounds, trained otherwise.",
-        ),
-    ] = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +57,9 @@ class Ran:
 def simulate(
     *,
     settings: Settings,
-    dataset: DatasetArgument,
-    project: FolderOption = Path("alctl-simulation"),
+    dataset: DatasetArgument = "",
+    project: FolderOption = None,
+    own: Own,
     arms: Arms,
     bending: Bending,
     seed: SeedOption = 0,
@@ -138,20 +70,36 @@ def simulate(
     """Compare query strategies on images whose labels are known, by the code of the real rounds.
 
     All strategies of a trial start from the same random round, the same weights and the same random subsets; with
-    --head probe each strategy chooses its own first round. The
-    same command goes on after a kill; started several times at once, the processes share the work. More strategies,
-    trials or rounds can be added to a finished simulation.
+    --head probe each strategy chooses its own first round. The same command goes on after a kill; started several
+    times at once, the processes share the work. More strategies, trials or rounds can be added afterwards.
+
+    With --mine the images are those that this project has labels of: they are split again and again into a pool and a
+    test, and every strategy chooses its own first round. It takes embeddings, minutes, and 100 labels or more.
 
     [dim]Examples:[/dim]
       alctl simulate cifar10 --strategy learning-loss --strategy entropy --strategy random
       alctl simulate ./sorted --head probe --k 20 --rounds 8 --trials 10
       alctl simulate ./sorted --k 100 --rounds 5 --trials 5 --epochs 50 --subset 0
+      alctl simulate --mine
     """
+    if own.mine:
+        check_of_mine(dataset, arms, bending, showing, settings)
+        asked = Asked(project, arms.strategy or [], arms.param or [], arms.trials, own.budgets, seed)
+        replay_mine(asked, plan=own.plan, dry_run=dry_run, json=json)
+        return
+    check_of_dataset(dataset, own)
     simulation = simulation_of(dataset, arms, bending, seed, settings)
-    folder = project.absolute()
+    folder = (project or FOLDER).absolute()
     if dry_run:
         show_plan(folder, simulation, json=json)
-        return
+    else:
+        run_and_show(folder, simulation, dataset, showing, json=json)
+
+
+def run_and_show(
+    folder: Path, simulation: "Simulation", dataset: str, showing: Showing, *, json: bool
+) -> None:
+    """Run what is left, and say what came out."""
     ran = run_all(folder, simulation, dataset, [other.absolute() for other in showing.compare or []])
     if showing.csv is not None:
         copy_table(folder, showing.csv)
@@ -168,23 +116,11 @@ def simulation_of(dataset: str, arms: Arms, bending: Bending, seed: int, setting
     probe = train.head == "probe"
     names = list(dict.fromkeys(arms.strategy or ["uherding" if probe else "learning-loss", BASELINE]))
     return Simulation(
-        dataset=str(Path(dataset).resolve()), strategies=by_strategy(arms.param or [], names), trials=arms.trials,
+        dataset=str(Path(dataset).resolve()), strategies=by_strategy(arms.param or [], names),
+        trials=arms.trials or TRIALS,
         rounds=arms.rounds, k=arms.k, subset=arms.subset, shape=Shape(bending.imbalance, bending.test),
         label_noise=bending.label_noise, seed=seed, start=arms.start_strategy or (OWN if probe else BASELINE), train=train,
     )  # fmt: skip
-
-
-def by_strategy(given: list[str], names: list[str]) -> dict[str, dict[str, str]]:
-    """Turn ``["stochastic.temperature=0.5"]`` into parameters of each strategy."""
-    from alctl.errors import AlctlError
-
-    found: dict[str, dict[str, str]] = {name: {} for name in names}
-    for text in given:
-        strategy, _, rest = text.partition(".")
-        if strategy not in found:
-            raise AlctlError(f"--param {text!r} is not STRATEGY.NAME=VALUE of one of: {', '.join(names)}")
-        found[strategy] |= parameters([rest])
-    return found
 
 
 def show_plan(folder: Path, simulation: "Simulation", *, json: bool) -> None:
@@ -275,85 +211,3 @@ def show_outcome(ran: Ran, *, json: bool) -> None:
     show_verdicts(found)
     screen.say(f"all numbers are in {ran.folder}: results.csv, results.json, figures")
     screen.next_step("alctl init YOUR_IMAGES", "to begin with your own")
-
-
-def show_tables(found: "Numbers", ranking: "Numbers | None") -> None:
-    """Print the learning curves, the differences to the baseline, who beats whom, and the ranking accuracy."""
-    from alctl.cli import screen
-
-    trials, what = len(found.trials), found.metric.replace("_", " ")
-    counted = f"{trials} trials, mean ± standard deviation" if trials > 1 else "one trial"
-    screen.table(f"{what} of {counted}", *values_table(found, area=True))
-    if found.differences:
-        title = f"\ndifference to {found.baseline} in the same trials, with 95 % bootstrap intervals"
-        screen.table(title, *differences_table(found))
-    if len(found.beats) > 1 and trials > 1:
-        rows = [[name, *(f"{share:.2f}" for share in row.values())] for name, row in found.beats.items()]
-        title = "\nshare of budgets at which the row beats the column (paired t-test, α = 0.05)"
-        screen.table(title, ["", *found.beats], rows)
-    if ranking:
-        screen.table("\nlosses in the right order (ranking accuracy)", *values_table(ranking))
-
-
-def values_table(found: "Numbers", *, area: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Return the header and rows of mean ± deviation: labels down, strategies across."""
-    names = list(found.mean)
-    rows = [
-        [f"{labeled:,}", *(spread(found.mean[n][r], found.deviation[n][r]) for n in names)]
-        for r, labeled in enumerate(found.labeled)
-    ]
-    if area and len(found.labeled) > 1:
-        rows.append(["area under the curve", *(spread_of(found.area[n]) for n in names)])
-    return ["labels", *names], rows
-
-
-def spread_of(found: "Spread") -> str:
-    """Return "0.8764 ± 0.0027"."""
-    return spread(found.mean, found.deviation)
-
-
-def spread(mean: float | None, deviation: float | None) -> str:
-    """Return "0.8764 ± 0.0027"."""
-    if mean is None:
-        return "–"
-    return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
-
-
-def differences_table(found: "Numbers") -> tuple[list[str], list[list[str]]]:
-    """Return the header and rows of the differences to the baseline."""
-    rivals = found.differences
-    rows = [
-        [f"{labeled:,}", *(difference(rival.budgets[r]) for rival in rivals.values())]
-        for r, labeled in enumerate(found.labeled)
-    ]
-    if len(rows) > 1:
-        rows.append(["area under the curve", *(difference(rival.area) for rival in rivals.values())])
-    return ["labels", *rivals], rows
-
-
-def difference(found: "Difference | None") -> str:
-    """Return "+0.0337 [+0.0301, +0.0370]"."""
-    if found is None:
-        return "–"
-    interval = "" if found.low is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
-    return f"{found.mean:+.4f}{interval}"
-
-
-def show_verdicts(found: "Numbers") -> None:
-    """Print what the numbers say, in sentences."""
-    from alctl.cli import screen
-
-    if not found.differences:
-        screen.say(f"nothing to compare: add --strategy {found.baseline} and another one")
-    for name, rival in found.differences.items():
-        screen.say(rival.verdict)
-        last = rival.labels[-1] if rival.labels else None
-        if last is None:
-            continue
-        goal = f"  the mean of {found.baseline} at {last.labeled:,} labels, {last.value:.4f},"
-        if last.needed is None:
-            screen.say(f"{goal} is more than {name} reached")
-        else:
-            most, least = ("at most ", "at least ") if last.at_most else ("", "")
-            needed, fewer = f"{most}{last.needed:,.0f}", f"{least}{last.saved:,.0f}"
-            screen.say(f"{goal} took {name} {needed} labels, {fewer} fewer")

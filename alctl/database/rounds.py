@@ -201,3 +201,13 @@ def picks(connection: Connection, number: int, *, recalled: bool = True) -> list
         **({} if recalled else {"gone": GONE}),
     )
     return [Pick(**row) for row in found]
+
+
+def picked_by_strategies(connection: Connection) -> list[int]:
+    """Return the items that a strategy other than random chose in some round, ascending."""
+    rows = run(
+        connection,
+        """SELECT DISTINCT s.item_id FROM selection AS s JOIN round AS r ON r.id = s.round_id
+           WHERE s.why = 'picked' AND r.strategy <> 'random' ORDER BY s.item_id""",
+    )
+    return [int(row[0]) for row in rows]

@@ -16,6 +16,14 @@ def principal(points: Tensor, count: int) -> Tensor:
     if not 0 < count < points.shape[1]:
         return points
     mean = points.mean(0)
+    if (
+        len(points) <= points.shape[1]
+    ):  # then what they vary in is found among their own products, which are fewer
+        centred = (points - mean).double()
+        products = torch.linalg.eigh(centred @ centred.T)
+        lengths = products.eigenvalues[-count:].clamp(min=0).sqrt()
+        found: Tensor = products.eigenvectors[:, -count:] * lengths
+        return found.to(points.dtype)
     scatter = torch.zeros(points.shape[1], points.shape[1], dtype=torch.float64, device=points.device)
     for rows in blocks(len(points), points.shape[1]):
         centred = (points[rows] - mean).double()

@@ -151,12 +151,14 @@ def _of_control(facts: Facts) -> list[str]:
         f"{found.control_images:,} random control images of the same rounds"
     )
     if more.low <= 0 <= more.high:
-        return [f"Picks of {names} are equal to random so far: the model that chose them was {of}."]
+        return [
+            f"Picks of {names} are not told apart from random so far: the model that chose them was {of}."
+        ]
     if more.high < 0:
         return [f"Picks of {names} are easier than random ones: the model that chose them was {of}."]
     return [
         f"Picks of {names} are harder than random ones: the model that chose them was {of}. That they also teach more "
-        "is not shown by this; `alctl simulate` on labeled data would."
+        "is not shown by this; `alctl simulate --mine` may."
     ]
 
 

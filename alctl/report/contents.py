@@ -10,6 +10,7 @@ from alctl.database.history import AnnotatorTime, RoundTime
 from alctl.database.items import Unusable
 from alctl.labels.annotation import Split
 from alctl.report.measures import Estimate, Reliability
+from alctl.rounds.own_simulation import OwnSimulation
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,34 @@ class ControlTogether:
 
 
 @dataclass(frozen=True)
+class LabelValue:
+    """What chosen labels taught, against as many random ones: McNemar's test of two probes on the same images."""
+
+    rounds: Sequence[int]
+    strategies: Sequence[str]
+    labels: int
+    """Of each kind, over the rounds."""
+    images: int
+    """Held-out images that both were asked about."""
+    gained: float
+    """Times that only the probe with chosen labels was right, over the rounds; a mean of several random parts."""
+    lost: float
+    difference: Estimate
+    """In accuracy, the mean of the rounds."""
+    p: float
+    """Of the exact test."""
+    needed: int
+    """Answers, images times rounds, that would tell a true difference of 5 points four times of five."""
+    needed_2: int
+    """And one of 2 points."""
+
+    @property
+    def asked(self) -> int:
+        """Answers that there are: images times rounds."""
+        return self.images * len(self.rounds)
+
+
+@dataclass(frozen=True)
 class Advice:
     """Whether another round is worth it."""
 
@@ -307,6 +336,9 @@ class Facts:
     certain: Certain | None = None
     control: Sequence[Control] = ()
     control_all: ControlTogether | None = None
+    label_value: LabelValue | None = None
+    own_simulation: OwnSimulation | None = None
+    """What `simulate --mine` found last."""
     curve: Sequence[CurvePoint] = ()
     """In the order of labels, the newest last."""
     problems: Sequence[str] = ()

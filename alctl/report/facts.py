@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from alctl.agreement.measures import kappas, krippendorff
 from alctl.database import categories, counts, history, items, labels, rounds, training_runs
+from alctl.errors import AlctlError
 from alctl.labels.annotation import Split
 from alctl.model.task import TASKS
 from alctl.progress import Progress
@@ -25,6 +26,9 @@ from alctl.report.contents import (
     TimeAndCost,
 )
 from alctl.report.evaluation import RoundItems
+from alctl.report.label_value import value_of_labels
+from alctl.rounds import own_simulation
+from alctl.rounds.own_simulation import OwnSimulation
 
 GALLERY = 12
 """Picks of a round that are shown."""
@@ -32,6 +36,7 @@ GALLERY_ROUNDS = 20
 """Newest rounds whose picks are shown."""
 LISTED = 100
 """Unusable images that are listed one by one."""
+_NOT_SIMULATED = "Nothing was replayed yet: `alctl simulate --mine` compares strategies on the labels that there are, from 100 on."
 RESERVED: tuple[Split, ...] = ("validation", "test")
 
 
@@ -48,6 +53,7 @@ def gather(project: Project, options: Options, progress: Progress) -> Facts:
     """Return all facts. Models and images are read, and nothing is written but the cache of decoded images."""
     with project.reading() as connection:
         answers = {split: _classes(connection, split) for split in RESERVED}
+        pool = _classes(connection, "pool")
         rounds_ = _rounds(connection)
         facts = _recorded(connection, project, [row for row, _ in rounds_], answers, options.cost_per_hour)
         names, merged = categories.categories(connection), categories.merges(connection)
@@ -63,6 +69,10 @@ def gather(project: Project, options: Options, progress: Progress) -> Facts:
     found = evaluation.of_model(project, said, names, merged)
     of_task = rounds_ if facts.task == TASK else []
     arms = evaluation.against_random(project, facts.root, facts.runs, of_task, judges)
+    own = _own_simulation(project, judges)
+    value = None
+    if facts.split and facts.task == TASK:
+        value = value_of_labels(project, facts.root, of_task, pool, answers[facts.split], progress)
     facts = replace(
         facts,
         gain=gain,
@@ -72,10 +82,21 @@ def gather(project: Project, options: Options, progress: Progress) -> Facts:
         certain=found.certain,
         control=[control for control, _ in arms],
         control_all=evaluation.together(arms),
+        label_value=value,
+        own_simulation=own,
         curve=_curve(facts),
         problems=judges.problems,
     )
     return replace(facts, missing=missing(facts), advice=advice.advise(facts))
+
+
+def _own_simulation(project: Project, judges: Judges) -> OwnSimulation | None:
+    """Return what `simulate --mine` found; a damaged file is a problem to name, and no reason to show nothing."""
+    try:
+        return own_simulation.read(project)
+    except AlctlError as error:
+        judges.problems.append(str(error))
+        return None
 
 
 def _recorded(
@@ -262,7 +283,8 @@ def missing(facts: Facts) -> dict[str, str]:
         "certain": [(facts.certain, model)],
         "balance": [(any(row.pool for row in facts.balance), "No image of the pool is labeled yet.")],
         "rounds": [(facts.rounds, "No round was selected yet: `alctl select --k 100`.")],
-        "control": [(facts.control, "No round has answered control images yet: `alctl select --control 0.1`.")],
+        "control": [(facts.control or facts.label_value, "No round has answered control images yet: `alctl select --control 0.1`.")],
+        "simulated": [(facts.own_simulation, _NOT_SIMULATED)],
         "agreement": [(facts.agreement, "No image was given a class by two annotators.")],
         "time": [(facts.time, "No answer says how long it took: the column `seconds` of items.csv.")],
         "unusable": [(facts.unusable, "Every image can be used.")],

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from alctl.report import charts
+from alctl.report import charts, simulated_section
 from alctl.report.blocks import Block, Figure, Gallery, Picture, Table, Text
 from alctl.report.charts import Dot, Series
 from alctl.report.contents import Facts, JudgedImage
@@ -126,7 +126,10 @@ def _dots(facts: Facts, name: str, metric: str) -> list[Dot]:
 
 
 def control(facts: Facts) -> list[Block]:
-    """Return how often models were wrong on their picks and on random images."""
+    """Return how often models were wrong on their picks and on random images, and which of the two taught more."""
+    value = Text(simulated_section.value_words(facts))
+    if not facts.control:
+        return [value]
     rows = [
         [
             f"{row.round} ({row.strategy})", count(row.labeled), share(row.picked),
@@ -143,6 +146,7 @@ def control(facts: Facts) -> list[Block]:
         ),
         Table(columns, rows),
         *([Text(f"All rounds together: {points(together.excess)}.")] if together else []),
+        value,
     ]
 
 

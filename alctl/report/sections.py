@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from alctl.database.counts import SPLITS
 from alctl.database.history import AnnotatorTime, RoundTime
-from alctl.report import model_sections, near_duplicates
+from alctl.report import model_sections, near_duplicates, simulated_section
 from alctl.report.blocks import Block, Gallery, List, Picture, Section, Table, Text
 from alctl.report.contents import ClassBalance, Facts, RoundFacts, ShownPick
 from alctl.report.model_sections import CLASSES
@@ -204,6 +204,7 @@ _SECTIONS: Sequence[tuple[str, str, Callable[[Facts], list[Block]]]] = (
     ("runs", "Metrics per round", model_sections.runs),
     ("ranking", "Ranking accuracy", model_sections.ranking),
     ("control", "Against random", model_sections.control),
+    ("simulated", "Strategies on your own labels", simulated_section.simulated),
     ("losses", "Predicted against true loss", model_sections.losses),
     ("calibration", "Calibration", model_sections.calibration),
     ("confusion", "Confusion matrix", model_sections.confusion),

@@ -54,6 +54,18 @@ def vectors(
     return torch.from_numpy(table.vectors(digests_of(sources)))
 
 
+def stored(project: Project, groups: Sequence[Sequence[Source]]) -> list[Tensor] | None:
+    """Return the vectors (N, D) of each group; None unless all are there and of a network that learned no labels here."""
+    with project.reading() as connection:
+        known = used(connection)
+    if known is None or known.name == MODEL:
+        return None
+    table = Embeddings(project.cache, known.key)
+    if any(len(_missing(table, group)) for group in groups):
+        return None
+    return [torch.from_numpy(table.vectors(digests_of(group))) for group in groups]
+
+
 def _missing(table: Embeddings, sources: Sequence[Source]) -> NDArray[np.int64]:
     return np.flatnonzero(table.rows(digests_of(sources)) < 0)
 

@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 
 from alctl.files import whole_file
-from alctl.simulation.statistics import Curves, Floats, mean_and_deviation
+from alctl.simulation.paired import Floats
+from alctl.simulation.statistics import Curves, mean_and_deviation
 
 
 def draw_curves(c: Curves, title: str, file: Path) -> None:

@@ -18,6 +18,7 @@ from alctl.progress import Progress
 from alctl.project import CONFIG, Project
 from alctl.rounds import trained_model
 from alctl.simulation import figures, statistics
+from alctl.simulation.paired import Floats
 from alctl.simulation.prepare import BASE, LOCK, RECORD, Record, opened
 from alctl.simulation.run import claimed, measured, metric_of
 from alctl.simulation.statistics import Curves, Point
@@ -225,9 +226,7 @@ def _mean_counts(outcome: Outcome) -> dict[str, list[dict[str, float]]]:
     return found
 
 
-def losses(
-    folder: Path, device: str, progress: Progress
-) -> tuple[int, statistics.Floats, statistics.Floats] | None:
+def losses(folder: Path, device: str, progress: Progress) -> tuple[int, Floats, Floats] | None:
     """Return labels, predicted and true losses of the test images under an arm's last model, kept once computed.
 
     None where the arm is being run by another process, or has no loss prediction module.

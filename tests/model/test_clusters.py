@@ -14,6 +14,14 @@ def test_principal_components_keep_the_distances_of_points_that_need_no_more():
     assert torch.allclose(torch.cdist(few, few), torch.cdist(plane, plane), atol=1e-5)
 
 
+def test_fewer_points_than_dimensions_have_the_same_components():
+    few = torch.randn(30, 40, generator=rng()).double()
+    copies = torch.cat([few, few])  # more than dimensions, and they vary alike
+    for count in (5, 30, 39):
+        ours, theirs = principal(few, count), principal(copies, count)[:30]
+        assert torch.allclose(torch.cdist(ours, ours), torch.cdist(theirs, theirs), atol=1e-5)
+
+
 def test_points_of_few_dimensions_stay_as_they_are():
     points = torch.randn(10, 4, generator=rng())
     for components in (0, 4, 100):

@@ -133,7 +133,7 @@ def test_the_next_round_has_a_price_and_a_most_that_it_may_bring():
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (-0.1, 0.2, "are equal to random so far"),
+        (-0.1, 0.2, "are not told apart from random so far"),
         (0.1, 0.2, "are harder than random ones"),
         (-0.2, -0.1, "are easier than"),
     ],

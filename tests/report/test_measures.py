@@ -113,3 +113,20 @@ def test_reliability_by_hand():
 
 def test_a_confusion_matrix_has_a_row_for_each_true_class():
     assert measures.confusion([0, 0, 1, 2], [0, 2, 1, 1], 3) == [[1, 0, 1], [0, 1, 0], [0, 1, 0]]
+
+
+# --- two models on the same images ------------------------------------------------------------------------------------
+
+
+def test_mcnemar_is_the_exact_test_of_those_that_only_one_gets_right():
+    difference, p = measures.mcnemar(8, 2, 100)
+    assert p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+    error = 1.959964 * np.sqrt(10 - 36 / 100) / 100
+    assert difference == pytest.approx((0.06, 0.06 - error, 0.06 + error), abs=1e-6)
+    assert measures.mcnemar(0, 0, 50) == (Estimate(0, 0, 0), 1.0)
+    assert measures.mcnemar(4.4, 4.6, 50)[1] == 1  # means of draws
+
+
+def test_the_images_that_mcnemar_needs_are_those_of_the_handbook():
+    assert measures.images_needed(0.15, 0.05) == pytest.approx(470, abs=1)
+    assert measures.images_needed(0.15, 0.02) == pytest.approx(2940, rel=0.002)

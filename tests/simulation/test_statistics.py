@@ -1,27 +1,21 @@
 """Statistics of learning curves against numbers that were worked out by hand or by another program."""
 
 import math
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import stats
 
 from alctl.simulation.figures import draw_classes, draw_curves, draw_scatter
+from alctl.simulation.paired import Difference, holm
 from alctl.simulation.statistics import (
-    Difference,
     Point,
     area,
+    comparisons,
     curves,
-    interval,
-    labels_at,
     mean_and_deviation,
-    paired,
     penalty_matrix,
-    saved,
-    significant,
     summary,
     verdict,
 )
@@ -77,116 +71,16 @@ def test_curves_keep_the_order_of_the_strategies_and_leave_out_those_without_the
     assert np.isnan(found.of("a")[0, 1])
 
 
-def test_the_interval_of_two_differences_spans_both():
-    assert interval(np.array([0.1, 0.3])) == pytest.approx((0.1, 0.3))
-
-
-def test_one_difference_has_no_interval():
-    assert interval(np.array([0.1])) is None
-
-
-def test_the_interval_of_equal_differences_is_a_point():
-    assert interval(np.full(5, 0.25)) == (0.25, 0.25)
-
-
-def test_the_interval_of_five_differences_is_that_of_all_their_resamples():
-    differences = np.array([0.01, 0.05, -0.02, 0.04, 0.03])
-    means = sorted(float(np.mean(drawn)) for drawn in product(differences, repeat=5))
-    tail = stats.norm.cdf(-math.sqrt(5 / 4) * 2.7764451052)
-    place = tail * (len(means) - 1)
-    low = means[int(place)] + (place % 1) * (means[int(place) + 1] - means[int(place)])
-    found = interval(differences)
-    assert found is not None
-    assert found[0] == pytest.approx(low, abs=1e-12)
-    assert found[0] < np.quantile(means, 0.025) < np.quantile(means, 0.975) < found[1]
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    covered = 0
-    for _ in range(300):
-        low, high = interval(rng.normal(size=5)) or (0, 0)
-        covered += low <= 0 <= high
-    assert 0.9 <= covered / 300 <= 1
-
-
-def test_the_interval_of_many_differences_is_about_the_normal_one():
-    differences = np.random.default_rng(0).normal(size=200)
-    low, high = interval(differences) or (0, 0)
-    half = 1.972 * differences.std(ddof=1) / math.sqrt(200)
-    assert low == pytest.approx(differences.mean() - half, abs=0.01)
-    assert high == pytest.approx(differences.mean() + half, abs=0.01)
-
-
-def test_differences_are_paired_by_trial_and_skip_what_is_missing():
-    found = paired(np.array([0.5, 0.7, NAN]), np.array([0.4, 0.8, 0.1]))
-    assert found is not None
-    assert (found.trials, found.above) == (2, 1)
-    assert found.mean == pytest.approx(0.0)
-    assert (found.low, found.high) == pytest.approx((-0.1, 0.1))
-    assert paired(np.array([NAN]), np.array([0.4])) is None
-
-
-def test_significance_is_that_of_the_paired_t_test():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        ours, theirs = rng.normal(0.1, 0.1, 5), rng.normal(0, 0.1, 5)
-        expected = stats.ttest_rel(ours, theirs)
-        wins = int(np.sign(expected.statistic)) if expected.pvalue < 0.05 else 0
-        assert significant(ours, theirs) == wins
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "expected"),
-    [
-        ([0.5, 0.5], [0.5, 0.5], 0),
-        ([0.6, 0.7], [0.5, 0.6], 1),
-        ([0.5, 0.6], [0.6, 0.7], -1),
-        ([0.9], [0.1], 0),
-        ([0.9, NAN], [0.1, 0.2], 0),
-    ],
-)
-def test_significance_where_the_t_test_divides_by_zero(ours, theirs, expected):
-    assert significant(np.array(ours), np.array(theirs)) == expected
-
-
 def test_the_penalty_matrix_holds_the_share_of_budgets_that_the_row_wins():
     better, worse = [[0.5, 0.80], [0.5, 0.91], [0.5, 1.00]], [[0.5, 0.10], [0.5, 0.20], [0.5, 0.31]]
     matrix = penalty_matrix(curves_of({"a": better, "b": worse}))
     assert matrix.tolist() == [[0, 0.5], [0, 0]]
 
 
-def test_labels_at_a_height_lie_on_the_line_between_two_points():
-    found = labels_at(LABELED, np.array(LEARNING_LOSS), 0.8046)
-    assert found is not None
-    assert found[0] == pytest.approx(3000 + 1000 * (0.8046 - 0.7650) / (0.8193 - 0.7650))
-    assert not found[1]
-    assert labels_at(LABELED, np.array(LEARNING_LOSS), 0.5) == (1000, True)
-    assert labels_at(LABELED, np.array(LEARNING_LOSS), 0.9) is None
-
-
-def test_a_curve_that_falls_back_counts_from_where_it_stays():
-    found = labels_at([10, 20, 30, 40], np.array([0.1, 0.5, 0.2, 0.6]), 0.4)
-    assert found is not None
-    assert found[0] == pytest.approx(35)
-
-
-def test_saved_labels_compare_the_means_of_the_trials_that_both_finished():
-    c = curves_of({"random": [[0.2, 0.4], [0.9, NAN]], "ours": [[0.2, 0.6], [0.1, 0.1]]})
-    first, last = saved(c, "ours", "random")
-    assert (first.needed, first.at_most, first.saved) == (10, True, 0)
-    assert (last.value, last.needed, last.saved) == pytest.approx((0.4, 15, 5))
-
-
-def test_a_value_that_is_never_reached_saves_nothing():
-    c = curves_of({"random": [[0.2, 0.4]], "ours": [[0.1, 0.3]]})
-    assert saved(c, "ours", "random")[-1].needed is None
-
-
 @pytest.mark.parametrize(
     ("difference", "words"),
     [
-        (Difference(0.01, -0.01, 0.03, 5, 4), "ours is equal to random so far"),
+        (Difference(0.01, -0.01, 0.03, 5, 4), "ours is not told apart from random so far"),
         (Difference(0.02, 0.01, 0.03, 5, 5), "ours is above random"),
         (Difference(-0.02, -0.03, -0.01, 6, 0), "ours is below random"),
         (Difference(0.02, 0.01, 0.03, 4, 4), "fewer than 5 trials are too few"),
@@ -228,3 +122,23 @@ def test_pictures_are_drawn_of_whatever_there_is(tmp_path: Path):
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert picture.width > 400
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_rivals_are_tested_together():
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.5, 0.02, (6, 3))
+    values = {"random": base.tolist()}
+    values |= {f"rival {i}": (base + 0.02 + rng.normal(0, 0.02, (6, 3))).tolist() for i in range(4)}
+    found = comparisons(curves_of(values), "random")
+    raw = [one.area.p for one in found.values() if one.area and one.area.p is not None]
+    assert [one.p for one in found.values()] == pytest.approx(holm(raw))
+    for name, one in found.items():
+        assert one.p is not None
+        assert one.area is not None
+        assert ("is above random" in one.verdict) == (one.p < 0.05 and (one.area.low or 0) > 0), name
+
+
+def test_what_only_a_test_alone_would_find_is_not_told_apart():
+    found = Difference(0.02, 0.001, 0.04, 6, 6, 0.01, 0.04, 0.03)
+    assert "among so many rivals (Holm p 0.120)" in verdict("ours", "random", "accuracy", found, 0.12)
+    assert "ours is above random" in verdict("ours", "random", "accuracy", found, 0.04)
