@@ -20,7 +20,8 @@ from alctl.database.tables import metadata
 from alctl.errors import AlctlError
 from alctl.project import CONFIG, Project, connect, open_project
 from alctl.rounds import train_plan, train_run, trained_model
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.pools import pool

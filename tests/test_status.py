@@ -8,7 +8,8 @@ from alctl.database import handouts
 from alctl.database.tables import label as label_table
 from alctl.project import Project, now
 from alctl.rounds import train_plan, train_run
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.status import NextStep, check, next_step, status
 from tests.fakes import tiny
 from tests.project_files import no_progress, small_project, take, write_csv

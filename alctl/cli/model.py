@@ -91,13 +91,10 @@ def follow(
     joint, total = plan.config.epochs, plan.epochs
     held_back = ""
     columns = (
-        TextColumn("epoch {task.completed}/{task.total}"),
-        BarColumn(20),
-        TextColumn("{task.fields[facts]}"),
-    )
-    with Progress(
-        *columns, TimeRemainingColumn(), console=screen.err, disable=not screen.err.is_terminal
-    ) as bar:
+        TextColumn("epoch {task.completed}/{task.total}"), BarColumn(20), TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=screen.err, disable=not screen.err.is_terminal) as bar:
         task = bar.add_task("", total=total, facts="")
 
         def each(epoch: "Epoch") -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.limits import Limiting, limits_of, show_limits
+from alctl.cli.choosing import Choosing, Sharing, select_options
+from alctl.cli.limits import Limiting, show_limits
 from alctl.cli.options import (
     LARGEST,
     DeviceOption,
@@ -18,8 +19,6 @@ from alctl.cli.options import (
     RoundArgument,
     SeedOption,
     complete_formats,
-    complete_strategies,
-    finite,
     option_groups,
     parameters,
 )
@@ -28,99 +27,10 @@ if TYPE_CHECKING:
     from alctl.project import Project
     from alctl.rounds.new_round import NewRound
     from alctl.rounds.select import Selected
-    from alctl.rounds.select_options import SelectOptions
 
 KOption = Annotated[
     int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
 ]
-
-
-@dataclass(frozen=True)
-class Choosing:
-    """Options that say which images are chosen."""
-
-    strategy: Annotated[
-        str,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="Query strategy (default: uherding where embeddings are at hand and before learning-loss is shown to be worth it).",
-        ),
-    ] = ""
-    subset: Annotated[
-        int | None,
-        typer.Option(
-            show_default=False, min=0, help="Random unlabeled images to score (default: 10,000); 0: all."
-        ),
-    ] = None
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", show_default=False, help="A parameter of the strategy."),
-    ] = None
-    control: Annotated[
-        float | None,
-        typer.Option(
-            show_default=False,
-            min=0,
-            max=1,
-            callback=finite,
-            help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
-        ),
-    ] = None
-    guard: Annotated[
-        bool | None,
-        typer.Option(
-            "--guard/--no-guard",
-            show_default=False,
-            help="Use the fallback while predicted losses rank the validation images below margin (default: the project's setting).",
-        ),
-    ] = None
-    fallback: Annotated[
-        str,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="Query strategy of the guard (default: margin; random with fewer than 20 labeled validation images).",
-        ),
-    ] = ""
-    embed: Annotated[
-        bool,
-        typer.Option(
-            "--embed",
-            help="Compute embeddings that are missing, however long that takes (default: up to 15 minutes).",
-        ),
-    ] = False
-    resend: Annotated[
-        bool, typer.Option("--resend", help="Also take images that are out with annotators, or were skipped.")
-    ] = False
-    relabel: Annotated[
-        bool,
-        typer.Option(
-            "--relabel",
-            help="Choose labeled images for a second look instead: those that annotators, or the model, disagree about.",
-        ),
-    ] = False
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """Options that say who labels the images, and until when."""
-
-    due: Annotated[
-        str, typer.Option(show_default=False, help="When answers are due: 14d, 2w, 12h, or a date.")
-    ] = ""
-    annotators: Annotated[
-        str,
-        typer.Option(
-            show_default=False,
-            metavar="N|NAME,...",
-            help="Divide the images among so many annotators, or these; each gets a table of their own.",
-        ),
-    ] = ""
-    overlap: Annotated[
-        float,
-        typer.Option(min=0, max=1, callback=finite, help="Share of the images that all annotators get."),
-    ] = 0.0
 
 
 @dataclass(frozen=True)
@@ -202,21 +112,6 @@ def select(
     with screen.bars() as progress:
         made = new_round(opened, options, out, progress, relabel=choosing.relabel)
     show_round(opened, made, json=json)
-
-
-def select_options(
-    k: int, choosing: Choosing, limiting: Limiting, sharing: Sharing,
-    *, seed: int | None, device: str, dry_run: bool,
-) -> "SelectOptions":  # fmt: skip
-    """Return how a round is selected, from the options of the command line."""
-    from alctl.rounds.select_options import SelectOptions
-
-    return SelectOptions(
-        k, strategy=choosing.strategy, params=parameters(choosing.param or []), subset=choosing.subset, seed=seed,
-        resend=choosing.resend, device=device, dry_run=dry_run, guard=choosing.guard, fallback=choosing.fallback,
-        embed=choosing.embed, control=choosing.control, due=sharing.due, annotators=sharing.annotators, overlap=sharing.overlap,
-        limits=limits_of(limiting),
-    )  # fmt: skip
 
 
 def show_round(project: "Project", made: "NewRound", *, json: bool) -> None:

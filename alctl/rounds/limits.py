@@ -101,15 +101,9 @@ class _ByClass:
 
 
 def choose(
-    project: Project,
-    asked: Asked,
-    images: Images,
-    candidates: tuple[Candidates, Candidates],
-    n: int,
-    rng: torch.Generator,
-    limits: Limits,
-    progress: Progress,
-) -> Answer:
+    project: Project, asked: Asked, images: Images, candidates: tuple[Candidates, Candidates], n: int,
+    rng: torch.Generator, limits: Limits, progress: Progress,
+) -> Answer:  # fmt: skip
     """Let a strategy choose n of the candidates, within the limits as far as there are enough.
 
     ``candidates`` are the unlabeled and the labeled ``images`` as the strategy sees them. No limit touches the random

@@ -87,20 +87,8 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
     with project.held("select", "select.lock"):
         while True:
             found = _look(project, options, missing)
-            groups = [found.subset, found.labeled, found.control]
-            frozen = FrozenGroups(
-                project,
-                groups,
-                progress,
-                device=options.device,
-                forced=options.embed,
-                by_default=model is None,
-            )
             try:
-                asked = asked_strategy(project.config.select, options, model, frozen)
-                chosen = _choose(project, asked, found, options, progress)
-                out = [*(source for source, _ in chosen.of(found.subset)), *found.control, *found.reserved]
-                check_decodable(out, progress)  # before anybody is asked to label them
+                asked, chosen = _chosen(project, options, model, found, progress)
             except BrokenImages as broken:
                 quarantine(project, broken)
                 quarantined |= broken.reasons
@@ -116,7 +104,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                     continue  # labels of some of them were imported meanwhile
                 if options.resend:
                     selected = asked_after(selected, rounds_out.newest_label(connection))
-                _record(connection, selected, found.seed, due, frozen)
+                _record(connection, selected, found.seed, due, asked.frozen)
                 if options.dry_run:
                     discard(connection)
             return selected
@@ -173,6 +161,21 @@ def _look(project: Project, options: SelectOptions, missing: Mapping[int, str]) 
             [known.name for known in categories.as_categories(connection, living=True)],
             len(subset) + len(control) + len(labeled) + len(reserved),
         )  # fmt: skip
+
+
+def _chosen(
+    project: Project, options: SelectOptions, model: Model | None, found: _Found, progress: Progress
+) -> tuple[Asked, Answer]:
+    """Return who chose and what, once every image that goes out is known to be whole."""
+    groups = [found.subset, found.labeled, found.control]
+    frozen = FrozenGroups(
+        project, groups, progress, device=options.device, forced=options.embed, by_default=model is None
+    )
+    asked = asked_strategy(project.config.select, options, model, frozen)
+    chosen = _choose(project, asked, found, options, progress)
+    out = [*(source for source, _ in chosen.of(found.subset)), *found.control, *found.reserved]
+    check_decodable(out, progress)  # before anybody is asked to label them
+    return asked, chosen
 
 
 def _choose(

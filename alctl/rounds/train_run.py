@@ -54,24 +54,27 @@ def run_training(
                 number = len(finished) * config.epochs + epoch.epoch
                 resumed = number - done
                 yield epoch._replace(epoch=number, epochs=plan.epochs)
-            score.predict(
-                trained, plan.task, images[: config.batch_size]
-            )  # refuses a model that diverged at the end
+            score.predict(trained, plan.task, images[: config.batch_size])  # refuses one that diverged last
             finished.append(trained)
         metrics = [_measure(plan, trained, held) for trained in finished]
-        joint = finished[0]
-        info = {
-            "task": project.state().task, "categories": plan.task.categories, "fingerprint": plan.fingerprint,
-        }  # fmt: skip
-        came = Trained(
-            lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
-            metrics[1] if len(metrics) > 1 else {}, time.perf_counter() - started,
-        )  # fmt: skip
-        run = record(project, plan, came)
+        run = record(project, plan, _came(project, plan, finished[0], ids, metrics, started))
         for file in files:
             file.unlink(missing_ok=True)
     left_out = {**broken, **held["validation"].broken, **held["test"].broken}
     yield FinishedRun(run, resumed, left_out, plan.missing)
+
+
+def _came(
+    project: Project, plan: Plan, joint: Network, ids: list[int], metrics: list[dict[str, Metrics]], started: float
+) -> Trained:  # fmt: skip
+    """Return what came out of a training; ``metrics`` are of the joint model and the one to report."""
+    info = {
+        "task": project.state().task, "categories": plan.task.categories, "fingerprint": plan.fingerprint,
+    }  # fmt: skip
+    return Trained(
+        lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
+        metrics[1] if len(metrics) > 1 else {}, time.perf_counter() - started,
+    )  # fmt: skip
 
 
 def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress: Progress) -> TrainingRun:

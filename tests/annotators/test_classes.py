@@ -27,7 +27,8 @@ from alctl.report.facts import Options as ReportOptions
 from alctl.report.facts import gather
 from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.predict import predict
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.pools import NOW, answer, pool, send, write_run
@@ -438,10 +439,10 @@ def test_a_model_from_before_a_merge_is_measured_and_selects_under_the_classes_o
     classes.rename(digits, "cat", "feline")
     model = trained_model.required_model(digits, "cpu")
     assert predicted(digits, tmp_path / "p.csv") <= {"feline", "dog"}
-    said, targets = trained_model.predictions(digits, model, "test", no_progress)
+    some, said = trained_model.predictions(digits, model, "test", no_progress)
     assert said.probabilities[:, 0, 2].abs().sum() == 0
     metrics = trained_model.evaluate(digits, model, "test", no_progress)
-    right = said.probabilities[:, 0].argmax(1) == targets
+    right = said.probabilities[:, 0].argmax(1) == some.targets
     assert metrics.of_task["accuracy"] == pytest.approx(right.double().mean().item())
     make_images(tmp_path / "more", 4, seed=1)
     add(digits, folder_dataset(tmp_path / "more", class_folders=False), Options(), no_progress)

@@ -11,7 +11,8 @@ from PIL import Image
 from alctl.annotators import handout
 from alctl.errors import AlctlError
 from alctl.project import Project
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.project_files import make_images, make_project, no_progress, small_project
 
 NAMES = [

@@ -20,7 +20,8 @@ from alctl.labels.format import FORMATS
 from alctl.labels.rle import to_mask
 from alctl.labels.shapes import boxed
 from alctl.project import Project
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.annotating import SIDE, TOOLS, Drawn
 from tests.project_files import copied, lasting_folder, make_images, make_project, no_progress, take
 from tests.warm import count_moments, run_warm, start_warm, warm_json

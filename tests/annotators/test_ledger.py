@@ -20,7 +20,8 @@ from alctl.database.connection import writing
 from alctl.database.tables import round_, unusable
 from alctl.errors import AlctlError
 from alctl.project import Project
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.status import check, status
 from tests.pools import NOW, answer, pool, reserve, send
 from tests.project_files import no_progress, small_project, take, write_csv

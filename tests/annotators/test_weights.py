@@ -22,7 +22,8 @@ from alctl.labels.annotation import Annotation
 from alctl.project import Project
 from alctl.rounds import second_look, train_plan, train_run, trained_model
 from alctl.rounds.second_look import Suspect
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.pools import NOW, answer, pool, reserve, send
@@ -393,9 +394,11 @@ def test_what_the_model_is_surprised_by_goes_out_again(tmp_path):
     list(train_run.run_training(made, train_plan.plan_training(made, tiny(epochs=1), None), no_progress))
     model = trained_model.last_model(made, "cpu")
     assert model is not None
-    ids, said = trained_model.losses(made, model, no_progress)
+    answers = trained_model.losses(made, model, no_progress)
+    assert answers is not None
+    ids = [source.id for source in answers.labeled.sources]
     assert ids == list(range(1, 21))
-    assert said is not None
+    said = answers.said
     assert said.target_loss is not None
     assert said.predicted_loss is not None
     true, predicted = said.target_loss.numpy(), said.predicted_loss.numpy()

@@ -285,7 +285,8 @@ for words in (["--help"], ["--version"], ["select", "--help"], ["train", "--help
 
 
 def test_the_commands_that_touch_no_model_never_import_torch(tmp_path):
-    from alctl.rounds.select import SelectOptions, select
+    from alctl.rounds.select import select
+    from alctl.rounds.select_options import SelectOptions
     from tests.project_files import no_progress
 
     project = small_project(tmp_path)

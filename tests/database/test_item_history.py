@@ -14,7 +14,8 @@ from alctl.errors import AlctlError
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.project import Project
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.pools import NOW, answer, pool, reserve, send, write_run
 from tests.project_files import make_images, make_project, no_progress, take, write_csv
 from tests.warm import run_warm, warm_json

@@ -28,7 +28,8 @@ def scorer(ids, *, batch: int = 3) -> Counted:
 
 
 def said(candidates) -> list[float]:
-    return candidates.map(lambda seen: seen.predicted_loss).tolist()
+    found: list[float] = candidates.map(lambda seen: seen.predicted_loss).tolist()
+    return found
 
 
 def test_a_part_holds_the_rows_of_its_images_in_its_order():

@@ -5,7 +5,7 @@ import torch
 from alctl.errors import AlctlError
 from alctl.model.probe import fit, predict
 from alctl.model.probe_candidates import DROPPED, ProbeCandidates
-from alctl.model.strategy import STRATEGIES
+from alctl.model.strategy import STRATEGIES, Prediction
 from tests.model.test_probe import TEN, digits
 
 
@@ -28,7 +28,12 @@ def test_targets_come_with_their_images():
     vectors, labels, mean = digits(60)
     probe = fit(vectors, labels, TEN, pool_mean=mean, embedding="key")
     some = ProbeCandidates(probe, torch.from_numpy(vectors), targets=torch.from_numpy(labels))
-    assert torch.equal(some.map(lambda seen: seen.target), torch.from_numpy(labels))
+
+    def target(seen: Prediction) -> torch.Tensor:
+        assert seen.target is not None
+        return seen.target
+
+    assert torch.equal(some.map(target), torch.from_numpy(labels))
 
 
 def test_dropout_is_repeatable_and_follows_the_seed():

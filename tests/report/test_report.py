@@ -25,7 +25,9 @@ from alctl.report.pictures import thumbnails
 from alctl.report.sections import TITLES
 from alctl.report.write import as_plain, make
 from alctl.rounds import train_plan, train_run, trained_model
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.network_model import NetworkModel
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.fakes import tiny
 from tests.project_files import make_project, no_progress, take, write_csv
 from tests.warm import run_warm
@@ -221,6 +223,7 @@ def test_the_control_is_compared_by_the_model_that_chose_the_round(project):
         run = training_runs.every_run(connection)[0]
         picks = rounds.picks(connection, 2)
     model = trained_model.model_of(project, run, "cpu")
+    assert isinstance(model, NetworkModel)
     root = project.state().root
     for why in ("picked", "control"):
         wrong = 0

@@ -14,7 +14,8 @@ from alctl.images.decode import Source
 from alctl.project import Project
 from alctl.report import show
 from alctl.rounds import train_plan, train_run
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.fakes import tiny
 from tests.project_files import no_progress, small_project, take, write_csv
 from tests.warm import run_warm, warm_json

@@ -24,7 +24,8 @@ from alctl.model.ranking import loss_ranking, ranking_interval, ranking_lead
 from alctl.project import Project, open_project
 from alctl.rounds import frozen, train_plan, train_run
 from alctl.rounds.cold_start_guard import judge, rule_of
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.project_files import (

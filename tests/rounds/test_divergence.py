@@ -13,7 +13,8 @@ from alctl.files import file_digest
 from alctl.model.checkpoint import load_model, save_model
 from alctl.project import Project
 from alctl.rounds import predict, train_plan, train_run, trained_model
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.rounds.training_set import task_of
 from alctl.status import status
 from tests.fakes import tiny

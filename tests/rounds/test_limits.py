@@ -19,8 +19,8 @@ from alctl.report.pictures import shown
 from alctl.report.sections import sections
 from alctl.rounds import frozen
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
-from alctl.rounds.select import SelectOptions, select
-from alctl.rounds.select_options import EVERY, Limits
+from alctl.rounds.select import select
+from alctl.rounds.select_options import EVERY, Limits, SelectOptions
 from tests.data import real_data
 from tests.project_files import (
     make_images,
@@ -261,10 +261,10 @@ def test_picks_are_even_among_predicted_classes_for_rankings_and_greedy_strategi
     train(project)
     from alctl.database import items
     from alctl.rounds.groups import classes_of
-    from alctl.rounds.trained_model import last_model
+    from alctl.rounds.trained_model import required_model
     from alctl.rounds.training_set import source_of
 
-    model = last_model(project, "cpu")
+    model = required_model(project, "cpu")
     with project.reading() as connection:
         found = items.fetch(connection, np.arange(1, 61))
     sources = [source_of(project.state().root, item) for item in found]

@@ -22,7 +22,8 @@ from alctl.labels.format import FORMATS
 from alctl.labels.rle import of_mask
 from alctl.project import Project, open_project
 from alctl.rounds import pre_annotate, train_plan, train_run
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.status import status
 from tests.annotating import SIDE, TOOLS, Drawn
 from tests.annotators.test_handout_formats import bytes_of, held, made, out, seen_in, texts

@@ -14,7 +14,8 @@ from alctl.model.checkpoint import read, write
 from alctl.project import Project
 from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.predict import predict
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.rounds.strategy_choice import make_strategy
 from alctl.status import check, status
 from tests.fakes import tiny

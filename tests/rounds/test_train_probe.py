@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -63,6 +64,19 @@ def label(project: Project, wanted, **wrong) -> None:
     take(project, write_csv(file, rows))
 
 
+def fitted_model(project: Project) -> ProbeModel:
+    model = trained_model.required_model(project, "cpu")
+    assert isinstance(model, ProbeModel)
+    return model
+
+
+def run_number(project: Project, number: int) -> training_runs.TrainingRun:
+    with project.reading() as connection:
+        run = training_runs.run_with(connection, number)
+    assert run is not None
+    return run
+
+
 def fit_run(project: Project, config: TrainConfig = PROBE):
     plan = plan_training(project, config, None)
     return to_the_end(run_training(project, plan, no_progress), lambda epoch: None).run
@@ -89,20 +103,20 @@ def test_a_probe_is_a_training_run_like_any_other(project):
     assert run.metrics["test"].ranking is None
     assert run.metrics["test"].uncertainty.margin_ranking_accuracy > 0.5
     assert check(project) == []
-    assert status(project).run.id == 1
+    last = status(project).run
+    assert last is not None
+    assert last.id == 1
 
 
 def test_it_is_the_probe_that_the_mathematics_give(project):
     fit_run(project)
-    model = trained_model.last_model(project, "cpu")
-    assert isinstance(model, ProbeModel)
+    model = fitted_model(project)
     some, said = trained_model.predictions(project, model, "test", no_progress)
     number = {item: int(path[:4]) for item, path in paths_of(project).items()}
     with project.reading() as connection:
-        labeled = training_runs.run_with(connection, 1).labeled
         mean = settings.read(connection, f"{settings.MEAN} {model.used.key.digest}")
         pool = [number[i] for i in labels.labeled_ids(connection)]
-    assert len(pool) == labeled == 60
+    assert len(pool) == run_number(project, 1).labeled == 60
     probe = fit(
         DIGITS.data[pool],
         DIGITS.target[pool],
@@ -116,7 +130,7 @@ def test_it_is_the_probe_that_the_mathematics_give(project):
 
 def test_the_pools_mean_is_of_all_images_of_the_pool_and_is_found_once(project):
     fit_run(project)
-    model = trained_model.last_model(project, "cpu")
+    model = fitted_model(project)
     with project.reading() as connection:
         pool = items.usable(connection, "pool").tolist()
         mean = settings.read(connection, f"{settings.MEAN} {model.used.key.digest}")
@@ -151,10 +165,10 @@ def test_a_probe_is_measured_again_on_validation_labels_that_came_later(tmp_path
     assert fit_run(project).metrics == {}
     label(project, reserved)
     plan = plan_training(project, PROBE, None)
+    assert plan.finished is not None
     again = measured_again(project, plan, plan.finished, no_progress)
     assert set(again.metrics) == {"validation"}
-    with project.reading() as connection:
-        assert training_runs.run_with(connection, 1).metrics == again.metrics
+    assert run_number(project, 1).metrics == again.metrics
 
 
 def test_the_fingerprints_of_networks_are_what_they_were():
@@ -171,8 +185,9 @@ def test_selecting_after_a_probe_is_by_uherding_and_says_so(project):
     run = fit_run(project)
     selected = select(project, SelectOptions(5, device="cpu"), no_progress)
     assert (selected.strategy, selected.run, len(selected.picks)) == ("uherding", run.id, 5)
+    assert selected.choice is not None
     assert selected.choice.why == f"training run {run.id} is a probe"
-    assert selected.params["choice"]["strategy"] == "uherding"
+    assert selected.params["choice"] == asdict(selected.choice)
 
 
 @pytest.mark.parametrize("name", ["margin", "entropy", "dropquery", "badge", "switch", "typiclust"])
@@ -224,6 +239,7 @@ def test_a_merged_class_counts_as_the_one_it_was_merged_into(project):
     _, said = trained_model.predictions(project, model, "test", no_progress)
     assert float(said.probabilities[:, 0, 7].max()) == 0
     np.testing.assert_allclose(said.probabilities.sum(dim=2), 1, atol=1e-5)
+    assert said.target_loss is not None
     assert bool(torch.isfinite(said.target_loss).all())
 
 
@@ -259,7 +275,9 @@ def test_a_probe_embeds_what_it_needs(tmp_path):
     take(project, write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 9)]))
     run = fit_run(project)
     assert run.config["model"] == "probe on efficientnet-lite0"
-    assert status(project).embedding.backbone == "efficientnet-lite0"
+    embedding = status(project).embedding
+    assert embedding is not None
+    assert embedding.backbone == "efficientnet-lite0"
     stages: list[str] = []
     selected = select(
         project, SelectOptions(2, device="cpu"), lambda stage, done, total: stages.append(stage)
@@ -282,8 +300,6 @@ def test_a_broken_image_is_quarantined_and_the_others_are_learned(project):
 
 
 def _lite0_key(project: Project):
-    from dataclasses import asdict
-
     return asdict(plan_embedding(project, EmbedOptions("efficientnet-lite0", device="cpu")).key)
 
 

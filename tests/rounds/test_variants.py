@@ -19,6 +19,7 @@ from alctl.model.tasks.classification import Classification
 from alctl.model.train import Epoch, new_model, train
 from alctl.project import Project
 from alctl.rounds import train_plan, train_run, trained_model, training_set
+from alctl.rounds.network_model import NetworkModel
 from tests.fakes import CLASSES, pictures, tiny
 from tests.project_files import TINY_FLAGS, no_progress, small_project, take, write_csv
 from tests.warm import count_moments, run_code, run_warm, start_warm, warm_json
@@ -320,6 +321,7 @@ def test_train_and_status_show_both_models_and_select_uses_the_joint_one(tmp_pat
     for text in (done.stdout, run_warm("status", *where).stdout):
         assert "test, module left out" in text
     model = trained_model.required_model(project, "cpu")
+    assert isinstance(model, NetworkModel)
     assert isinstance(model.trained.module, LossPredictionModule)
 
 

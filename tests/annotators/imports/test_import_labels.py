@@ -12,7 +12,8 @@ from alctl.database import categories, labels
 from alctl.database.tables import label as label_table
 from alctl.errors import AlctlError
 from alctl.project import Project, open_project
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from alctl.status import check, status
 from tests.project_files import (
     make_images,

@@ -14,7 +14,8 @@ from alctl.annotators.imports.undo import undo_import
 from alctl.database import categories, labels
 from alctl.labels import canonical_json
 from alctl.project import Project
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.project_files import make_images, make_project, no_progress, take, write_csv
 
 BOX = (2.0, 3.0, 4.0, 5.0)

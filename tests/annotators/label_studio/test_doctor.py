@@ -8,7 +8,8 @@ from alctl.annotators import handout
 from alctl.annotators.label_studio.doctor import checks
 from alctl.annotators.label_studio.place import ROOT, SWITCH
 from alctl.errors import AlctlError
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.project_files import no_progress, small_project
 from tests.warm import run_warm
 

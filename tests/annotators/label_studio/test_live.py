@@ -22,7 +22,8 @@ from alctl.database.bulk import mappings
 from alctl.errors import AlctlError
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
-from alctl.rounds.select import SelectOptions, select
+from alctl.rounds.select import select
+from alctl.rounds.select_options import SelectOptions
 from tests.project_files import ENVIRONMENT, make_images, make_project, no_progress, run_alctl, small_project
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
