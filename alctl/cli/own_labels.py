@@ -128,6 +128,14 @@ def show_dry_run(planned: "Plan", *, json: bool) -> None:
 
 
 def show_found(found: "OwnSimulation") -> None:
+    """Print what the trials say, and where it is shown too."""
+    from alctl.cli import screen
+
+    show_numbers(found)
+    screen.next_step("alctl report", "which shows it too")
+
+
+def show_numbers(found: "OwnSimulation") -> None:
     """Print the curves, the differences to random, and what they say."""
     from alctl.cli import screen
 
@@ -146,7 +154,6 @@ def show_found(found: "OwnSimulation") -> None:
     if len(found.looks) > 1:
         times = ", ".join(map(str, found.looks))
         screen.say(f"looked at after {times} trials, so p is taken {len(found.looks)} times")
-    screen.next_step("alctl report", "which shows it too")
 
 
 def labels_words(rival: "Rival") -> str:

@@ -260,12 +260,15 @@ def test_the_demo_runs_the_whole_loop(tmp_path):
     result = warm_json("demo", tmp_path / "demo", "--rounds", 2, "--k", 20)
     points = result["points"]
     assert [(p["strategy"], p["labeled"]) for p in points] == [
-        ("learning-loss", 20), ("learning-loss", 40), ("random", 20), ("random", 40),
+        ("uherding", 20), ("uherding", 40), ("learning-loss", 20), ("learning-loss", 40),
     ]  # fmt: skip
     assert all(0 <= p["accuracy"] <= 1 for p in points)
-    assert points[0]["accuracy"] == points[2]["accuracy"]  # the first round is the same
+    trials = result["trials"]
+    assert (trials["trials"], trials["images"], list(trials["curves"])) == (5, 340, ["random", "uherding"])
+    area = trials["rivals"][0]["area"]
+    assert area["low"] < area["value"] < area["high"]
     assert (tmp_path / "demo" / "learning_curve.png").stat().st_size > 1000
-    for strategy in ("learning-loss", "random"):
+    for strategy in ("uherding", "learning-loss"):
         assert warm_json("db", "check", "--project", tmp_path / "demo" / strategy)["problems"] == []
 
 
