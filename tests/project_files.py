@@ -59,7 +59,7 @@ def make_project(
     """
     wanted = index.Options(classes=classes, **{"validation": 0, "test": 0, **options})
     index.create(folder, index.folder_dataset(images, class_folders=False), wanted, no_progress)
-    write_whole(folder / CONFIG, config_text(first="random"))
+    write_whole(folder / CONFIG, config_text(first="random", database=wanted.database))
     return open_project(folder)
 
 
