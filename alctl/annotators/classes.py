@@ -1,6 +1,5 @@
 """Adding, renaming and merging classes. No label is rewritten, ids stay what they are, and every change is recorded."""
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,12 +12,8 @@ from alctl.database.bulk import discard
 from alctl.database.categories import Class
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Category
+from alctl.labels.text import name_problem
 from alctl.project import Project, now, required_state
-
-LONGEST = 200
-"""Characters of a name."""
-_BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories of what no name holds: control characters, broken halves of characters, line ends."""
 
 
 @dataclass
@@ -186,10 +181,8 @@ def checked(name: str) -> str:
     plain = name.strip()
     if not plain:
         raise AlctlError("a class needs a name")
-    if len(plain) > LONGEST:
-        raise AlctlError(f"a class name of {len(plain)} characters is too long; {LONGEST} are enough")
-    if any(unicodedata.category(character) in _BREAKS for character in plain):
-        raise AlctlError(f"{plain!r} holds control characters or line ends, which no class name may have")
+    if problem := name_problem(plain):
+        raise AlctlError(f"the class name {plain[:40]!r} {problem}")
     return plain
 
 

@@ -237,6 +237,7 @@ def known_task(name: str) -> str:
 
 def class_names(given: str) -> list[str]:
     """Return the class list that --classes names, from the option itself or from a file."""
+    from alctl.annotators.classes import checked
     from alctl.errors import AlctlError
 
     file = Path(given)
@@ -244,7 +245,7 @@ def class_names(given: str) -> list[str]:
         names = file.read_text(encoding="utf-8-sig").splitlines()
     else:
         names = given.split(",")
-    names = [name.strip() for name in names if name.strip()]
+    names = [checked(name) for name in names if name.strip()]
     if doubled := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise AlctlError(f"--classes names {doubled[0]!r} twice")
     return names

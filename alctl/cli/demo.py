@@ -34,7 +34,7 @@ def demo(
 
     target = demonstration.new_folder(folder)
     if not json:
-        screen.err.print(f"[bold cyan]$ cd {target}[/]")
+        screen.note(f"$ cd {target}")
     with screen.bars() as progress:
         events = list(shown(demonstration.run(target, rounds, k, seed, progress), quiet=json))
     points = [event for event in events if isinstance(event, demonstration.Point)]
@@ -52,7 +52,7 @@ def shown(events: "Iterator[Step | Point]", *, quiet: bool) -> "Iterator[Step | 
 
     for event in events:
         if isinstance(event, Step) and not quiet:
-            screen.err.print(f"[bold cyan]$ {event.command}[/]\n  {event.result}")
+            screen.note(f"$ {event.command}\n  {event.result}")
         yield event
 
 

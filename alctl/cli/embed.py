@@ -72,7 +72,7 @@ def embed(
     plan = embedding.plan_embedding(
         opened, embedding.EmbedOptions(what.backbone, what.size, device, what.subset)
     )
-    screen.err.print(describe(plan), markup=False)
+    screen.note(describe(plan))
     if dry_run:
         show_plan(plan, json=json)
         return
@@ -80,7 +80,7 @@ def embed(
         with screen.bars() as progress:
             done = embedding.embed(opened, plan, progress)
     except KeyboardInterrupt:
-        screen.err.print("stopped; the same command goes on from there", markup=False)
+        screen.note("stopped; the same command goes on from there")
         raise typer.Exit(130) from None
     show_embedded(opened, done, json=json)
 

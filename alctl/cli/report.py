@@ -68,7 +68,7 @@ def report(
     with screen.bars() as progress:
         text, facts = make(opened, kind, Options(cost_per_hour, device), progress, target)
     if target is None:
-        typer.echo(text, nl=False)
+        screen.document(text)
         return
     screen.say(facts.advice.verdict)
     screen.say(f"the report is in {target}")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from alctl.labels.text import visible
 from alctl.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,26 +25,44 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def literal(text: str, keep: str = "\n") -> str:
+    """Return a text as it is to be printed: [brackets] mean nothing, and what commands a terminal is escaped.
+
+    Everything that is printed for a person passes here. File names, servers and the database hold what they like.
+    """
+    return escape(visible(text, keep))
+
+
 def show_error(message: str) -> None:
     """Print an error to standard error."""
-    err.print(f"[bold red]error:[/] {escape(message)}")
+    err.print(f"[bold red]error:[/] {literal(message)}")
 
 
 def say(text: str) -> None:
-    """Print a line in which [brackets] are literal."""
-    out.print(escape(text))
+    """Print a line."""
+    out.print(literal(text))
+
+
+def note(text: str) -> None:
+    """Print a line on how it goes to standard error."""
+    err.print(literal(text))
 
 
 def warn(text: str) -> None:
     """Print a warning to standard error."""
-    err.print(f"[bold yellow]warning:[/] {escape(text)}")
+    err.print(f"[bold yellow]warning:[/] {literal(text)}")
+
+
+def document(text: str) -> None:
+    """Print a whole document to standard output, as it is."""
+    sys.stdout.write(visible(text, keep="\n\t"))
 
 
 def next_step(command: str, why: str = "") -> None:
     """Name the command that comes next, for the project that this command was told to use."""
     if command.startswith("alctl ") and (project := _named_project()) and project not in command:
         command = f"{command} -p {project}"
-    out.print(f"[dim]next:[/] [bold cyan]{escape(command)}[/]" + (f"  [dim]{escape(why)}[/]" if why else ""))
+    out.print(f"[dim]next:[/] [bold cyan]{literal(command)}[/]" + (f"  [dim]{literal(why)}[/]" if why else ""))
 
 
 def next_step_of(project: "Project") -> None:
@@ -76,11 +95,11 @@ def _plain(value: object) -> object:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a small table; the first column is text, the others are numbers."""
-    grid = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    grid = Table(title=literal(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for i, column in enumerate(columns):
-        grid.add_column(column, justify="left" if i == 0 else "right", header_style="dim")
+        grid.add_column(literal(column), justify="left" if i == 0 else "right", header_style="dim")
     for row in rows:
-        grid.add_row(*(escape(number(cell)) for cell in row))
+        grid.add_row(*(literal(number(cell), keep="") for cell in row))
     out.print(grid)
 
 
@@ -101,7 +120,7 @@ def counted(count: int, thing: str) -> str:
 def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) -> None:
     """Print the first few of many, and how many more there are."""
     for row in rows[:shown]:
-        say(f"  {sentence(row)}")
+        say(f"  {visible(sentence(row))}")
     if len(rows) > shown:
         say(f"  … and {len(rows) - shown:,} more (--json lists all)")
 
@@ -131,7 +150,7 @@ def bars() -> Iterator[Progress]:
 
         def progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=total or None, rate="")
+                tasks[stage] = shown.add_task(literal(stage), total=total or None, rate="")
             speed = next((task.speed for task in shown.tasks if task.id == tasks[stage]), None)
             shown.update(
                 tasks[stage], completed=done, total=total or None, rate=f"{speed:,.0f}/s" if speed else ""

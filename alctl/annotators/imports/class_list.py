@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from alctl.database import categories, staged_classes, staged_labels
 from alctl.database.staged_labels import Objects
 from alctl.labels.annotation import Annotation, Category
-from alctl.labels.text import as_text, is_text
+from alctl.labels.text import as_text, is_name, name_problem
 
 
 @dataclass
@@ -30,6 +30,8 @@ class ClassList:
     def declare(self, category: Category) -> str:
         """Note what the file says of a class; return what is wrong with it, or an empty string."""
         name, theirs = category.name, tuple(map(as_text, category.keypoints))
+        if bad := next((point for point in theirs if not is_name(point)), None):
+            return f"the keypoint {bad[:40]!r} of class {name!r} {name_problem(bad)}"
         before = self.declared.get(name, category).keypoints
         if theirs or not before:
             self.declared[name] = category._replace(keypoints=theirs)
@@ -49,7 +51,7 @@ class ClassList:
     def id_of(self, name: str) -> int | None:
         """Return the id of a class, None for an unknown one."""
         found = self.ids.get(name)
-        if found is None and self.add and is_text(name):
+        if found is None and self.add and is_name(name):
             found = self.ids[name] = self.size + len(self.new) + 1
             self.new.append(self.declared.get(name, Category(name)))
             self.keypoints[found] = self.new[-1].keypoints
@@ -72,8 +74,8 @@ class ClassList:
 
     def unknown(self, name: str) -> str:
         """Return the sentence for a class that is not in the class list, with the nearest one."""
-        if not is_text(name):
-            return f"class {as_text(name)!r} has a character that no text can have"
+        if problem := name_problem(name):
+            return f"class {as_text(name)[:40]!r} {problem}"
         if not self.ids:
             return f"class {name!r}: the project has no classes yet; --add-classes takes them from this file"
         near = get_close_matches(name.lower(), [c.lower() for c in self.ids], n=1)
