@@ -23,8 +23,7 @@ from alctl.errors import AlctlError
 from alctl.progress import Progress
 from alctl.project import Project, open_project
 from alctl.rounds import select, train_run
-from alctl.rounds.select_options import SelectOptions
-from alctl.rounds.strategy_choice import RANDOM
+from alctl.rounds.select_options import RANDOM, SelectOptions
 from alctl.rounds.train_plan import FinishedRun, plan_training
 
 STRATEGIES = ("learning-loss", "random")

@@ -9,7 +9,7 @@ from alctl.cli.options import LARGEST, finite
 from alctl.errors import AlctlError
 
 if TYPE_CHECKING:
-    from alctl.rounds.limits import Kept
+    from alctl.rounds.answer import Kept
     from alctl.rounds.select import Selected
     from alctl.rounds.select_options import Limits
 

@@ -42,11 +42,15 @@ def train(
     """
     from alctl.cli import screen
     from alctl.project import open_project
+    from alctl.rounds.learnable import check_learnable
+
+    opened = open_project(project)
+    config = train_config(opened.config.train, settings)
+    check_learnable(opened.state().task)  # before torch is imported, which takes seconds
     from alctl.rounds import train_run
     from alctl.rounds.train_plan import FinishedRun, plan_training
 
-    opened = open_project(project)
-    plan = plan_training(opened, train_config(opened.config.train, settings), seed)
+    plan = plan_training(opened, config, seed)
     if plan.finished is not None:
         with screen.bars() as progress:
             run = train_run.measured_again(opened, plan, plan.finished, progress)

@@ -62,7 +62,9 @@ def next_step(command: str, why: str = "") -> None:
     """Name the command that comes next, for the project that this command was told to use."""
     if command.startswith("alctl ") and (project := _named_project()) and project not in command:
         command = f"{command} -p {project}"
-    out.print(f"[dim]next:[/] [bold cyan]{literal(command)}[/]" + (f"  [dim]{literal(why)}[/]" if why else ""))
+    out.print(
+        f"[dim]next:[/] [bold cyan]{literal(command)}[/]" + (f"  [dim]{literal(why)}[/]" if why else "")
+    )
 
 
 def next_step_of(project: "Project") -> None:
@@ -95,7 +97,9 @@ def _plain(value: object) -> object:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a small table; the first column is text, the others are numbers."""
-    grid = Table(title=literal(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    grid = Table(
+        title=literal(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     for i, column in enumerate(columns):
         grid.add_column(literal(column), justify="left" if i == 0 else "right", header_style="dim")
     for row in rows:

@@ -28,7 +28,9 @@ def name_problem(name: str) -> str:
     if len(name) > LONGEST:
         return f"has {len(name):,} characters, and {LONGEST} are the most a name can have"
     if not all(map(_visible, name)):
-        return "holds control characters, line ends or marks that turn the text around, which no name may have"
+        return (
+            "holds control characters, line ends or marks that turn the text around, which no name may have"
+        )
     return ""
 
 

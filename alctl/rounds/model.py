@@ -17,7 +17,8 @@ from alctl.model.strategy import Candidates
 from alctl.model.task import Task
 from alctl.progress import Progress
 from alctl.project import Project
-from alctl.rounds.training_set import Labeled, quarantine
+from alctl.rounds.pool import quarantine
+from alctl.rounds.training_set import Labeled
 
 
 class Answers(NamedTuple):

@@ -284,6 +284,50 @@ for words in (["--help"], ["--version"], ["select", "--help"], ["train", "--help
 """
 
 
+NO_MODEL = """
+import sys
+from typer.testing import CliRunner
+from alctl.cli import app
+for code, *words in ((0, "select", "--k", "1", "--strategy", "random"), (0, "select", "--k", "1", "--control", "0.5"),
+                     (0, "select", "--k", "1", "--resend", "--format", "label-studio"),
+                     (1, "select", "--k", "1", "--strategy", "randm"), (1, "select", "--k", "1", "--fallback", "margn"),
+                     (1, "train", "--epochs", "0"), (1, "train", "-p", sys.argv[1])):
+    done = CliRunner().invoke(app, words, prog_name="alctl")
+    assert done.exit_code == code, (words, done.output)
+    heavy = {"torch", "torchvision", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
+    assert not heavy, (words, heavy)
+    print(done.output)
+"""
+
+
+def test_random_rounds_and_refusals_never_import_torch(tmp_path):
+    """The project's first round is random by its settings; the other one's task has no model."""
+    project = small_project(tmp_path / "one")
+    other = small_project(tmp_path / "other", task="detection")
+    command = [sys.executable, "-c", NO_MODEL, str(other.folder)]
+    done = subprocess.run(
+        command, env=ENVIRONMENT, cwd=project.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    for sentence in (
+        "did you mean 'random'?",
+        "did you mean 'margin'?",
+        "there is no model for detection yet",
+    ):
+        assert sentence in done.stdout + done.stderr
+
+
+def test_a_random_round_without_torch_has_the_images_of_the_strategy(tmp_path):
+    """`--duplicates 0` changes nothing about it, and takes the way of every other strategy."""
+    project = small_project(tmp_path, 40)
+    found = [
+        warm_json("select", "--k", 7, "--control", 0.2, "--dry-run", *words, "-p", project.folder)
+        for words in (["--strategy", "random"], ["--strategy", "random", "--duplicates", "0"], [])
+    ]
+    assert [len(one["picks"]) for one in found] == [7, 7, 7]
+    assert found[0] == found[1] == found[2]
+
+
 def test_the_commands_that_touch_no_model_never_import_torch(tmp_path):
     from alctl.rounds.select import SelectOptions, select
     from tests.project_files import no_progress

@@ -61,7 +61,9 @@ def test_names_of_an_older_project_and_of_files_are_printed_escaped_and_on_one_l
     make_images(tmp_path / "images", 3)
     (tmp_path / "images" / "no\x1b[2J\nimage.png").write_text("x")
     assert "no\\x1b[2J\\nimage.png" in printed("init", "images", "--classes", "cat,dog", cwd=tmp_path)
-    file = write_csv(tmp_path / "l.csv", [(1, "cat", "ann"), (1, "dog", "bob")], ("item", "label", "annotator"))
+    file = write_csv(
+        tmp_path / "l.csv", [(1, "cat", "ann"), (1, "dog", "bob")], ("item", "label", "annotator")
+    )
     printed("import-labels", file, cwd=tmp_path)
     with closing(sqlite3.connect(tmp_path / "alctl-project" / "alctl.db")) as database, database:
         database.execute("UPDATE category SET name = ? WHERE id = 1", ["cat\x1b[2J\n" + TURN])
