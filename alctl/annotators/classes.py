@@ -1,5 +1,6 @@
 """Adding, renaming and merging classes. No label is rewritten, ids stay what they are, and every change is recorded."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -146,7 +147,7 @@ def _swap(connection: Connection, found: Class, holder: Class, known: Sequence[C
     if holder.merged_into is None:
         raise AlctlError(
             f"{holder.name!r} is a class already; to make one class of both: "
-            f"`alctl classes merge {found.name!r} {holder.name!r}`"
+            f"`alctl classes merge {shlex.quote(found.name)} {shlex.quote(holder.name)}`"
         )
     if holder.merged_into != found.id:
         raise AlctlError(f"{_gone(holder, known)}, and files may still name it; choose another name")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
+from alctl.cli.options import DryRunOption, JsonOption, ProjectOption, storable
 
 if TYPE_CHECKING:
     from alctl.dataset.index import Dataset, Ingested
@@ -34,13 +34,18 @@ ValidationOption = Annotated[
         "--validation",
         min=0,
         show_default=False,
+        metavar="N",
         help="Images reserved for validation (default: 5 %, at most 500).",
     ),
 ]
 TestOption = Annotated[
     int | None,
     typer.Option(
-        "--test", min=0, show_default=False, help="Images reserved for the test (default: 5 %, at most 500)."
+        "--test",
+        min=0,
+        show_default=False,
+        metavar="N",
+        help="Images reserved for the test (default: 5 %, at most 500).",
     ),
 ]
 RangeOption = Annotated[
@@ -67,7 +72,9 @@ def init(
     task: Annotated[str, typer.Option(help="What is labeled.")] = "classification",
     validation: ValidationOption = None,
     test: TestOption = None,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance in this project.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, callback=storable, metavar="N", help="Seed of all chance in this project.")
+    ] = 0,
     database: DatabaseOption = "",
     range_: RangeOption = "",
     verify: VerifyOption = False,
@@ -103,8 +110,10 @@ def add(
     dataset: Annotated[str, typer.Argument(help="A folder of images or a manifest.")],
     project: ProjectOption = None,
     labels: LabelsOption = "none",
-    validation: Annotated[int, typer.Option(min=0, help="More images reserved for validation.")] = 0,
-    test: Annotated[int, typer.Option(min=0, help="More images reserved for the test.")] = 0,
+    validation: Annotated[
+        int, typer.Option(min=0, metavar="N", help="More images reserved for validation.")
+    ] = 0,
+    test: Annotated[int, typer.Option(min=0, metavar="N", help="More images reserved for the test.")] = 0,
     range_: RangeOption = "",
     verify: VerifyOption = False,
     dry_run: DryRunOption = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import LARGEST, JsonOption
+from alctl.cli.options import JsonOption, storable
 
 if TYPE_CHECKING:
     from alctl.demo import Point, Step
@@ -19,9 +19,11 @@ def demo(
         Path | None,
         typer.Argument(show_default=False, help="A new folder to keep (default: a temporary one)."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds for each of the two strategies.")] = 5,
-    k: Annotated[int, typer.Option("--k", min=2, help="Images a round.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance.")] = 0,
+    rounds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Rounds for each of the two strategies.")
+    ] = 5,
+    k: Annotated[int, typer.Option("--k", min=2, metavar="N", help="Images a round.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, callback=storable, metavar="N", help="Seed of all chance.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Run the whole loop on handwritten digits in about two minutes: by predicted loss, and at random.
@@ -60,11 +62,12 @@ def show_end(points: "list[Point]", target: Path, picture: Path) -> None:
     """Print the learning curves, and how to go on."""
     from alctl.cli import screen
     from alctl.demo import STRATEGIES
+    from alctl.files import as_typed
 
     show_curves(points, STRATEGIES)
     screen.say(f"the curves are drawn in {picture}; both projects are beside it")
     screen.say("one run on few images proves nothing either way; `alctl simulate` compares over many trials")
-    screen.next_step(f"alctl status --project {target / STRATEGIES[0]}")
+    screen.next_step(f"alctl status --project {as_typed(target / STRATEGIES[0])}")
     screen.next_step("alctl init YOUR_IMAGES", "to begin with your own")
 
 

@@ -28,6 +28,7 @@ class Limiting:
             max=1,
             callback=finite,
             rich_help_panel=PANEL,
+            metavar="COSINE",
             help="Cosine of embeddings from which two images are near-duplicates, of which one is chosen at most "
             "(default: 0.92 with embeddings of efficientnet-lite0); 0: never.",
         ),

@@ -45,6 +45,7 @@ def report(
             min=0,
             callback=finite,
             show_default=False,
+            metavar="PRICE",
             help="What an annotator's hour costs, in any currency.",
         ),
     ] = None,

@@ -1,5 +1,7 @@
 """`select`, `export`: images out to annotators."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +12,6 @@ import typer
 from alctl.cli.app import app
 from alctl.cli.limits import Limiting, limits_of, show_limits
 from alctl.cli.options import (
-    LARGEST,
     DeviceOption,
     DryRunOption,
     JsonOption,
@@ -22,16 +23,26 @@ from alctl.cli.options import (
     finite,
     option_groups,
     parameters,
+    storable,
 )
 
 if TYPE_CHECKING:
+    from alctl.errors import AlctlError
     from alctl.project import Project
     from alctl.rounds.new_round import NewRound
     from alctl.rounds.select import Selected
     from alctl.rounds.select_options import SelectOptions
 
 KOption = Annotated[
-    int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
+    int | None,
+    typer.Option(
+        "--k",
+        min=1,
+        callback=storable,
+        show_default=False,
+        metavar="N",
+        help="How many images to label in this round.",
+    ),
 ]
 
 
@@ -50,7 +61,10 @@ class Choosing:
     subset: Annotated[
         int | None,
         typer.Option(
-            show_default=False, min=0, help="Random unlabeled images to score (default: 10,000); 0: all."
+            show_default=False,
+            min=0,
+            metavar="N",
+            help="Random unlabeled images to score (default: 10,000); 0: all.",
         ),
     ] = None
     param: Annotated[
@@ -64,6 +78,7 @@ class Choosing:
             min=0,
             max=1,
             callback=finite,
+            metavar="SHARE",
             help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
         ),
     ] = None
@@ -119,7 +134,13 @@ class Sharing:
     ] = ""
     overlap: Annotated[
         float,
-        typer.Option(min=0, max=1, callback=finite, help="Share of the images that all annotators get."),
+        typer.Option(
+            min=0,
+            max=1,
+            callback=finite,
+            metavar="SHARE",
+            help="Share of the images that all annotators get.",
+        ),
     ] = 0.0
 
 
@@ -170,7 +191,7 @@ class Files:
 @option_groups
 def select(
     *,
-    k: KOption,
+    k: KOption = None,
     project: ProjectOption = None,
     choosing: Choosing,
     limiting: Limiting,
@@ -195,13 +216,30 @@ def select(
     from alctl.project import open_project
     from alctl.rounds.new_round import HandOut, new_round
 
+    opened = open_project(project)
+    if k is None:
+        raise without_k(opened, relabel=choosing.relabel)
     options = select_options(k, choosing, limiting, sharing, seed=seed, device=device, dry_run=dry_run)
     given = parameters(files.option or [], "--option")
     out = HandOut(files.images, files.to, files.format, given, files.predictions)
-    opened = open_project(project)
     with screen.bars() as progress:
         made = new_round(opened, options, out, progress, relabel=choosing.relabel)
     show_round(opened, made, json=json)
+
+
+def without_k(project: "Project", *, relabel: bool) -> "AlctlError":
+    """Return the error for a round of no number of images: it proposes one."""
+    from alctl.errors import AlctlError
+    from alctl.status import proposed
+
+    number = proposed(project, relabel=relabel)
+    what = "labeled" if relabel else "unlabeled"
+    if not number:
+        return AlctlError(f"how many images? None is {what}; `alctl status` shows what is out")
+    typed = shlex.join(word for word in sys.argv[1:] if word != "--json")
+    return AlctlError(
+        f"how many images? `alctl {typed} --k {number}` takes {number} of those that are {what}"
+    )
 
 
 def select_options(
@@ -266,6 +304,7 @@ def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: st
     """Print what there is to fill in, and what to do then."""
     from alctl.cli import screen
     from alctl.database import rounds_out
+    from alctl.files import as_typed
 
     if task != "classification" and not set(tools) - {"csv"}:
         screen.warn(f"a table has no place for labels of {task}; --format writes what annotators' tools open")
@@ -276,7 +315,7 @@ def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: st
     if task == "classification":
         screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
     show_tools(folder, tools)
-    table = folder / tables[0] if task == "classification" else "FILE"
+    table = as_typed(folder / tables[0]) if task == "classification" else "FILE"
     screen.next_step(f"alctl import-labels {table}")
 
 
@@ -347,6 +386,7 @@ def export(
 def show_export(number: int, folder: Path, tools: Sequence[str], *, json: bool) -> None:
     """Print where a round's files are, and what to do with them."""
     from alctl.cli import screen
+    from alctl.files import as_typed
 
     if json:
         screen.as_json({"round": number, "folder": folder})
@@ -354,4 +394,4 @@ def show_export(number: int, folder: Path, tools: Sequence[str], *, json: bool) 
     screen.say(f"round {number} is in {folder}")
     show_tools(folder, tools)
     table = next(iter(sorted(folder.glob("items*.csv"))))
-    screen.next_step(f"alctl import-labels {table}", "when it is filled in")
+    screen.next_step(f"alctl import-labels {as_typed(table)}", "when it is filled in")

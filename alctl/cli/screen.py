@@ -1,6 +1,7 @@
 """What a person sees: tables, progress bars with rate and time left, errors, the next step; and JSON for programs."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,12 +26,18 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+_HINT = re.compile("`(alctl [a-z][^`]*)`")
+_NO_PROJECT = frozenset({"demo", "init", "restore", "simulate"})
+"""Commands that make a project instead of using one."""
+
+
 def literal(text: str, keep: str = "\n") -> str:
     """Return a text as it is to be printed: [brackets] mean nothing, and what commands a terminal is escaped.
 
     Everything that is printed for a person passes here. File names, servers and the database hold what they like.
+    Commands between `backticks` are for the project that this command was told to use.
     """
-    return escape(visible(text, keep))
+    return escape(visible(_HINT.sub(lambda found: f"`{_here(found[1])}`", text), keep))
 
 
 def show_error(message: str) -> None:
@@ -60,8 +67,7 @@ def document(text: str) -> None:
 
 def next_step(command: str, why: str = "") -> None:
     """Name the command that comes next, for the project that this command was told to use."""
-    if command.startswith("alctl ") and (project := _named_project()) and project not in command:
-        command = f"{command} -p {project}"
+    command = _here(command)
     out.print(
         f"[dim]next:[/] [bold cyan]{literal(command)}[/]" + (f"  [dim]{literal(why)}[/]" if why else "")
     )
@@ -75,12 +81,23 @@ def next_step_of(project: "Project") -> None:
     next_step(step.command, step.why)
 
 
+def _here(command: str) -> str:
+    """Return a command as it works where this one was typed: with its --project, if it had one."""
+    words = command.split()
+    named = _named_project()
+    if not named or words[1] in _NO_PROJECT or {"-p", "--project"} & set(words):
+        return command
+    return f"{command} -p {named}"
+
+
 def _named_project() -> str:
     """Return the --project of this command line, or an empty string."""
     for option, value in pairwise(sys.argv):
         if option in {"-p", "--project"}:
             return shlex.quote(value)
-    return next((word.partition("=")[2] for word in sys.argv if word.startswith("--project=")), "")
+    return next(
+        (shlex.quote(word.partition("=")[2]) for word in sys.argv if word.startswith("--project=")), ""
+    )
 
 
 def as_json(result: object) -> None:

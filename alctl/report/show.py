@@ -66,7 +66,7 @@ def last_round(project: Project) -> int:
     with project.reading() as connection:
         number = rounds.next_round(connection) - 1
     if not number:
-        raise AlctlError("no round was selected yet; run `alctl select --k 100` first")
+        raise AlctlError("no round was selected yet; `alctl status` names the command")
     return number
 
 

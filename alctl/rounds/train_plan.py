@@ -107,8 +107,8 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
 def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
     if len(pool.sources) < 2:
         raise AlctlError(
-            f"{len(pool.sources)} labeled images are too few to train on; label a round first: "
-            "`alctl select --k 100`, then `alctl import-labels FILE`"
+            f"{len(pool.sources)} labeled images are too few to train on; label a round first; "
+            "`alctl status` names the command"
         )
     if pool.targets.dim() == 1 and len(classes := pool.targets.unique()) < 2:
         only = names[int(classes[0])]

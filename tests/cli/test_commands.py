@@ -111,7 +111,7 @@ def test_a_refused_file_lists_all_its_problems_in_json(tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [["nonsense"], ["select"], ["select", "--k", "0"], ["select", "--k", "many"], ["status", "--colour"]],
+    [["nonsense"], ["select", "--k", "0"], ["select", "--k", "many"], ["status", "--colour"]],
 )
 def test_a_command_that_cannot_be_understood_exits_2(words):
     assert CliRunner().invoke(app, words, prog_name="alctl").exit_code == 2
