@@ -18,7 +18,7 @@ from alctl.errors import AlctlError
 from alctl.images import formats, scan
 from alctl.images.levels import Range
 from alctl.labels.annotation import Split
-from alctl.labels.text import is_name, name_problem
+from alctl.labels.text import is_name, look_alikes, name_problem
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text, connect, new_folder, now, required_state
 
@@ -265,7 +265,7 @@ def _ingest(
     named = staged_images.staged_categories(connection)
     if options.classes and (strange := sorted(set(named) - set(options.classes))):
         raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
-    _check_names(set(named) - set(categories.categories(connection)))
+    _check_names(named, [*categories.resolver(connection)])
     categories.add_categories(connection, named)
     staged_images.merge(connection)
     report.labels = labels.write_initial(connection, source=report.root, now=now())
@@ -278,11 +278,17 @@ def _ingest(
     report.items = items.size(connection)
 
 
-def _check_names(names: Collection[str]) -> None:
-    """Refuse new classes that nothing can be called."""
-    if bad := next((name for name in sorted(names) if not is_name(name)), None):
+def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse new classes that nothing can be called, and ask about those that are written nearly like others."""
+    new = sorted({*names} - {*known})
+    if bad := next((name for name in new if not is_name(name)), None):
         raise AlctlError(
             f"the dataset names a class {bad[:40]!r}, which {name_problem(bad)}; rename its folder, or mend the manifest"
+        )
+    for name, like in look_alikes(new, known).items():
+        raise AlctlError(
+            f"the dataset names classes {like!r} and {name!r}, which differ only in case or punctuation; write both alike, "
+            "or name both with --classes (`alctl classes add` where there is a project) if they are two"
         )
 
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """What files may hold and databases do not take: the null character, and bytes of names that are not UTF-8."""
@@ -37,6 +38,27 @@ def name_problem(name: str) -> str:
 def is_name(name: str) -> bool:
     """Tell whether a class, keypoint or person can be called this."""
     return (name.isprintable() and len(name) <= LONGEST) or not name_problem(name)
+
+
+def look_alikes(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Return for each name the earlier or known one that differs from it only in case or punctuation, if there is one.
+
+    Single characters differ by what they are: "C" and "c" are two letters.
+    """
+    found, seen = dict[str, str](), {_bare(name): name for name in known}
+    for name in names:
+        like = seen.setdefault(_bare(name), name)
+        if like != name:
+            found[name] = like
+    return found
+
+
+def _bare(name: str) -> str:
+    """Return the letters and digits of a name, in lower case; digits that something parts stay apart."""
+    if len(name) == 1:
+        return name
+    bare = re.sub(r"(?<=\d)[\W_]+(?=\d)", "·", unicodedata.normalize("NFKC", name).casefold())
+    return re.sub(r"[^\w·]|_", "", bare) or name
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, text
 
 from alctl.annotators import classes
+from alctl.annotators.imports.problems import BadRowsError
 from alctl.config import Config
 from alctl.database import categories, counts, history, labels
 from alctl.database.bulk import run
@@ -592,3 +593,34 @@ def test_the_commands_change_list_and_explain(tmp_path):
     refused = run_warm("classes", "add", "x", "--keypoints", "a", "--skeleton", "1:2", "--json", *where)
     assert refused.returncode == 1
     assert "'1:2' is not a pair" in json.loads(refused.stdout)["error"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cat", "Cat"),
+        ("traffic light", "traffic_light"),
+        ("straße", "STRASSE"),
+        ("t-shirt", "Tshirt"),
+        ("café", "CAFÉ"),
+    ],
+)
+def test_a_class_that_differs_only_in_case_or_punctuation_is_asked_about(tmp_path, first, second):
+    """Without a class list too, within one file, across files and among folders; `classes add` is the answer."""
+    project = small_project(tmp_path, classes=())
+    file = write_csv(tmp_path / "l.csv", [(1, first), (2, second), (3, "other")])
+    with pytest.raises(BadRowsError, match="only in case or punctuation") as raised:
+        take(project, file, add_classes=True)
+    assert [problem.line for problem in raised.value.problems] == [3]
+    assert take(project, file, add_classes=True, skip_bad=True).new_classes == [first, "other"]
+    with pytest.raises(BadRowsError, match="only in case or punctuation"):
+        take(project, write_csv(tmp_path / "m.csv", [(2, second)]), add_classes=True)
+    classes.add(project, [second])
+    assert take(project, write_csv(tmp_path / "m.csv", [(2, second)])).added == 1
+
+
+def test_letters_and_numbers_are_themselves(tmp_path):
+    project = small_project(tmp_path, 6, classes=())
+    names = ["C", "c", "1.0", "10", "+", "-"]
+    file = write_csv(tmp_path / "l.csv", list(enumerate(names, start=1)))
+    assert take(project, file, add_classes=True).new_classes == names
