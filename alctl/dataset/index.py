@@ -331,7 +331,7 @@ def _reserve(connection: Connection, options: Options, report: Ingested) -> None
     seed = options.seed
     for split in ("test", "validation"):
         wanted = getattr(options, split)
-        n = default_reserved(report.counts["new"]) if wanted is None else wanted
+        n = default_reserved(split, report.counts["new"]) if wanted is None else wanted
         if wanted is None and items.has_split(connection, split):
             n = 0
         if n:
@@ -339,9 +339,14 @@ def _reserve(connection: Connection, options: Options, report: Ingested) -> None
             setattr(report, split, drawn)
 
 
-def default_reserved(images: int) -> int:
-    """Return how many images are reserved for validation, and as many for the test: 5 %, at most 500."""
-    return min(500, images // 20)
+def default_reserved(split: str, images: int) -> int:
+    """Return how many images are reserved: a tenth, at least 20, for validation, a twentieth for the test, at most 500.
+
+    The guard says nothing with fewer than 20. Of few images a fifth at most: the others are to teach.
+    """
+    if split == "test":
+        return min(500, images // 20)
+    return min(500, max(20, images // 10), images // 5)
 
 
 def _why_not(report: Ingested) -> str:

@@ -16,7 +16,7 @@ from alctl.model.score import Unscored
 from alctl.model.strategy import Candidates, Prediction
 from alctl.progress import Progress
 from alctl.project import Project
-from alctl.rounds import limits
+from alctl.rounds import limits, training_set
 from alctl.rounds.answer import Answer, Decided
 from alctl.rounds.duplicates import Images
 from alctl.rounds.frozen import FrozenGroups
@@ -75,7 +75,7 @@ def _choose(
     if not found.subset or not wanted:
         return Answer()
     unlabeled, labeled = (
-        asked.frozen.group(i, _candidates(project, asked.model, some, progress))
+        asked.frozen.group(i, _candidates(project, asked.model, some, progress, labeled=bool(i)))
         for i, some in enumerate((found.subset, found.labeled))
     )
     rng = torch.Generator().manual_seed(stream(found.seed, "strategy", found.number))
@@ -116,7 +116,19 @@ def _not_finite(asked: Asked, groups: Sequence[tuple[Candidates, list[Source]]],
 
 
 def _candidates(
-    project: Project, model: Model | None, sources: list[Source], progress: Progress
+    project: Project, model: Model | None, sources: list[Source], progress: Progress, *, labeled: bool
 ) -> Candidates:
     """Return what a strategy may ask of these images."""
-    return Unscored(len(sources)) if model is None else model.candidates(project, sources, progress)
+    if model is None:
+        return Unscored(len(sources))
+    targets = _targets(project, model, sources) if labeled else None
+    return model.candidates(project, sources, progress, targets)
+
+
+def _targets(project: Project, model: Model, sources: list[Source]) -> torch.Tensor | None:
+    """Return the targets (N, …) of labeled images; None where the model has never seen the class of one."""
+    with project.reading() as connection:
+        some = training_set.labeled(connection, "", model.task, "pool", known_only=True)
+    places = {source.id: place for place, source in enumerate(some.sources)}
+    found = [places.get(source.id, -1) for source in sources]
+    return some.targets[torch.tensor(found, dtype=torch.int64)] if found and min(found) >= 0 else None

@@ -44,8 +44,14 @@ class Model(ABC):
         """Tell whether it has a loss prediction module."""
 
     @abstractmethod
-    def candidates(self, project: Project, sources: Sequence[Source], progress: Progress) -> Candidates:
-        """Return images as a strategy sees them."""
+    def candidates(
+        self,
+        project: Project,
+        sources: Sequence[Source],
+        progress: Progress,
+        targets: Tensor | None = None,
+    ) -> Candidates:
+        """Return images as a strategy sees them, with their ``targets`` (N, …) if they are labeled."""
 
     @abstractmethod
     def answers(self, project: Project, some: Labeled, progress: Progress) -> Answers:

@@ -363,3 +363,17 @@ def test_held_out_labels_are_those_of_reserved_images_only(tmp_path):
     states = warm_json("status", cwd=tmp_path)["states"]
     assert states["test"]["labeled"] == 8
     assert states["pool"]["labeled"] == 0
+
+
+@pytest.mark.parametrize("strategy", ["bald", "mc-dropout"])
+def test_the_default_network_trained_with_dropout_can_be_asked_with_dropout(tmp_path, strategy):
+    project = small_project(tmp_path, 10)
+    take(project, write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 7)]))
+    words = ["select", "--k", 2, "--strategy", strategy, "--dry-run", "-p", project.folder]
+    warm_json("train", "--epochs", 1, *TINY_FLAGS, "-p", project.folder)
+    assert "`alctl train --dropout 0.2" in run_warm(*words).stderr
+    run = warm_json("train", "--epochs", 1, "--dropout", 0.2, *TINY_FLAGS, "-p", project.folder)
+    assert run["id"] == 2
+    scores = [pick["score"] for pick in warm_json(*words)["picks"]]
+    assert len(scores) == 2
+    assert scores[0] >= scores[1] > 0

@@ -128,3 +128,16 @@ def test_the_help_gives_words_more_room_than_types(words):
     shown = run_warm(words, "--help").stdout
     assert "range>" not in shown
     assert "2147483647" not in shown
+
+
+def test_init_says_how_large_a_lead_shows_and_what_reserves_more(tmp_path):
+    """By the table of docs/learning-loss.md; `add` reserves among the images that it brings."""
+    make_images(tmp_path / "images", 100, size=4)
+    make_images(tmp_path / "more", 40, size=4, seed=1)
+    said = run_warm("init", "images", "--classes", "cat,dog", "-p", "p", cwd=tmp_path).stdout
+    assert "20 validation images show a lead of predicted losses over margin only of more than 0.1" in said
+    (command,) = [hint for hint in HINT.findall(said) if hint.startswith("alctl add")]
+    words = shlex.split(command.replace("MORE_IMAGES", "more").replace("--validation N", "--validation 30"))
+    done = run_warm(*words[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "30 reserved for validation" in done.stdout

@@ -22,6 +22,7 @@ from alctl.dataset.index import (
     Options,
     add,
     create,
+    default_reserved,
     folder_dataset,
     manifest_dataset,
 )
@@ -682,3 +683,13 @@ def test_the_empty_images_of_a_real_dataset_are_quarantined_and_its_portraits_ar
         assert {row[3:] for row in portraits} == {(1200, 1800)}
         assert len(portraits) == 9
     project.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("images", "validation", "test"),
+    [(3, 0, 0), (4, 0, 0), (10, 2, 0), (60, 12, 3), (100, 20, 5), (200, 20, 10), (300, 30, 15), (5_000, 500, 250),
+     (100_000, 500, 500)],
+)  # fmt: skip
+def test_the_guard_can_judge_by_what_is_reserved_and_four_fifths_are_left_to_teach(images, validation, test):
+    assert default_reserved("validation", images) == validation
+    assert default_reserved("test", images) == test
