@@ -272,11 +272,11 @@ def test_a_root_whose_name_is_not_unicode_gives_a_sentence(tmp_path):
         plain(root)
 
 
-def test_validation_and_test_images_are_drawn_and_by_default_a_twentieth(tmp_path, init):
+def test_validation_and_test_images_are_drawn_and_by_default_no_more_than_a_fifth(tmp_path, init):
     root = pictures(tmp_path / "data", *(f"{i}.png" for i in range(40)))
     project, report = init(plain(root), validation=None, test=5, seed=3)
-    assert (report.validation, report.test) == (2, 5)
-    assert sorted(splits(project).values()) == ["test"] * 5 + ["validation"] * 2
+    assert (report.validation, report.test) == (8, 5)
+    assert sorted(splits(project).values()) == ["test"] * 5 + ["validation"] * 8
 
 
 def test_a_dry_run_says_the_same_and_leaves_nothing(tmp_path, init, url):
@@ -668,7 +668,7 @@ def test_real_class_folders_with_a_repeated_file_name_become_labels(tmp_path):
     assert report.items == report.labels == 200
     assert report.classes == sorted(report.classes)
     assert len(report.classes) == 10
-    assert (report.validation, report.test) == (10, 10)
+    assert (report.validation, report.test) == (20, 10)
     assert (report.broken, report.duplicates, report.skipped) == ([], [], [])
 
 
