@@ -87,6 +87,9 @@ class TrainConfig:
         0.0,
         "share of the last layer's inputs that training leaves out at random; bald and mc-dropout need some, such as 0.2",
     )
+    flip: bool | Literal["auto"] = option(
+        "auto", "also train on mirror images; auto: unless all classes are single characters, such as digits"
+    )
     report_model: bool = option(
         default=False,
         doc="also train the same model without the loss prediction module, and report its metrics",

@@ -159,17 +159,18 @@ def _parameter(name: str, kind: object, default: object, doc: str) -> inspect.Pa
     """Return the option of one setting; its default is left to `alctl.toml`."""
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     flag = name.replace("_", "-")
+    switch = isinstance(default, bool) or bool in get_args(kind)
     option = typer.Option(
-        f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}",
+        f"--{flag}/--no-{flag}" if switch else f"--{flag}",
         show_default=False,
         rich_help_panel="Settings of the train section in alctl.toml",
         help=f"{doc} (default: {_typed(default)})",
         autocompletion=(lambda: list(choices)) if choices else None,
     )
-    plain = (
+    plain: type = (
         str if get_origin(kind) in {UnionType, Union} else type(default)
-    )  # such as a number, or a word instead
-    annotation: object = Annotated[plain | None, option]
+    )  # a number, or a word instead
+    annotation: object = Annotated[(bool if switch else plain) | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

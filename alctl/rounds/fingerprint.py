@@ -12,8 +12,8 @@ from dataclasses import asdict
 from alctl.config import TrainConfig
 from alctl.database.training_runs import TrainingRun
 
-LATER: Mapping[str, object] = {"dropout": 0.0}
-"""Settings that came later, with the value at which a run is the same as before there was one."""
+LATER: Mapping[str, frozenset[object]] = {"dropout": frozenset({0.0}), "flip": frozenset({True, "auto"})}
+"""Settings that came later, with the values at which a run is the same as before there was one."""
 
 
 def fingerprint_of(
@@ -21,7 +21,7 @@ def fingerprint_of(
 ) -> str:
     """Return the fingerprint of a cold start; ``learned`` is the labeled images as plain data, fit for JSON."""
     left_out = {"checkpoint_every", "head", "head_l2"} | {
-        k for k, v in LATER.items() if getattr(config, k) == v
+        k for k, old in LATER.items() if getattr(config, k) in old
     }
     settings = {k: v for k, v in asdict(config).items() if k not in left_out}
     text = json.dumps([categories, settings, seed, learned], allow_nan=False)

@@ -82,6 +82,8 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         splits = {split: some for split, (some, _) in found.items()}
         missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
         config = resolve(config, items.sizes(connection))
+        task.flip = flips(config, names)
+        config = replace(config, flip=task.flip)
         check_device(config.device)
         pool = splits["pool"]
         _check_enough(pool, names)
@@ -102,6 +104,13 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
     if finished is not None and not has_weights(project, finished):
         finished = None  # training again is what the error about such weights advises
     return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing)
+
+
+def flips(config: TrainConfig, classes: Sequence[str]) -> bool:
+    """Tell whether mirror images are trained on: by itself not where classes are letters or digits, which they turn."""
+    if config.flip == "auto":
+        return not all(len(name) == 1 and name.isalnum() for name in classes)
+    return config.flip
 
 
 def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
