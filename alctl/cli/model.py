@@ -57,6 +57,11 @@ def train(
         show_run(opened, FinishedRun(run, 0, {}, plan.missing), already=True, json=json)
         return
     screen.note(describe(plan))
+    if plan.oblong and plan.used is None:
+        screen.note(
+            f"of {screen.counted(plan.oblong, 'oblong image')} (3:2 or longer) the network sees the central square, two thirds "
+            "or less; crop those whose edges matter before `alctl init`"
+        )
     with screen.bars() as progress:
         finished = follow(opened, train_run.run_training(opened, plan, progress), plan)
     show_run(opened, finished, already=False, json=json)

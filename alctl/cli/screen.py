@@ -26,7 +26,7 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-_HINT = re.compile("`(alctl [a-z][^`]*)`")
+_HINT = re.compile("(?<!held by )`(alctl [a-z][^`]*)`")
 _NO_PROJECT = frozenset({"demo", "init", "restore", "simulate"})
 """Commands that make a project instead of using one."""
 

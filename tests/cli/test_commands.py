@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -377,3 +378,15 @@ def test_the_default_network_trained_with_dropout_can_be_asked_with_dropout(tmp_
     scores = [pick["score"] for pick in warm_json(*words)["picks"]]
     assert len(scores) == 2
     assert scores[0] >= scores[1] > 0
+
+
+def test_train_says_that_it_sees_the_middle_of_oblong_images(tmp_path):
+    """3:2 photographs lose a third; 4:3 and squares are not worth a word."""
+    (tmp_path / "images").mkdir()
+    for n, size in enumerate([(24, 16), (16, 40), (16, 12), (16, 16)], start=1):
+        Image.new("RGB", size, (n, n, n)).save(tmp_path / "images" / f"{n}.png")
+    write_csv(tmp_path / "l.csv", [(1, "cat"), (2, "dog"), (3, "cat")])
+    for words in (["init", "images", "--classes", "cat,dog"], ["import-labels", "l.csv"]):
+        warm_json(*words, cwd=tmp_path)
+    said = run_warm("train", "--epochs", 1, *TINY_FLAGS, cwd=tmp_path).stderr
+    assert "of 2 oblong images (3:2 or longer) the network sees the central square" in said
