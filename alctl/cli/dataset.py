@@ -92,6 +92,7 @@ def init(
     """
     from alctl.cli import screen
     from alctl.dataset import index
+    from alctl.dataset.reserved import what_shows
     from alctl.plugins import Plugins
     from alctl.project import DEFAULT_FOLDER, open_project
 
@@ -220,19 +221,6 @@ def remove(
     if found.already:
         screen.say(f"  {found.already:,} were taken out before")
     screen.next_step_of(opened)
-
-
-def what_shows(validation: int) -> str:
-    """Return how large a lead so many validation images show more often than not, and how to get more.
-
-    The numbers are those of the table in docs/learning-loss.md.
-    """
-    told = f"{validation:,} validation images"
-    more = "`alctl add MORE_IMAGES --validation N` reserves more"
-    if validation < 20:
-        return f"{told} are too few to tell whether predicted losses choose well, which takes 20; {more}"
-    lead = "only of more than 0.1" if validation < 50 else "of 0.1" if validation < 200 else "of 0.05"
-    return f"{told} show a lead of predicted losses over margin {lead} in ranking accuracy; {more}"
 
 
 def black_and_white(given: str) -> "Range | None":

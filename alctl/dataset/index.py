@@ -13,12 +13,13 @@ from alctl.database import categories, items, labels, project_row, staged_images
 from alctl.database.bulk import discard
 from alctl.database.staged_images import Contradiction, StagedFile, StagedItem
 from alctl.dataset import manifest, measure_levels
+from alctl.dataset.class_names import check_names
 from alctl.dataset.measure_levels import Measured, Sample
+from alctl.dataset.reserved import default_reserved
 from alctl.errors import AlctlError
 from alctl.images import formats, scan
 from alctl.images.levels import Range
 from alctl.labels.annotation import Split
-from alctl.labels.text import is_name, look_alikes, name_problem
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text, connect, new_folder, now, required_state
 
@@ -265,7 +266,7 @@ def _ingest(
     named = staged_images.staged_categories(connection)
     if options.classes and (strange := sorted(set(named) - set(options.classes))):
         raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
-    _check_names(named, [*categories.resolver(connection)])
+    check_names(named, [*categories.resolver(connection)])
     categories.add_categories(connection, named)
     staged_images.merge(connection)
     report.labels = labels.write_initial(connection, source=report.root, now=now())
@@ -276,20 +277,6 @@ def _ingest(
     report.skipped = list(dataset.skipped)
     report.classes = categories.categories(connection)
     report.items = items.size(connection)
-
-
-def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse new classes that nothing can be called, and ask about those that are written nearly like others."""
-    new = sorted({*names} - {*known})
-    if bad := next((name for name in new if not is_name(name)), None):
-        raise AlctlError(
-            f"the dataset names a class {bad[:40]!r}, which {name_problem(bad)}; rename its folder, or mend the manifest"
-        )
-    for name, like in look_alikes(new, known).items():
-        raise AlctlError(
-            f"the dataset names classes {like!r} and {name!r}, which differ only in case or punctuation; write both alike, "
-            "or name both with --classes (`alctl classes add` where there is a project) if they are two"
-        )
 
 
 def staged(
@@ -337,16 +324,6 @@ def _reserve(connection: Connection, options: Options, report: Ingested) -> None
         if n:
             drawn = items.reserve(connection, split, n, seed)
             setattr(report, split, drawn)
-
-
-def default_reserved(split: str, images: int) -> int:
-    """Return how many images are reserved: a tenth, at least 20, for validation, a twentieth for the test, at most 500.
-
-    The guard says nothing with fewer than 20. Of few images a fifth at most: the others are to teach.
-    """
-    if split == "test":
-        return min(500, images // 20)
-    return min(500, max(20, images // 10), images // 5)
 
 
 def _why_not(report: Ingested) -> str:

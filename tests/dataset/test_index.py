@@ -22,11 +22,11 @@ from alctl.dataset.index import (
     Options,
     add,
     create,
-    default_reserved,
     folder_dataset,
     manifest_dataset,
 )
 from alctl.dataset.moved import relink
+from alctl.dataset.reserved import default_reserved
 from alctl.errors import AlctlError
 from alctl.project import Project, open_project
 from tests.data import real_data
