@@ -53,7 +53,7 @@ def train(project: Project, seed: int | None = None, **changes):
 def test_nothing_or_one_labeled_image_is_too_little_and_says_what_to_do(tmp_path):
     project = small_project(tmp_path)
     for count in (0, 1):
-        with pytest.raises(AlctlError, match=f"{count} labeled images are too few.*alctl select"):
+        with pytest.raises(AlctlError, match=f"{count} labeled images are too few.*alctl status"):
             plan_training(project, tiny(), None)
         label(project, {count + 1: "cat"})
 
@@ -202,7 +202,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(tmp_path)
     flags = ["--epochs", 20, "--checkpoint-every", 5, *TINY_FLAGS, "--lr", 0.002]
     counted, stopped, whole = (prepared(tmp_path / name) for name in ("counted", "stopped", "whole"))
     moments = count_moments("train", *flags, "--project", counted.folder)
-    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments * 7 // 10, hold=True)
+    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments * 3 // 4, hold=True)
     running.wait_for_moment()
     running.signal(signal.SIGINT)
     end = running.end()
