@@ -83,6 +83,13 @@ class TrainConfig:
         "shallow", "loss prediction module: shallow (the paper), or deeper, with a convolution for each tap"
     )
     embedding: Annotated[int, Interval(ge=1, le=65536)] = option(128, "width of the loss prediction module")
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = option(
+        0.0,
+        "share of the last layer's inputs that training leaves out at random; bald and mc-dropout need some, such as 0.2",
+    )
+    flip: bool | Literal["auto"] = option(
+        "auto", "also train on mirror images; auto: unless all classes are single characters, such as digits"
+    )
     report_model: bool = option(
         default=False,
         doc="also train the same model without the loss prediction module, and report its metrics",

@@ -27,8 +27,8 @@ from alctl.project import Project, open_project
 from alctl.rounds import select, train_run
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
 from alctl.rounds.own_simulation import OwnSimulation
-from alctl.rounds.select_options import SelectOptions
-from alctl.rounds.strategy_choice import HERDING, RANDOM
+from alctl.rounds.select_options import RANDOM, SelectOptions
+from alctl.rounds.strategy_choice import HERDING
 from alctl.rounds.train_plan import FinishedRun, plan_training
 from alctl.simulation import mine
 
@@ -103,7 +103,9 @@ def run(
         project = folder / strategy
         options = index.Options(classes=CLASSES, validation=0, test=TEST, seed=seed)
         report = index.create(project, index.folder_dataset(images, class_folders=False), options, progress)
-        command = f"alctl init digits -p {strategy} --classes {','.join(CLASSES)} --validation 0 --test {TEST}"
+        command = (
+            f"alctl init digits -p {strategy} --classes {','.join(CLASSES)} --validation 0 --test {TEST}"
+        )
         yield Step(command, f"{report.items:,} images indexed")
         opened = open_project(project)
         if strategy == HERDING:

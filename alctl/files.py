@@ -7,6 +7,7 @@ killed leaves what stood there before, or the new one, and at most hidden names 
 import glob
 import hashlib
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -116,6 +117,12 @@ def _sync_tree(folder: Path) -> None:
         if path.is_dir() or (not path.is_symlink() and path.stat().st_nlink == 1):
             sync(path)
     sync(folder)
+
+
+def as_typed(path: Path) -> str:
+    """Return a path as one types it in the working folder: relative to that if it lies below, and quoted for a shell."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def file_digest(file: Path) -> str:

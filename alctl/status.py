@@ -10,16 +10,21 @@ from sqlalchemy import Connection
 from alctl.annotators.handout import round_file
 from alctl.database import counts, handouts, items, labels, pre_annotations, settings, training_runs
 from alctl.database.connection import integrity_problems
-from alctl.database.counts import RoundCounts, State
+from alctl.database.counts import Counts, RoundCounts, State
 from alctl.database.handouts import is_address
 from alctl.database.items import Unusable
 from alctl.database.pre_annotations import Kept
+from alctl.files import as_typed
 from alctl.labels.annotation import Split
 from alctl.plugins import Plugins
 from alctl.project import Project, now, required_state
 
 SHOWN = 1_000
 """Unusable items that are listed one by one."""
+
+
+ROUND = 100
+"""Images of a round that is proposed."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def status(project: Project) -> Status:
         pushed = {found.round_id for found in handouts.find(connection) if is_address(found.place)}
         per_round = counts.per_round(connection, now())
         rounds = [RoundStatus(**vars(row), pushed=row.id in pushed) for row in per_round]
-        step = _next_step(project, state.task, counted.states["pool"], rounds, run)
+        step = _next_step(project, state.task, counted, rounds, run)
         return Status(
             project=str(project.folder),
             root=state.root,
@@ -153,13 +158,22 @@ def next_step(project: Project) -> NextStep:
     return NextStep(found.next, found.why)
 
 
+def proposed(project: Project, *, relabel: bool = False) -> int:
+    """Return how many images a round could have: at most 100 of the unlabeled ones, or of labeled ones half of that."""
+    with project.reading() as connection:
+        pool = counts.count(connection, now()).states["pool"]
+    return min(ROUND // 2, pool["labeled"]) if relabel else min(ROUND, pool["unlabeled"])
+
+
 def _next_step(
-    project: Project, task: str, pool: Mapping[State, int], rounds: Sequence[RoundStatus], run: LastRun | None
+    project: Project, task: str, counted: Counts, rounds: Sequence[RoundStatus], run: LastRun | None
 ) -> NextStep:
     """Return the first step that is due: what is out with annotators, then training, then the next round."""
+    states = counted.states
+    pool, several = states["pool"], sum(bool(found["pool"]) for found in counted.classes.values()) > 1
     out = [row for row in rounds if row.out or row.overdue]
     trainable = task in Plugins("alctl.model.tasks", object).names()
-    untrained = trainable and pool["labeled"] >= 2 and (run is None or run.labeled != pool["labeled"])
+    untrained = trainable and several and (run is None or run.labeled != pool["labeled"])
     if out and (step := _of_round(project.folder, task, out[-1])):
         return step
     if untrained:
@@ -167,14 +181,24 @@ def _next_step(
         command = "alctl train --head probe" if probe else "alctl train"  # the kind of model that is in use
         return NextStep(command, f"{pool['labeled']:,} images are labeled")
     if free := pool["unlabeled"]:
-        return NextStep(f"alctl select --k {min(100, free)}", f"{free:,} images are unlabeled")
+        return NextStep(f"alctl select --k {min(ROUND, free)}", f"{free:,} images are unlabeled")
     if late := sum(row.overdue for row in out):
         why = f"{late:,} images were due, and may be selected again once recalled"
         return NextStep("alctl recall --overdue", why)
     if out:
-        return NextStep(_take(task, out[-1]), f"{pool['out']:,} images are out with annotators")
-    at_the_end = "alctl evaluate" if trainable else "alctl export-labels labels.json --format coco"
-    return NextStep(at_the_end, "every image is answered")
+        return NextStep(
+            _take(project.folder, task, out[-1]), f"{pool['out']:,} images are out with annotators"
+        )
+    last = _at_the_end(states, run) if trainable else "alctl export-labels labels.json --format coco"
+    return NextStep(last, "every image is answered")
+
+
+def _at_the_end(states: Mapping[Split, Mapping[State, int]], run: LastRun | None) -> str:
+    """Return what shows how good the last model is."""
+    measured = [split for split in ("test", "validation") if states[split]["labeled"]]
+    if run is None or not measured:
+        return "alctl report"
+    return "alctl evaluate" if measured[0] == "test" else "alctl evaluate --split validation"
 
 
 def _of_round(folder: Path, task: str, last: RoundStatus) -> NextStep | None:
@@ -187,14 +211,14 @@ def _of_round(folder: Path, task: str, last: RoundStatus) -> NextStep | None:
         why = f"round {last.id} was due {last.due_at}; `alctl recall {last.id}` takes it back"
     else:
         why = f"round {last.id} is out with annotators"
-    return NextStep(_take(task, last), why)
+    return NextStep(_take(folder, task, last), why)
 
 
-def _take(task: str, row: RoundStatus) -> str:
+def _take(folder: Path, task: str, row: RoundStatus) -> str:
     """Return the command that takes in a round's answers."""
     if row.pushed:
         return f"alctl pull {row.id}"
-    return f"alctl import-labels {round_file(row.id, row.annotators) if task == 'classification' else 'FILE'}"
+    return f"alctl import-labels {as_typed(folder / round_file(row.id, row.annotators)) if task == 'classification' else 'FILE'}"
 
 
 def check(project: Project) -> list[str]:

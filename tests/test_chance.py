@@ -1,4 +1,7 @@
-from alctl.chance import stream
+import pytest
+import torch
+
+from alctl.chance import permutation, stream
 
 
 def test_a_stream_never_changes_between_versions():
@@ -26,3 +29,9 @@ def test_names_do_not_run_into_each_other():
         )
         == 5
     )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32 + 5, 2**63 - 1])
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 10_000])
+def test_a_permutation_is_that_of_torch(n, seed):
+    assert permutation(seed, n) == torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()

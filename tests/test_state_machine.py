@@ -17,9 +17,9 @@ from alctl.database import categories, items, labels
 from alctl.database.tables import round_, selection
 from alctl.dataset import index
 from alctl.images.decode import BrokenImages
+from alctl.rounds.pool import quarantine
 from alctl.rounds.select import select
 from alctl.rounds.select_options import SelectOptions
-from alctl.rounds.training_set import quarantine
 from alctl.status import check, status
 from tests.examples import examples
 from tests.project_files import make_images, make_project, no_progress, take, write_csv

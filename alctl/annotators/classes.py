@@ -1,6 +1,6 @@
 """Adding, renaming and merging classes. No label is rewritten, ids stay what they are, and every change is recorded."""
 
-import unicodedata
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,12 +13,8 @@ from alctl.database.bulk import discard
 from alctl.database.categories import Class
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Category
+from alctl.labels.text import name_problem
 from alctl.project import Project, now, required_state
-
-LONGEST = 200
-"""Characters of a name."""
-_BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories of what no name holds: control characters, broken halves of characters, line ends."""
 
 
 @dataclass
@@ -151,7 +147,7 @@ def _swap(connection: Connection, found: Class, holder: Class, known: Sequence[C
     if holder.merged_into is None:
         raise AlctlError(
             f"{holder.name!r} is a class already; to make one class of both: "
-            f"`alctl classes merge {found.name!r} {holder.name!r}`"
+            f"`alctl classes merge {shlex.quote(found.name)} {shlex.quote(holder.name)}`"
         )
     if holder.merged_into != found.id:
         raise AlctlError(f"{_gone(holder, known)}, and files may still name it; choose another name")
@@ -186,10 +182,8 @@ def checked(name: str) -> str:
     plain = name.strip()
     if not plain:
         raise AlctlError("a class needs a name")
-    if len(plain) > LONGEST:
-        raise AlctlError(f"a class name of {len(plain)} characters is too long; {LONGEST} are enough")
-    if any(unicodedata.category(character) in _BREAKS for character in plain):
-        raise AlctlError(f"{plain!r} holds control characters or line ends, which no class name may have")
+    if problem := name_problem(plain):
+        raise AlctlError(f"the class name {plain[:40]!r} {problem}")
     return plain
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
+from alctl.cli.options import DryRunOption, JsonOption, ProjectOption, storable
 
 if TYPE_CHECKING:
     from alctl.annotators.ledger import Recalled
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 def recall(
     number: Annotated[
         int | None,
-        typer.Argument(metavar="ROUND", max=LARGEST, show_default=False, help="The round's number."),
+        typer.Argument(metavar="ROUND", callback=storable, show_default=False, help="The round's number."),
     ] = None,
     project: ProjectOption = None,
     item: Annotated[
         list[int] | None,
-        typer.Option(max=LARGEST, show_default=False, help="Only this item; may be given several times."),
+        typer.Option(
+            callback=storable,
+            show_default=False,
+            metavar="N",
+            help="Only this item; may be given several times.",
+        ),
     ] = None,
     overdue: Annotated[
         bool, typer.Option("--overdue", help="Only if it is overdue; without ROUND, of every overdue round.")
@@ -71,7 +76,9 @@ def agreement(
     project: ProjectOption = None,
     round_: Annotated[
         int | None,
-        typer.Option("--round", max=LARGEST, show_default=False, help="Only images of this round."),
+        typer.Option(
+            "--round", callback=storable, show_default=False, metavar="N", help="Only images of this round."
+        ),
     ] = None,
     weights: Annotated[
         bool,
@@ -136,10 +143,14 @@ def show_weights(given: Mapping[str, "Weight"], taken: Sequence[str]) -> None:
 def show_agreement(found: "Agreement", project: "Project") -> None:
     """Print how far annotators agree."""
     from alctl.cli import screen
+    from alctl.status import proposed
 
     if not found.items:
         screen.say("no image was labeled by two annotators yet")
-        screen.next_step("alctl select --k 300 --annotators ann,bob --overlap 0.1")
+        if k := proposed(project):
+            screen.next_step(f"alctl select --k {k} --annotators 2 --overlap 0.1")
+        else:
+            screen.next_step_of(project)
         return
     screen.say(f"{found.items:,} images were labeled by several annotators, with {found.answers:,} answers")
     screen.table("over all", ["", ""], [[_spaced(name), value] for name, value in found.measures.items()])
@@ -155,7 +166,9 @@ def show_agreement(found: "Agreement", project: "Project") -> None:
     if found.worst:
         screen.say("images that annotators disagree about most:")
         screen.listed(found.worst, _disputed)
-        screen.next_step("alctl select --relabel --k 50", "for a second look at the worst")
+        screen.next_step(
+            f"alctl select --relabel --k {proposed(project, relabel=True)}", "for a second look at the worst"
+        )
     else:
         screen.next_step_of(project)
 

@@ -41,22 +41,25 @@ def backup(
     from alctl.project import open_project
 
     with screen.bars() as progress:
-        done = keep.backup(open_project(project), file, progress, models=models)
+        opened = open_project(project)
+        done = keep.backup(opened, file, progress, models=models)
     if json:
         screen.as_json(done)
     else:
-        show_backup(done)
+        show_backup(done, opened.folder)
 
 
-def show_backup(done: "Backup") -> None:
+def show_backup(done: "Backup", project: Path) -> None:
     """Print what is in a backup."""
     from alctl.cli import screen
+    from alctl.files import as_typed
 
     held = f"{done.items:,} items, {done.labels:,} labels and {done.models:,} models"
     screen.say(f"{held} are in {done.file}; it was read back and is whole")
     for left in done.left_out:
         screen.warn(f"not in it: {left}")
-    screen.next_step(f"alctl restore {done.file}", "makes the project of it again, in another folder")
+    again = as_typed(project.with_name(f"{project.name}-again"))
+    screen.next_step(f"alctl restore {as_typed(Path(done.file))} -p {again}", "makes the project of it again")
 
 
 @app.command(rich_help_panel="State")

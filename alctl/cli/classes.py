@@ -11,8 +11,15 @@ if TYPE_CHECKING:
     from alctl.annotators.classes import Change
     from alctl.project import Project
 
-classes = typer.Typer(no_args_is_help=True, help="Show the class list; add, rename and merge classes.")
+classes = typer.Typer(help="Show the class list; add, rename and merge classes.")
 app.add_typer(classes, name="classes", rich_help_panel="State")
+
+
+@classes.callback(invoke_without_command=True)
+def _bare(context: typer.Context) -> None:
+    """Show the class list; add, rename and merge classes."""
+    if context.invoked_subcommand is None:
+        list_()
 
 
 @classes.command("list")

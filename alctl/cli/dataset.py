@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import LARGEST, DryRunOption, JsonOption, ProjectOption
+from alctl.cli.options import DryRunOption, JsonOption, ProjectOption, storable
 
 if TYPE_CHECKING:
     from alctl.dataset.index import Dataset, Ingested
@@ -34,13 +34,18 @@ ValidationOption = Annotated[
         "--validation",
         min=0,
         show_default=False,
-        help="Images reserved for validation (default: 5 %, at most 500).",
+        metavar="N",
+        help="Images reserved for validation (default: 10 %, at least 20 and at most 500, but no more than a fifth).",
     ),
 ]
 TestOption = Annotated[
     int | None,
     typer.Option(
-        "--test", min=0, show_default=False, help="Images reserved for the test (default: 5 %, at most 500)."
+        "--test",
+        min=0,
+        show_default=False,
+        metavar="N",
+        help="Images reserved for the test (default: 5 %, at most 500).",
     ),
 ]
 RangeOption = Annotated[
@@ -67,7 +72,9 @@ def init(
     task: Annotated[str, typer.Option(help="What is labeled.")] = "classification",
     validation: ValidationOption = None,
     test: TestOption = None,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance in this project.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, callback=storable, metavar="N", help="Seed of all chance in this project.")
+    ] = 0,
     database: DatabaseOption = "",
     range_: RangeOption = "",
     verify: VerifyOption = False,
@@ -85,6 +92,8 @@ def init(
     """
     from alctl.cli import screen
     from alctl.dataset import index
+    from alctl.dataset.reserved import what_shows
+    from alctl.plugins import Plugins
     from alctl.project import DEFAULT_FOLDER, open_project
 
     names, folder = class_names(classes), project or Path(DEFAULT_FOLDER)
@@ -94,7 +103,11 @@ def init(
         source = find_dataset(dataset, labels, progress)
         report = index.create(folder.absolute(), source, options, progress)
     show_ingested(report, f"project {folder}", json=json, dry_run=dry_run)
-    if not json and not dry_run:
+    if json:
+        return
+    if report.validation and task in Plugins("alctl.model.tasks", object).names():
+        screen.say(f"  {what_shows(report.validation)}")
+    if not dry_run:
         screen.next_step_of(open_project(folder))
 
 
@@ -103,8 +116,10 @@ def add(
     dataset: Annotated[str, typer.Argument(help="A folder of images or a manifest.")],
     project: ProjectOption = None,
     labels: LabelsOption = "none",
-    validation: Annotated[int, typer.Option(min=0, help="More images reserved for validation.")] = 0,
-    test: Annotated[int, typer.Option(min=0, help="More images reserved for the test.")] = 0,
+    validation: Annotated[
+        int, typer.Option(min=0, metavar="N", help="More images reserved for validation.")
+    ] = 0,
+    test: Annotated[int, typer.Option(min=0, metavar="N", help="More images reserved for the test.")] = 0,
     range_: RangeOption = "",
     verify: VerifyOption = False,
     dry_run: DryRunOption = False,
@@ -237,6 +252,7 @@ def known_task(name: str) -> str:
 
 def class_names(given: str) -> list[str]:
     """Return the class list that --classes names, from the option itself or from a file."""
+    from alctl.annotators.classes import checked
     from alctl.errors import AlctlError
 
     file = Path(given)
@@ -244,7 +260,7 @@ def class_names(given: str) -> list[str]:
         names = file.read_text(encoding="utf-8-sig").splitlines()
     else:
         names = given.split(",")
-    names = [name.strip() for name in names if name.strip()]
+    names = [checked(name) for name in names if name.strip()]
     if doubled := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise AlctlError(f"--classes names {doubled[0]!r} twice")
     return names

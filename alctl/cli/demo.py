@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import LARGEST, JsonOption
+from alctl.cli.options import JsonOption, storable
 
 if TYPE_CHECKING:
     from alctl.demo import Point, Step
@@ -20,9 +20,9 @@ def demo(
         Path | None,
         typer.Argument(show_default=False, help="A new folder to keep (default: a temporary one)."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds for each of the two models.")] = 5,
-    k: Annotated[int, typer.Option("--k", min=2, help="Images a round.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Seed of all chance.")] = 0,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Rounds for each of the two models.")] = 5,
+    k: Annotated[int, typer.Option("--k", min=2, metavar="N", help="Images a round.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, callback=storable, metavar="N", help="Seed of all chance.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Run the whole loop on handwritten digits in about two minutes: with a probe, and with a network.
@@ -36,7 +36,7 @@ def demo(
 
     target = demonstration.new_folder(folder)
     if not json:
-        screen.err.print(f"[bold cyan]$ cd {target}[/]")
+        screen.note(f"$ cd {target}")
     with screen.bars() as progress:
         events = list(shown(demonstration.run(target, rounds, k, seed, progress), quiet=json))
     points = [event for event in events if isinstance(event, demonstration.Point)]
@@ -57,7 +57,7 @@ def shown(
 
     for event in events:
         if isinstance(event, Step) and not quiet:
-            screen.err.print(f"[bold cyan]$ {event.command}[/]\n  {event.result}")
+            screen.note(f"$ {event.command}\n  {event.result}")
         yield event
 
 
@@ -66,12 +66,13 @@ def show_end(points: "list[Point]", replayed: "OwnSimulation", target: Path, pic
     from alctl.cli import screen
     from alctl.cli.own_labels import show_numbers
     from alctl.demo import MODELS, STRATEGIES
+    from alctl.files import as_typed
 
     show_curves(points, MODELS)
     screen.say(f"one run each, which proves nothing; drawn in {picture}")
     screen.say("")
     show_numbers(replayed)
-    screen.next_step(f"alctl status --project {target / STRATEGIES[0]}")
+    screen.next_step(f"alctl status --project {as_typed(target / STRATEGIES[0])}")
     screen.next_step("alctl init YOUR_IMAGES", "to begin with your own")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import LARGEST, DeviceOption, DryRunOption, JsonOption, ProjectOption, option_groups
+from alctl.cli.options import DeviceOption, DryRunOption, JsonOption, ProjectOption, option_groups, storable
 
 if TYPE_CHECKING:
     from alctl.project import Project
@@ -30,7 +30,8 @@ class What:
         int | None,
         typer.Option(
             show_default=False,
-            max=LARGEST,
+            callback=storable,
+            metavar="N",
             help="Input of the network in pixels (default: 224; 112 if no image is larger than 64).",
         ),
     ] = None
@@ -39,7 +40,8 @@ class What:
         typer.Option(
             show_default=False,
             min=0,
-            max=LARGEST,
+            callback=storable,
+            metavar="N",
             help="Only the next round's random subset of this size, the labeled images and the reserved ones.",
         ),
     ] = None
@@ -72,7 +74,7 @@ def embed(
     plan = embedding.plan_embedding(
         opened, embedding.EmbedOptions(what.backbone, what.size, device, what.subset)
     )
-    screen.err.print(describe(plan), markup=False)
+    screen.note(describe(plan))
     if dry_run:
         show_plan(plan, json=json)
         return
@@ -80,7 +82,7 @@ def embed(
         with screen.bars() as progress:
             done = embedding.embed(opened, plan, progress)
     except KeyboardInterrupt:
-        screen.err.print("stopped; the same command goes on from there", markup=False)
+        screen.note("stopped; the same command goes on from there")
         raise typer.Exit(130) from None
     show_embedded(opened, done, json=json)
 

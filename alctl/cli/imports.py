@@ -7,7 +7,6 @@ import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import (
-    LARGEST,
     AddClassesOption,
     DryRunOption,
     JsonOption,
@@ -15,6 +14,7 @@ from alctl.cli.options import (
     SkipBadOption,
     complete_formats,
     parameters,
+    storable,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ AnnotatorOption = Annotated[
 ]
 OfRoundOption = Annotated[
     int | None,
-    typer.Option("--round", max=LARGEST, show_default=False, help="Take only images of this round."),
+    typer.Option(
+        "--round", callback=storable, show_default=False, metavar="N", help="Take only images of this round."
+    ),
 ]
 UnknownImagesOption = Annotated[
     Literal["refuse", "leave"] | None,
@@ -133,7 +135,7 @@ def show_imported(result: "Imported", *, dry_run: bool, file: str = "") -> None:
         screen.say(f"  new classes: {', '.join(result.new_classes)}")
     _show_rejected(result)
     if result.batch is not None:
-        screen.say(f"  to take it back: alctl undo-import {result.batch}")
+        screen.say(f"  to take it back: `alctl undo-import {result.batch}`")
     if not (result.added or result.changed or result.unchanged or result.confirmed):
         screen.warn("no row of it has an answer that could be taken")
 
@@ -170,7 +172,7 @@ def _show_rejected(result: "Imported") -> None:
 
 @app.command("undo-import", rich_help_panel="Rounds")
 def undo_import(
-    number: Annotated[int, typer.Argument(metavar="IMPORT", max=LARGEST, help="The import's number.")],
+    number: Annotated[int, typer.Argument(metavar="IMPORT", callback=storable, help="The import's number.")],
     project: ProjectOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,

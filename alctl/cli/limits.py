@@ -9,7 +9,7 @@ from alctl.cli.options import LARGEST, finite
 from alctl.errors import AlctlError
 
 if TYPE_CHECKING:
-    from alctl.rounds.limits import Kept
+    from alctl.rounds.answer import Kept
     from alctl.rounds.select import Selected
     from alctl.rounds.select_options import Limits
 
@@ -28,6 +28,7 @@ class Limiting:
             max=1,
             callback=finite,
             rich_help_panel=PANEL,
+            metavar="COSINE",
             help="Cosine of embeddings from which two images are near-duplicates, of which one is chosen at most "
             "(default: 0.92 with embeddings of efficientnet-lite0); 0: never.",
         ),

@@ -42,17 +42,26 @@ def train(
     """
     from alctl.cli import screen
     from alctl.project import open_project
+    from alctl.rounds.learnable import check_learnable
+
+    opened = open_project(project)
+    config = train_config(opened.config.train, settings)
+    check_learnable(opened.state().task)  # before torch is imported, which takes seconds
     from alctl.rounds import train_run
     from alctl.rounds.train_plan import FinishedRun, plan_training
 
-    opened = open_project(project)
-    plan = plan_training(opened, train_config(opened.config.train, settings), seed)
+    plan = plan_training(opened, config, seed)
     if plan.finished is not None:
         with screen.bars() as progress:
             run = train_run.measured_again(opened, plan, plan.finished, progress)
         show_run(opened, FinishedRun(run, 0, {}, plan.missing), already=True, json=json)
         return
-    screen.err.print(describe(plan), markup=False)
+    screen.note(describe(plan))
+    if plan.oblong and plan.used is None:
+        screen.note(
+            f"of {screen.counted(plan.oblong, 'oblong image')} (3:2 or longer) the network sees the central square, two thirds "
+            "or less; crop those whose edges matter before `alctl init`"
+        )
     with screen.bars() as progress:
         finished = follow(opened, train_run.run_training(opened, plan, progress), plan)
     show_run(opened, finished, already=False, json=json)
@@ -104,17 +113,17 @@ def follow(
             facts = "  ".join(filter(None, (held_back, training_facts(epoch))))
             bar.update(task, completed=epoch.epoch, facts=facts)
             if epoch.epoch == 1 and (told := quicker(project, plan, epoch)):
-                screen.err.print(told, markup=False)
+                screen.note(told)
             if epoch.epoch == joint + 1:
-                screen.err.print("and now without the loss prediction module", markup=False)
+                screen.note("and now without the loss prediction module")
             if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch % joint == 0):
-                screen.err.print(f"epoch {epoch.epoch}/{total}  {facts}", markup=False)
+                screen.note(f"epoch {epoch.epoch}/{total}  {facts}")
 
         try:
             return to_the_end(events, each)
         except KeyboardInterrupt:
             events.close()  # saves the last whole epoch
-            screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
+            screen.note("stopped; the same command goes on from the last epoch")
             raise typer.Exit(130) from None
 
 

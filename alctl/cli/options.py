@@ -33,6 +33,18 @@ def complete_formats() -> list[str]:
 LARGEST = 2**31 - 1
 """The largest number that a column of the database takes."""
 
+
+def storable(value: int | list[int] | None) -> int | list[int] | None:
+    """Refuse numbers that no column of the database takes, where an option is given.
+
+    A range would stand in the help, and its column leave little room for words.
+    """
+    for number in value if isinstance(value, list) else [value]:
+        if number is not None and abs(number) > LARGEST:
+            raise typer.BadParameter(f"{number} is larger than {LARGEST}.")
+    return value
+
+
 ProjectOption = Annotated[
     Path | None,
     typer.Option(
@@ -45,7 +57,12 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would ha
 SeedOption = Annotated[
     int | None,
     typer.Option(
-        "--seed", min=0, max=LARGEST, show_default=False, help="Seed of all chance; else the project's."
+        "--seed",
+        min=0,
+        callback=storable,
+        show_default=False,
+        metavar="N",
+        help="Seed of all chance; else the project's.",
     ),
 ]
 DeviceOption = Annotated[
@@ -59,7 +76,7 @@ SkipBadOption = Annotated[
         "--skip-bad", help="Take the good rows; list the others, and write them to FILE.rejected.csv."
     ),
 ]
-RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", max=LARGEST, help="The round's number.")]
+RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", callback=storable, help="The round's number.")]
 ServerNameOption = Annotated[
     str,
     typer.Option(
@@ -142,17 +159,18 @@ def _parameter(name: str, kind: object, default: object, doc: str) -> inspect.Pa
     """Return the option of one setting; its default is left to `alctl.toml`."""
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     flag = name.replace("_", "-")
+    switch = isinstance(default, bool) or bool in get_args(kind)
     option = typer.Option(
-        f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}",
+        f"--{flag}/--no-{flag}" if switch else f"--{flag}",
         show_default=False,
         rich_help_panel="Settings of the train section in alctl.toml",
         help=f"{doc} (default: {_typed(default)})",
         autocompletion=(lambda: list(choices)) if choices else None,
     )
-    plain = (
+    plain: type = (
         str if get_origin(kind) in {UnionType, Union} else type(default)
-    )  # such as a number, or a word instead
-    annotation: object = Annotated[plain | None, option]
+    )  # a number, or a word instead
+    annotation: object = Annotated[(bool if switch else plain) | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -45,6 +45,7 @@ def report(
             min=0,
             callback=finite,
             show_default=False,
+            metavar="PRICE",
             help="What an annotator's hour costs, in any currency.",
         ),
     ] = None,
@@ -68,7 +69,7 @@ def report(
     with screen.bars() as progress:
         text, facts = make(opened, kind, Options(cost_per_hour, device), progress, target)
     if target is None:
-        typer.echo(text, nl=False)
+        screen.document(text)
         return
     screen.say(facts.advice.verdict)
     screen.say(f"the report is in {target}")

@@ -1,86 +1,39 @@
 """`select`, `export`: images out to annotators."""
 
+import shlex
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import typer
+from typing import TYPE_CHECKING
 
 from alctl.cli.app import app
-from alctl.cli.choosing import Choosing, Sharing, select_options
-from alctl.cli.limits import Limiting, show_limits
+from alctl.cli.limits import Limiting, limits_of, show_limits
 from alctl.cli.options import (
-    LARGEST,
     DeviceOption,
     DryRunOption,
     JsonOption,
     ProjectOption,
     RoundArgument,
     SeedOption,
-    complete_formats,
     option_groups,
     parameters,
 )
+from alctl.cli.round_options import Choosing, Files, KOption, Sharing
 
 if TYPE_CHECKING:
+    from alctl.errors import AlctlError
     from alctl.project import Project
     from alctl.rounds.new_round import NewRound
     from alctl.rounds.select import Selected
-
-KOption = Annotated[
-    int, typer.Option("--k", min=1, max=LARGEST, help="How many images to label in this round.")
-]
-
-
-@dataclass(frozen=True)
-class Files:
-    """Options that say what annotators get."""
-
-    images: Annotated[
-        Literal["link", "symlink", "copy", "none"],
-        typer.Option(
-            "--images", help="How the images get into the export; link: hard links, or else copies."
-        ),
-    ] = "link"
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--to", show_default=False, help="Export folder (default: rounds/NUMBER in the project)."
-        ),
-    ] = None
-    format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            show_default=False,
-            metavar="NAME,...",
-            autocompletion=complete_formats,
-            help="Also write what these tools open, such as label-studio,cvat.",
-        ),
-    ] = ""
-    predictions: Annotated[
-        bool,
-        typer.Option(
-            "--predictions", help="Let annotators correct what the current model says, in the tools' files."
-        ),
-    ] = False
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            metavar="NAME=VALUE",
-            show_default=False,
-            help="An option of the one format given; the project remembers it.",
-        ),
-    ] = None
+    from alctl.rounds.select_options import SelectOptions
 
 
 @app.command(rich_help_panel="Rounds")
 @option_groups
 def select(
     *,
-    k: KOption,
+    k: KOption = None,
     project: ProjectOption = None,
     choosing: Choosing,
     limiting: Limiting,
@@ -105,13 +58,45 @@ def select(
     from alctl.project import open_project
     from alctl.rounds.new_round import HandOut, new_round
 
+    opened = open_project(project)
+    if k is None:
+        raise without_k(opened, relabel=choosing.relabel)
     options = select_options(k, choosing, limiting, sharing, seed=seed, device=device, dry_run=dry_run)
     given = parameters(files.option or [], "--option")
     out = HandOut(files.images, files.to, files.format, given, files.predictions)
-    opened = open_project(project)
     with screen.bars() as progress:
         made = new_round(opened, options, out, progress, relabel=choosing.relabel)
     show_round(opened, made, json=json)
+
+
+def without_k(project: "Project", *, relabel: bool) -> "AlctlError":
+    """Return the error for a round of no number of images: it proposes one."""
+    from alctl.errors import AlctlError
+    from alctl.status import proposed
+
+    number = proposed(project, relabel=relabel)
+    what = "labeled" if relabel else "unlabeled"
+    if not number:
+        return AlctlError(f"how many images? None is {what}; `alctl status` shows what is out")
+    typed = shlex.join(word for word in sys.argv[1:] if word != "--json")
+    return AlctlError(
+        f"how many images? `alctl {typed} --k {number}` takes {number} of those that are {what}"
+    )
+
+
+def select_options(
+    k: int, choosing: Choosing, limiting: Limiting, sharing: Sharing,
+    *, seed: int | None, device: str, dry_run: bool,
+) -> "SelectOptions":  # fmt: skip
+    """Return how a round is selected, from the options of the command line."""
+    from alctl.rounds.select_options import SelectOptions
+
+    return SelectOptions(
+        k, strategy=choosing.strategy, params=parameters(choosing.param or []), subset=choosing.subset, seed=seed,
+        resend=choosing.resend, device=device, dry_run=dry_run, guard=choosing.guard, fallback=choosing.fallback,
+        embed=choosing.embed, control=choosing.control, due=sharing.due, annotators=sharing.annotators, overlap=sharing.overlap,
+        limits=limits_of(limiting),
+    )  # fmt: skip
 
 
 def show_round(project: "Project", made: "NewRound", *, json: bool) -> None:
@@ -161,6 +146,7 @@ def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: st
     """Print what there is to fill in, and what to do then."""
     from alctl.cli import screen
     from alctl.database import rounds_out
+    from alctl.files import as_typed
 
     if task != "classification" and not set(tools) - {"csv"}:
         screen.warn(f"a table has no place for labels of {task}; --format writes what annotators' tools open")
@@ -171,7 +157,7 @@ def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: st
     if task == "classification":
         screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
     show_tools(folder, tools)
-    table = folder / tables[0] if task == "classification" else "FILE"
+    table = as_typed(folder / tables[0]) if task == "classification" else "FILE"
     screen.next_step(f"alctl import-labels {table}")
 
 
@@ -242,6 +228,7 @@ def export(
 def show_export(number: int, folder: Path, tools: Sequence[str], *, json: bool) -> None:
     """Print where a round's files are, and what to do with them."""
     from alctl.cli import screen
+    from alctl.files import as_typed
 
     if json:
         screen.as_json({"round": number, "folder": folder})
@@ -249,4 +236,4 @@ def show_export(number: int, folder: Path, tools: Sequence[str], *, json: bool) 
     screen.say(f"round {number} is in {folder}")
     show_tools(folder, tools)
     table = next(iter(sorted(folder.glob("items*.csv"))))
-    screen.next_step(f"alctl import-labels {table}", "when it is filled in")
+    screen.next_step(f"alctl import-labels {as_typed(table)}", "when it is filled in")

@@ -1,6 +1,7 @@
 """What a person sees: tables, progress bars with rate and time left, errors, the next step; and JSON for programs."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from alctl.labels.text import visible
 from alctl.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,26 +26,51 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+_HINT = re.compile("(?<!held by )`(alctl [a-z][^`]*)`")
+_NO_PROJECT = frozenset({"demo", "init", "restore", "simulate"})
+"""Commands that make a project instead of using one."""
+
+
+def literal(text: str, keep: str = "\n") -> str:
+    """Return a text as it is to be printed: [brackets] mean nothing, and what commands a terminal is escaped.
+
+    Everything that is printed for a person passes here. File names, servers and the database hold what they like.
+    Commands between `backticks` are for the project that this command was told to use.
+    """
+    return escape(visible(_HINT.sub(lambda found: f"`{_here(found[1])}`", text), keep))
+
+
 def show_error(message: str) -> None:
     """Print an error to standard error."""
-    err.print(f"[bold red]error:[/] {escape(message)}")
+    err.print(f"[bold red]error:[/] {literal(message)}")
 
 
 def say(text: str) -> None:
-    """Print a line in which [brackets] are literal."""
-    out.print(escape(text))
+    """Print a line."""
+    out.print(literal(text))
+
+
+def note(text: str) -> None:
+    """Print a line on how it goes to standard error."""
+    err.print(literal(text))
 
 
 def warn(text: str) -> None:
     """Print a warning to standard error."""
-    err.print(f"[bold yellow]warning:[/] {escape(text)}")
+    err.print(f"[bold yellow]warning:[/] {literal(text)}")
+
+
+def document(text: str) -> None:
+    """Print a whole document to standard output, as it is."""
+    sys.stdout.write(visible(text, keep="\n\t"))
 
 
 def next_step(command: str, why: str = "") -> None:
     """Name the command that comes next, for the project that this command was told to use."""
-    if command.startswith("alctl ") and (project := _named_project()) and project not in command:
-        command = f"{command} -p {project}"
-    out.print(f"[dim]next:[/] [bold cyan]{escape(command)}[/]" + (f"  [dim]{escape(why)}[/]" if why else ""))
+    command = _here(command)
+    out.print(
+        f"[dim]next:[/] [bold cyan]{literal(command)}[/]" + (f"  [dim]{literal(why)}[/]" if why else "")
+    )
 
 
 def next_step_of(project: "Project") -> None:
@@ -54,12 +81,23 @@ def next_step_of(project: "Project") -> None:
     next_step(step.command, step.why)
 
 
+def _here(command: str) -> str:
+    """Return a command as it works where this one was typed: with its --project, if it had one."""
+    words = command.split()
+    named = _named_project()
+    if not named or words[1] in _NO_PROJECT or {"-p", "--project"} & set(words):
+        return command
+    return f"{command} -p {named}"
+
+
 def _named_project() -> str:
     """Return the --project of this command line, or an empty string."""
     for option, value in pairwise(sys.argv):
         if option in {"-p", "--project"}:
             return shlex.quote(value)
-    return next((word.partition("=")[2] for word in sys.argv if word.startswith("--project=")), "")
+    return next(
+        (shlex.quote(word.partition("=")[2]) for word in sys.argv if word.startswith("--project=")), ""
+    )
 
 
 def as_json(result: object) -> None:
@@ -76,11 +114,13 @@ def _plain(value: object) -> object:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a small table; the first column is text, the others are numbers."""
-    grid = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    grid = Table(
+        title=literal(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     for i, column in enumerate(columns):
-        grid.add_column(column, justify="left" if i == 0 else "right", header_style="dim")
+        grid.add_column(literal(column), justify="left" if i == 0 else "right", header_style="dim")
     for row in rows:
-        grid.add_row(*(escape(number(cell)) for cell in row))
+        grid.add_row(*(literal(number(cell), keep="") for cell in row))
     out.print(grid)
 
 
@@ -101,7 +141,7 @@ def counted(count: int, thing: str) -> str:
 def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) -> None:
     """Print the first few of many, and how many more there are."""
     for row in rows[:shown]:
-        say(f"  {sentence(row)}")
+        say(f"  {visible(sentence(row))}")
     if len(rows) > shown:
         say(f"  … and {len(rows) - shown:,} more (--json lists all)")
 
@@ -131,7 +171,7 @@ def bars() -> Iterator[Progress]:
 
         def progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = shown.add_task(stage, total=total or None, rate="")
+                tasks[stage] = shown.add_task(literal(stage), total=total or None, rate="")
             speed = next((task.speed for task in shown.tasks if task.id == tasks[stage]), None)
             shown.update(
                 tasks[stage], completed=done, total=total or None, rate=f"{speed:,.0f}/s" if speed else ""

@@ -160,11 +160,11 @@ def run_all(folder: Path, simulation: "Simulation", dataset: str, others: list[P
             for other in others:  # a mistake here should not come to light after hours
                 results.compared(results.read(folder), other)
             for done in run.run(folder, simulation, progress):
-                screen.err.print(told(done, simulation.rounds), markup=False)
+                screen.note(told(done, simulation.rounds))
                 if done.round == simulation.rounds:
                     results.write(folder)
         except KeyboardInterrupt:
-            screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
+            screen.note("stopped; the same command goes on from the last epoch")
             raise typer.Exit(130) from None
         found = results.write(folder, others)
         device = simulation.train.device

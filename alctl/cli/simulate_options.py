@@ -57,15 +57,16 @@ class Arms:
         int | None,
         typer.Option(
             min=1,
+            metavar="N",
             show_default=False,
             help="Trials of each strategy, paired by their seed (default: 5; with --mine 10).",
         ),
     ] = None
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each trial.")] = 10
-    k: Annotated[int, typer.Option("--k", min=1, help="Images a round.")] = 1000
-    subset: Annotated[int, typer.Option(min=0, help="Random unlabeled images that are scored; 0: all.")] = (
-        10_000
-    )
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Rounds of each trial.")] = 10
+    k: Annotated[int, typer.Option("--k", min=1, metavar="N", help="Images a round.")] = 1000
+    subset: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Random unlabeled images that are scored; 0: all.")
+    ] = 10_000
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,18 @@ class Bending:
 
     imbalance: Annotated[
         float,
-        typer.Option(min=1, callback=finite, help="R: half of the classes keep 1/R of their pool images."),
+        typer.Option(
+            min=1, callback=finite, metavar="R", help="R: half of the classes keep 1/R of their pool images."
+        ),
     ] = 1.0
     label_noise: Annotated[
         float,
         typer.Option(
-            min=0, max=1, callback=finite, help="Share of wrong labels in the pool, never in the test."
+            min=0,
+            max=1,
+            callback=finite,
+            metavar="SHARE",
+            help="Share of wrong labels in the pool, never in the test.",
         ),
     ] = 0.0
     test: Annotated[
@@ -87,6 +94,7 @@ class Bending:
         typer.Option(
             show_default=False,
             min=1,
+            metavar="N",
             help="Images held out for the test, if the dataset has none of its own; else a fifth, at most 10,000.",
         ),
     ] = None

@@ -215,3 +215,12 @@ def sizes(connection: Connection) -> tuple[int, int]:
     """Return the largest width and height of any item, in pixels; 0, 0 for an empty pool."""
     row = run(connection, "SELECT coalesce(max(width), 0), coalesce(max(height), 0) FROM item").one()
     return int(row[0]), int(row[1])
+
+
+def oblong(connection: Connection) -> int:
+    """Return how many items are at least half as long again as they are wide, or the other way round, as 3 : 2 is."""
+    return int(
+        scalar(
+            connection, "SELECT count(*) FROM item WHERE 2 * width >= 3 * height OR 2 * height >= 3 * width"
+        )
+    )

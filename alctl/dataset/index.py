@@ -13,7 +13,9 @@ from alctl.database import categories, items, labels, project_row, staged_images
 from alctl.database.bulk import discard
 from alctl.database.staged_images import Contradiction, StagedFile, StagedItem
 from alctl.dataset import manifest, measure_levels
+from alctl.dataset.class_names import check_names
 from alctl.dataset.measure_levels import Measured, Sample
+from alctl.dataset.reserved import default_reserved
 from alctl.errors import AlctlError
 from alctl.images import formats, scan
 from alctl.images.levels import Range
@@ -264,6 +266,7 @@ def _ingest(
     named = staged_images.staged_categories(connection)
     if options.classes and (strange := sorted(set(named) - set(options.classes))):
         raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
+    check_names(named, [*categories.resolver(connection)])
     categories.add_categories(connection, named)
     staged_images.merge(connection)
     report.labels = labels.write_initial(connection, source=report.root, now=now())
@@ -315,17 +318,12 @@ def _reserve(connection: Connection, options: Options, report: Ingested) -> None
     seed = options.seed
     for split in ("test", "validation"):
         wanted = getattr(options, split)
-        n = default_reserved(report.counts["new"]) if wanted is None else wanted
+        n = default_reserved(split, report.counts["new"]) if wanted is None else wanted
         if wanted is None and items.has_split(connection, split):
             n = 0
         if n:
             drawn = items.reserve(connection, split, n, seed)
             setattr(report, split, drawn)
-
-
-def default_reserved(images: int) -> int:
-    """Return how many images are reserved for validation, and as many for the test: 5 %, at most 500."""
-    return min(500, images // 20)
 
 
 def _why_not(report: Ingested) -> str:

@@ -64,6 +64,12 @@ class TargetModel(nn.Module):
             self._seen.clear()  # after a failure too: what is kept here would outlive it in memory
         return Output(raw, [seen[name] for name in self.taps], seen["embedding"])
 
+    def drop_out(self, share: float) -> None:
+        """Leave out a share of the head's inputs in training; the embedding is what there was before that."""
+        self.dropout = nn.Dropout(share)
+        head = self.network.get_submodule(self.head)
+        head.register_forward_pre_hook(partial(_drop, self.dropout))
+
     def _probe(self) -> list[int]:
         """Return the channels of each tap, from one blank image."""
         was_training = self.training
@@ -86,6 +92,10 @@ def _remember(
 
 def _remember_input(seen: dict[str, Tensor], _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     seen["embedding"] = inputs[0]
+
+
+def _drop(dropout: nn.Dropout, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (dropout(inputs[0]), *inputs[1:])
 
 
 class _GlobalAveragePool(torch.autograd.Function):
@@ -170,6 +180,8 @@ class Trained(nn.Module):
         self.config = config
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        if config.dropout:
+            model.drop_out(config.dropout)
 
     @property
     def device(self) -> torch.device:

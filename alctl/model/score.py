@@ -120,7 +120,8 @@ class Scorer:
         ]
         if not layers:
             raise AlctlError(
-                "this strategy needs a model with dropout, and this one has none: its passes would all be the same"
+                "this strategy needs a model with dropout, and this one has none: its passes would all be the same; "
+                "`alctl train --dropout 0.2` trains one"
             )
         return layers
 

@@ -26,7 +26,10 @@ class Prediction(NamedTuple):
     predicted_loss: Tensor
     """(B,) in float32, from the loss prediction module; only its order means anything."""
     target: Tensor | None
-    """(B, …) the label, or None where there is none."""
+    """(B, …) the label of labeled images, as `Task.encode_target` gives it.
+
+    None for unlabeled ones, and for all where the model has never seen the class of one.
+    """
 
 
 class Candidates(Protocol):

@@ -22,6 +22,9 @@ class Task(ABC):
     merged: Sequence[Sequence[int]] = ()
     """Places in ``categories`` that count as one class; probabilities and losses are those of the first of them."""
 
+    flip: bool = True
+    """Whether a mirror image shows the same, so that `augment` may flip."""
+
     def __init__(self, categories: Sequence[str]) -> None:
         self.categories = tuple(categories)
 

@@ -14,7 +14,7 @@ from alctl.progress import Progress
 from alctl.project import Project
 from alctl.report.contents import Run
 from alctl.report.measures import Bools, Floats
-from alctl.rounds import trained_model, training_set
+from alctl.rounds import pool, trained_model
 from alctl.rounds.model import Answers, Model
 from alctl.rounds.training_set import Labeled
 
@@ -62,7 +62,7 @@ def truth_of(project: Project, root: str, answers: Mapping[int, int]) -> Truth:
     with project.reading() as connection:
         found = items.fetch(connection, ids)
     classes = np.array([answers[int(i)] - 1 for i in ids], dtype=np.int64)
-    return Truth([training_set.source_of(root, item) for item in found], classes)
+    return Truth([pool.source_of(root, item) for item in found], classes)
 
 
 class Judges:

@@ -282,7 +282,7 @@ def missing(facts: Facts) -> dict[str, str]:
         "confusion": [(facts.confusion, model)],
         "certain": [(facts.certain, model)],
         "balance": [(any(row.pool for row in facts.balance), "No image of the pool is labeled yet.")],
-        "rounds": [(facts.rounds, "No round was selected yet: `alctl select --k 100`.")],
+        "rounds": [(facts.rounds, "No round was selected yet; `alctl status` names the command.")],
         "control": [(facts.control or facts.label_value, "No round has answered control images yet: `alctl select --control 0.1`.")],
         "simulated": [(facts.own_simulation, _NOT_SIMULATED)],
         "agreement": [(facts.agreement, "No image was given a class by two annotators.")],

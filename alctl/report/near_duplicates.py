@@ -10,7 +10,7 @@ from alctl.database import items
 from alctl.report.blocks import Block, Gallery, Picture, Text
 from alctl.report.contents import RoundFacts, ShownPair
 from alctl.report.numbers_as_text import count
-from alctl.rounds.limits import LIMITS, NEAR_DUPLICATES
+from alctl.rounds.answer import LIMITS, NEAR_DUPLICATES
 
 
 def closest(connection: Connection, params: Mapping[str, Any]) -> list[ShownPair]:

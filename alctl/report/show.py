@@ -22,7 +22,7 @@ from alctl.images.decode import BrokenImages, MissingImages, Source, allow_missi
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.report.facts import RESERVED
-from alctl.rounds import trained_model, training_set
+from alctl.rounds import pool, trained_model
 from alctl.rounds.model import Model
 
 MOST = 2_000
@@ -66,7 +66,7 @@ def last_round(project: Project) -> int:
     with project.reading() as connection:
         number = rounds.next_round(connection) - 1
     if not number:
-        raise AlctlError("no round was selected yet; run `alctl select --k 100` first")
+        raise AlctlError("no round was selected yet; `alctl status` names the command")
     return number
 
 
@@ -145,7 +145,7 @@ def _embed(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], Mapping[int, str]]:
     """Return the positions of the images that can be decoded, their embeddings, and which are not there."""
     with project.reading() as connection:
-        sources = [training_set.source_of(root, item) for item in items.fetch(connection, ids)]
+        sources = [pool.source_of(root, item) for item in items.fetch(connection, ids)]
     kept, missing = np.arange(len(sources)), dict[int, str]()
     while True:
         some = [sources[i] for i in kept]

@@ -11,7 +11,8 @@ from alctl.model import near_duplicates
 from alctl.model.embedding import LITE0
 from alctl.model.near_duplicates import Collapsed
 from alctl.project import Project
-from alctl.rounds.strategy_choice import RANDOM, Asked
+from alctl.rounds.select_options import RANDOM
+from alctl.rounds.strategy_choice import Asked
 
 THRESHOLD = 0.92
 """Cosine from which two vectors of efficientnet-lite0 are of near-duplicates (SELECTION.md §1.6)."""

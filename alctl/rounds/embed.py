@@ -33,7 +33,7 @@ from alctl.rounds.backbones import (
     used,
 )
 from alctl.rounds.own_vectors import OwnVectors
-from alctl.rounds.training_set import quarantine, source_of
+from alctl.rounds.pool import quarantine, source_of
 
 
 @dataclass(frozen=True)

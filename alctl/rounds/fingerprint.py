@@ -6,18 +6,24 @@ whose weights it starts from.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from alctl.config import TrainConfig
 from alctl.database.training_runs import TrainingRun
+
+LATER: Mapping[str, frozenset[object]] = {"dropout": frozenset({0.0}), "flip": frozenset({True, "auto"})}
+"""Settings that came later, with the values at which a run is the same as before there was one."""
 
 
 def fingerprint_of(
     categories: Sequence[str], config: TrainConfig, seed: int, learned: Sequence[object]
 ) -> str:
     """Return the fingerprint of a cold start; ``learned`` is the labeled images as plain data, fit for JSON."""
-    settings = {k: v for k, v in asdict(config).items() if k not in {"checkpoint_every", "head", "head_l2"}}
+    left_out = {"checkpoint_every", "head", "head_l2"} | {
+        k for k, old in LATER.items() if getattr(config, k) in old
+    }
+    settings = {k: v for k, v in asdict(config).items() if k not in left_out}
     text = json.dumps([categories, settings, seed, learned], allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

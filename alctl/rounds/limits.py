@@ -1,75 +1,23 @@
 """Choosing a round under limits: no near-duplicates, shares of groups, classes in balance."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from alctl.errors import AlctlError
-from alctl.images.decode import Source
 from alctl.model import quotas
 from alctl.model.quotas import Quota
 from alctl.model.strategy import Candidates
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds import duplicates, groups
-from alctl.rounds.duplicates import Duplicates, Images
+from alctl.rounds.answer import Answer, Kept
+from alctl.rounds.duplicates import Images
 from alctl.rounds.groups import Classes, Share
 from alctl.rounds.model import Model
 from alctl.rounds.select_options import EVERY, Limits
 from alctl.rounds.strategy_choice import Asked
-
-NEAR_DUPLICATES, LIMITS = "near_duplicates", "limits"
-"""Where they are recorded among the parameters of a round, beside those of its strategy."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """How far shares and balance were kept."""
-
-    beyond: int
-    """Picks whose group was full, because nothing else was left."""
-    balance: Mapping[str, int]
-    """Images that each class was to get; empty: classes were not balanced."""
-    per_class: Mapping[str, int]
-    max_share: Mapping[str, float]
-    most: Mapping[str, int]
-    """For each column of ``max_share`` the images that one of its values could have."""
-    unknown: Mapping[str, int]
-    """For each of these the candidates that have no value, which it does not limit."""
-    right: float | None = None
-    """Share of the validation images whose class the model predicts; None: no classes, or not measured."""
-
-
-class Answer(NamedTuple):
-    """What was chosen, best first, and what the limits did."""
-
-    positions: Tensor
-    """(n,) int64."""
-    scores: Tensor
-    """(n,) float64."""
-    duplicates: Duplicates | None = None
-    """None where nobody looked for near-duplicates."""
-    kept: Kept | None = None
-    """None where nothing else was limited."""
-
-    def of(self, candidates: Sequence[Source]) -> list[tuple[Source, float]]:
-        """Return what was chosen of these images, with the scores."""
-        return [
-            (candidates[i], score)
-            for i, score in zip(self.positions.tolist(), self.scores.tolist(), strict=True)
-        ]
-
-    @property
-    def params(self) -> dict[str, object]:
-        """What is recorded with the round."""
-        parts = {NEAR_DUPLICATES: self.duplicates, LIMITS: self.kept}
-        return {name: asdict(part) for name, part in parts.items() if part is not None}
-
-
-NOTHING = Answer(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
 
 
 class _ByClass:
@@ -135,7 +83,7 @@ def choose(
     kept = None
     if shares or by_class:
         kept = _kept(choice.beyond, limits, shares, by_class, model)
-    return Answer(choice.positions, choice.scores, found, kept)
+    return Answer(choice.positions.tolist(), choice.scores.tolist(), found, kept)
 
 
 def _kept(

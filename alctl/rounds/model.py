@@ -17,7 +17,8 @@ from alctl.model.strategy import Candidates
 from alctl.model.task import Task
 from alctl.progress import Progress
 from alctl.project import Project
-from alctl.rounds.training_set import Labeled, quarantine
+from alctl.rounds.pool import quarantine
+from alctl.rounds.training_set import Labeled
 
 
 class Answers(NamedTuple):
@@ -43,8 +44,14 @@ class Model(ABC):
         """Tell whether it has a loss prediction module."""
 
     @abstractmethod
-    def candidates(self, project: Project, sources: Sequence[Source], progress: Progress) -> Candidates:
-        """Return images as a strategy sees them."""
+    def candidates(
+        self,
+        project: Project,
+        sources: Sequence[Source],
+        progress: Progress,
+        targets: Tensor | None = None,
+    ) -> Candidates:
+        """Return images as a strategy sees them, with their ``targets`` (N, …) if they are labeled."""
 
     @abstractmethod
     def answers(self, project: Project, some: Labeled, progress: Progress) -> Answers:

@@ -30,11 +30,17 @@ class NetworkModel(Model):
         """Tell whether it has a loss prediction module."""
         return self.trained.module is not None
 
-    def candidates(self, project: Project, sources: Sequence[Source], progress: Progress) -> Scorer:
+    def candidates(
+        self,
+        project: Project,
+        sources: Sequence[Source],
+        progress: Progress,
+        targets: Tensor | None = None,
+    ) -> Scorer:
         """Return images as a strategy sees them; their pixels come through the project's cache."""
         cache = cache_of(project, self.task, self.trained.config.image_size)
         batches = partial(cache.batches, sources, progress)
-        return Scorer(self.trained, self.task, batches, len(sources))
+        return Scorer(self.trained, self.task, batches, len(sources), targets=targets)
 
     def answers(self, project: Project, some: Labeled, progress: Progress) -> Answers:
         """Return what it says of labeled images; BrokenImages where one cannot be decoded."""

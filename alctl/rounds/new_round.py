@@ -9,10 +9,8 @@ from alctl.annotators.handout_files import Images
 from alctl.errors import AlctlError
 from alctl.progress import Progress
 from alctl.project import Project
-from alctl.rounds import pre_annotate, second_look
-from alctl.rounds.select import Selected, select
+from alctl.rounds.select import Selected, check_strategies, select
 from alctl.rounds.select_options import SelectOptions
-from alctl.rounds.trained_model import required_model
 
 
 @dataclass(frozen=True)
@@ -49,15 +47,27 @@ def new_round(
         raise AlctlError(
             "--predictions would tell annotators what the model learned from the labels in doubt"
         )
+    check_strategies(options)
     formats = handout.formats_of(project, out.formats, out.options)
     if out.predictions:
+        from alctl.rounds.trained_model import required_model
+
         required_model(project, options.device)  # better missed now than after the selection
-    choose = second_look.select if relabel else select
-    selected, folder = choose(project, options, progress), None
+    selected, folder = _select(project, options, progress, relabel=relabel), None
     if selected.picks and not options.dry_run:
         if out.predictions:
-            pre_annotate.predict_round(project, selected.round, options.device, progress)
+            from alctl.rounds.pre_annotate import predict_round
+
+            predict_round(project, selected.round, options.device, progress)
         folder = handout.export(
             project, selected.round, progress, images=out.images, target=out.to, formats=formats
         )
     return NewRound(selected, folder, formats, project.state().task)
+
+
+def _select(project: Project, options: SelectOptions, progress: Progress, *, relabel: bool) -> Selected:
+    if not relabel:
+        return select(project, options, progress)
+    from alctl.rounds import second_look  # a model says what surprises it
+
+    return second_look.select(project, options, progress)

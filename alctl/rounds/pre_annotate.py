@@ -14,8 +14,8 @@ from alctl.labels.annotation import Annotation
 from alctl.model.strategy import Prediction
 from alctl.progress import Progress
 from alctl.project import Project, required_state
+from alctl.rounds.pool import source_of
 from alctl.rounds.trained_model import required_model
-from alctl.rounds.training_set import source_of
 
 
 def predict_round(project: Project, number: int, device: str, progress: Progress) -> int:

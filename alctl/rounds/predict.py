@@ -16,7 +16,7 @@ from alctl.model.strategy import Prediction
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.rounds.model import Model
-from alctl.rounds.training_set import quarantine, source_of
+from alctl.rounds.pool import quarantine, source_of
 
 
 class Predicted(NamedTuple):

@@ -43,10 +43,16 @@ class ProbeModel(Model):
         """Tell whether it has a loss prediction module: never."""
         return False
 
-    def candidates(self, project: Project, sources: Sequence[Source], progress: Progress) -> ProbeCandidates:
+    def candidates(
+        self,
+        project: Project,
+        sources: Sequence[Source],
+        progress: Progress,
+        targets: Tensor | None = None,
+    ) -> ProbeCandidates:
         """Return images as a strategy sees them; distances are between the embeddings that the probe reads."""
         vectors = embeddings.vectors(project, self.used, sources, progress, self.device)
-        return ProbeCandidates(self.probe, vectors, task=self.task)
+        return ProbeCandidates(self.probe, vectors, task=self.task, targets=targets)
 
     def answers(self, project: Project, some: Labeled, progress: Progress) -> Answers:
         """Return what it says of labeled images; BrokenImages where one cannot be decoded."""

@@ -28,10 +28,10 @@ from alctl.images.decode import BrokenImages, MissingImages, allow_missing, chec
 from alctl.progress import Progress
 from alctl.project import Project, required_state
 from alctl.rounds.model import Model
+from alctl.rounds.pool import quarantine, source_of
 from alctl.rounds.select import Selected, asked_after, record
 from alctl.rounds.select_options import Limits, SelectOptions
 from alctl.rounds.trained_model import last_model, losses
-from alctl.rounds.training_set import quarantine, source_of
 
 
 class Suspect(NamedTuple):

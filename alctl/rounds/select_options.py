@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+AUTO = "auto"
+"""In place of the name of a strategy: what follows from the project's state."""
+RANDOM = "random"
+"""The one strategy that asks neither a model nor embeddings."""
 EVERY = ""
 """The class that stands for all that are not named."""
 

@@ -17,11 +17,8 @@ from alctl.rounds import cold_start_guard
 from alctl.rounds.cold_start_guard import FEWEST, Judgement
 from alctl.rounds.frozen import AtHand, FrozenGroups
 from alctl.rounds.model import Model
-from alctl.rounds.select_options import SelectOptions
+from alctl.rounds.select_options import AUTO, RANDOM, SelectOptions
 
-AUTO = "auto"
-RANDOM = "random"
-"""The one strategy that asks neither a model nor embeddings."""
 HERDING = "uherding"
 """Chooses wherever embeddings are at hand: without a model it covers the pool, with one its uncertain part."""
 

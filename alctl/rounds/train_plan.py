@@ -42,6 +42,9 @@ class Plan:
     missing: Mapping[int, str] = field(default_factory=dict)
     """Where labeled images should be that are not there, by item id: the run goes on without them."""
 
+    oblong: int = 0
+    """Images of the project of which the central square, which a network sees, is two thirds or less."""
+
     @property
     def models(self) -> list[TrainConfig]:
         """How the networks are trained, one after the other: the joint one, and the one to report."""
@@ -81,7 +84,9 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         }
         splits = {split: some for split, (some, _) in found.items()}
         missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
-        config = resolve(config, items.sizes(connection))
+        config, oblong = resolve(config, items.sizes(connection)), items.oblong(connection)
+        task.flip = flips(config, names)
+        config = replace(config, flip=task.flip)
         check_device(config.device)
         pool = splits["pool"]
         _check_enough(pool, names)
@@ -101,14 +106,21 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         finished = training_runs.last_run(connection, fingerprint)
     if finished is not None and not has_weights(project, finished):
         finished = None  # training again is what the error about such weights advises
-    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing)
+    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, oblong)
+
+
+def flips(config: TrainConfig, classes: Sequence[str]) -> bool:
+    """Tell whether mirror images are trained on: by itself not where classes are letters or digits, which they turn."""
+    if config.flip == "auto":
+        return not all(len(name) == 1 and name.isalnum() for name in classes)
+    return config.flip
 
 
 def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
     if len(pool.sources) < 2:
         raise AlctlError(
-            f"{len(pool.sources)} labeled images are too few to train on; label a round first: "
-            "`alctl select --k 100`, then `alctl import-labels FILE`"
+            f"{len(pool.sources)} labeled images are too few to train on; label a round first; "
+            "`alctl status` names the command"
         )
     if pool.targets.dim() == 1 and len(classes := pool.targets.unique()) < 2:
         only = names[int(classes[0])]

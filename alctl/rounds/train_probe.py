@@ -23,9 +23,10 @@ from alctl.progress import Progress, silent
 from alctl.project import Project, required_state
 from alctl.rounds import frozen
 from alctl.rounds.backbones import Used, digests_of, use
+from alctl.rounds.pool import quarantine, source_of
 from alctl.rounds.probe_model import probe_of, said_of
 from alctl.rounds.train_plan import FinishedRun, Plan, Trained, record
-from alctl.rounds.training_set import Labeled, quarantine, source_of
+from alctl.rounds.training_set import Labeled
 
 FEWEST = 1_000
 """Images of the pool that its mean is taken over at least, if it has so many."""

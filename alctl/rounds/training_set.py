@@ -18,6 +18,8 @@ from alctl.labels.annotation import Annotation
 from alctl.model.task import TASKS, Task
 from alctl.progress import Progress
 from alctl.project import Project
+from alctl.rounds.learnable import check_learnable
+from alctl.rounds.pool import quarantine, source_of
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,7 @@ class Labeled:
 
 def task_of(name: str, names: Sequence[str], merged: Sequence[Sequence[int]] = ()) -> Task:
     """Return the project's task for its class list; AlctlError for one whose labels are kept but not learned yet."""
-    if name not in TASKS.names():
-        raise AlctlError(
-            f"there is no model for {name} yet; `alctl select --strategy random` and `alctl import-labels` work, "
-            "and `alctl export-labels` writes the labels for another trainer"
-        )
+    check_learnable(name)
     task = TASKS.load(name)(names)
     task.merged = merged
     return task
@@ -85,11 +83,6 @@ def _annotations(row: tuple[int, int | None, str | None], names: Sequence[str]) 
     return canonical_json.named(found or "[]", names)
 
 
-def source_of(root: str, item: items.Item) -> Source:
-    """Return where the pixels of an item are."""
-    return Source(item.id, f"{root}/{item.path}", item.digest)
-
-
 def cache_of(project: Project, task: Task, size: int) -> ImageCache:
     """Return the cache of images as the task's network of this input size sees them."""
     limit = project.config.storage.cache_gb
@@ -126,9 +119,3 @@ def load(project: Project, cache: ImageCache, some: Labeled, progress: Progress)
         quarantine(project, broken)
         rest = some.without(broken.reasons)
         return Loaded(rest, cache.load(rest.sources, progress), broken.reasons)
-
-
-def quarantine(project: Project, broken: BrokenImages) -> None:
-    """Mark images as unusable, for good."""
-    with project.writing("quarantine") as connection:
-        items.quarantine(connection, broken.reasons)

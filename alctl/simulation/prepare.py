@@ -21,7 +21,8 @@ from alctl.model.probe_candidates import NO_LOSSES
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text, connect
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
-from alctl.rounds.strategy_choice import RANDOM, make_strategy
+from alctl.rounds.select_options import RANDOM
+from alctl.rounds.strategy_choice import make_strategy
 from alctl.simulation import hide_labels
 
 LOCK = "simulate.lock"

@@ -33,8 +33,8 @@ from alctl.model.train import Epoch
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text
 from alctl.rounds import select, train_run
-from alctl.rounds.select_options import Limits, SelectOptions
-from alctl.rounds.strategy_choice import RANDOM, make_strategy
+from alctl.rounds.select_options import RANDOM, Limits, SelectOptions
+from alctl.rounds.strategy_choice import make_strategy
 from alctl.rounds.train_plan import plan_training
 from alctl.simulation import hide_labels
 from alctl.simulation.prepare import BASE, LOCK, OWN, TRUTH, Simulation, opened

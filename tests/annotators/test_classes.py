@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, text
 
 from alctl.annotators import classes
+from alctl.annotators.imports.problems import BadRowsError
 from alctl.config import Config
 from alctl.database import categories, counts, history, labels
 from alctl.database.bulk import run
@@ -147,7 +148,7 @@ def test_keypoints_that_make_no_sense_are_refused(project, points, skeleton, pro
         ("a\u2028b", "control characters"),
         ("a\x1bb", "control characters"),
         ("\ud800", "control characters"),
-        ("x" * 201, "201 characters is too long"),
+        ("x" * 201, "has 201 characters"),
     ],
 )
 def test_names_that_no_file_could_carry_are_refused(project, name, problem):
@@ -221,7 +222,7 @@ def test_two_classes_can_change_names_and_back(project):
 
 
 def test_a_rename_to_a_class_that_is_there_advises_a_merge(project):
-    with pytest.raises(AlctlError, match=r"'dog' is a class already.*alctl classes merge 'cat' 'dog'"):
+    with pytest.raises(AlctlError, match=r"'dog' is a class already.*alctl classes merge cat dog"):
         classes.rename(project, "cat", "dog")
     with pytest.raises(AlctlError, match="'cat' is the name of class 1 already"):
         classes.rename(project, "cat", "cat ")
@@ -503,7 +504,8 @@ def test_folders_with_old_names_are_understood(tmp_path):
     classes.merge(project, "dog", "feline")
     for seed, name in enumerate(("cat", "dog", "feline", "newt"), start=1):
         make_images(tmp_path / "more" / name, 2, seed=seed)
-    report = add(project, folder_dataset(tmp_path / "more", class_folders=True), Options(), no_progress)
+    more = folder_dataset(tmp_path / "more", class_folders=True)
+    report = add(project, more, Options(validation=0), no_progress)
     assert report.labels == 8
     assert report.classes == ["feline", "dog", "newt"]
     assert status(project).classes == {
@@ -593,3 +595,34 @@ def test_the_commands_change_list_and_explain(tmp_path):
     refused = run_warm("classes", "add", "x", "--keypoints", "a", "--skeleton", "1:2", "--json", *where)
     assert refused.returncode == 1
     assert "'1:2' is not a pair" in json.loads(refused.stdout)["error"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cat", "Cat"),
+        ("traffic light", "traffic_light"),
+        ("straße", "STRASSE"),
+        ("t-shirt", "Tshirt"),
+        ("café", "CAFÉ"),
+    ],
+)
+def test_a_class_that_differs_only_in_case_or_punctuation_is_asked_about(tmp_path, first, second):
+    """Without a class list too, within one file, across files and among folders; `classes add` is the answer."""
+    project = small_project(tmp_path, classes=())
+    file = write_csv(tmp_path / "l.csv", [(1, first), (2, second), (3, "other")])
+    with pytest.raises(BadRowsError, match="only in case or punctuation") as raised:
+        take(project, file, add_classes=True)
+    assert [problem.line for problem in raised.value.problems] == [3]
+    assert take(project, file, add_classes=True, skip_bad=True).new_classes == [first, "other"]
+    with pytest.raises(BadRowsError, match="only in case or punctuation"):
+        take(project, write_csv(tmp_path / "m.csv", [(2, second)]), add_classes=True)
+    classes.add(project, [second])
+    assert take(project, write_csv(tmp_path / "m.csv", [(2, second)])).added == 1
+
+
+def test_letters_and_numbers_are_themselves(tmp_path):
+    project = small_project(tmp_path, 6, classes=())
+    names = ["C", "c", "1.0", "10", "+", "-"]
+    file = write_csv(tmp_path / "l.csv", list(enumerate(names, start=1)))
+    assert take(project, file, add_classes=True).new_classes == names

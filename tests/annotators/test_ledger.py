@@ -380,7 +380,8 @@ def test_the_tables_of_annotators_can_be_made_again_byte_for_byte(shared, tmp_pa
     for name in ("items-ann.csv", "items-bob.csv", "items-eve.csv", "manifest.json"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
     assert handout.export(project, 1, no_progress) == folder
-    assert status(project).next == "alctl import-labels rounds/0001/items-ann.csv"
+    table = project.folder / "rounds" / "0001" / "items-ann.csv"
+    assert status(project).next == f"alctl import-labels {table}"
 
 
 def test_annotators_may_be_just_counted(tmp_path):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -111,7 +112,7 @@ def test_a_refused_file_lists_all_its_problems_in_json(tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [["nonsense"], ["select"], ["select", "--k", "0"], ["select", "--k", "many"], ["status", "--colour"]],
+    [["nonsense"], ["select", "--k", "0"], ["select", "--k", "many"], ["status", "--colour"]],
 )
 def test_a_command_that_cannot_be_understood_exits_2(words):
     assert CliRunner().invoke(app, words, prog_name="alctl").exit_code == 2
@@ -287,6 +288,50 @@ for words in (["--help"], ["--version"], ["select", "--help"], ["train", "--help
 """
 
 
+NO_MODEL = """
+import sys
+from typer.testing import CliRunner
+from alctl.cli import app
+for code, *words in ((0, "select", "--k", "1", "--strategy", "random"), (0, "select", "--k", "1", "--control", "0.5"),
+                     (0, "select", "--k", "1", "--resend", "--format", "label-studio"),
+                     (1, "select", "--k", "1", "--strategy", "randm"), (1, "select", "--k", "1", "--fallback", "margn"),
+                     (1, "train", "--epochs", "0"), (1, "train", "-p", sys.argv[1])):
+    done = CliRunner().invoke(app, words, prog_name="alctl")
+    assert done.exit_code == code, (words, done.output)
+    heavy = {"torch", "torchvision", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
+    assert not heavy, (words, heavy)
+    print(done.output)
+"""
+
+
+def test_random_rounds_and_refusals_never_import_torch(tmp_path):
+    """The project's first round is random by its settings; the other one's task has no model."""
+    project = small_project(tmp_path / "one")
+    other = small_project(tmp_path / "other", task="detection")
+    command = [sys.executable, "-c", NO_MODEL, str(other.folder)]
+    done = subprocess.run(
+        command, env=ENVIRONMENT, cwd=project.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    for sentence in (
+        "did you mean 'random'?",
+        "did you mean 'margin'?",
+        "there is no model for detection yet",
+    ):
+        assert sentence in done.stdout + done.stderr
+
+
+def test_a_random_round_without_torch_has_the_images_of_the_strategy(tmp_path):
+    """`--duplicates 0` changes nothing about it, and takes the way of every other strategy."""
+    project = small_project(tmp_path, 40)
+    found = [
+        warm_json("select", "--k", 7, "--control", 0.2, "--dry-run", *words, "-p", project.folder)
+        for words in (["--strategy", "random"], ["--strategy", "random", "--duplicates", "0"], [])
+    ]
+    assert [len(one["picks"]) for one in found] == [7, 7, 7]
+    assert found[0] == found[1] == found[2]
+
+
 def test_the_commands_that_touch_no_model_never_import_torch(tmp_path):
     from alctl.rounds.select import select
     from alctl.rounds.select_options import SelectOptions
@@ -323,3 +368,29 @@ def test_held_out_labels_are_those_of_reserved_images_only(tmp_path):
     states = warm_json("status", cwd=tmp_path)["states"]
     assert states["test"]["labeled"] == 8
     assert states["pool"]["labeled"] == 0
+
+
+@pytest.mark.parametrize("strategy", ["bald", "mc-dropout"])
+def test_the_default_network_trained_with_dropout_can_be_asked_with_dropout(tmp_path, strategy):
+    project = small_project(tmp_path, 10)
+    take(project, write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 7)]))
+    words = ["select", "--k", 2, "--strategy", strategy, "--dry-run", "-p", project.folder]
+    warm_json("train", "--epochs", 1, *TINY_FLAGS, "-p", project.folder)
+    assert "`alctl train --dropout 0.2" in run_warm(*words).stderr
+    run = warm_json("train", "--epochs", 1, "--dropout", 0.2, *TINY_FLAGS, "-p", project.folder)
+    assert run["id"] == 2
+    scores = [pick["score"] for pick in warm_json(*words)["picks"]]
+    assert len(scores) == 2
+    assert scores[0] >= scores[1] > 0
+
+
+def test_train_says_that_it_sees_the_middle_of_oblong_images(tmp_path):
+    """3:2 photographs lose a third; 4:3 and squares are not worth a word."""
+    (tmp_path / "images").mkdir()
+    for n, size in enumerate([(24, 16), (16, 40), (16, 12), (16, 16)], start=1):
+        Image.new("RGB", size, (n, n, n)).save(tmp_path / "images" / f"{n}.png")
+    write_csv(tmp_path / "l.csv", [(1, "cat"), (2, "dog"), (3, "cat")])
+    for words in (["init", "images", "--classes", "cat,dog"], ["import-labels", "l.csv"]):
+        warm_json(*words, cwd=tmp_path)
+    said = run_warm("train", "--epochs", 1, *TINY_FLAGS, cwd=tmp_path).stderr
+    assert "of 2 oblong images (3:2 or longer) the network sees the central square" in said

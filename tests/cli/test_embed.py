@@ -25,7 +25,9 @@ def test_embed_says_how_long_it_takes_then_what_it_did_and_status_what_is_lackin
     make_images(tmp_path / "images" / "more", 2, seed=8)
     run_warm("add", tmp_path / "images", "--project", project.folder)
     after = run_warm("status", "--project", project.folder)
-    assert "2 images lack an embedding by efficientnet-lite0; `alctl embed` computes them" in after.stdout
+    assert (
+        f"2 images lack an embedding by efficientnet-lite0; `alctl embed -p {project.folder}`" in after.stdout
+    )
     told = warm_json("status", "--project", project.folder)["embedding"]
     assert told == {"backbone": "efficientnet-lite0", "embedded": 5, "lacking": 2}
 

@@ -26,6 +26,7 @@ from alctl.dataset.index import (
     manifest_dataset,
 )
 from alctl.dataset.moved import relink
+from alctl.dataset.reserved import default_reserved
 from alctl.errors import AlctlError
 from alctl.project import Project, open_project
 from tests.data import real_data
@@ -271,11 +272,11 @@ def test_a_root_whose_name_is_not_unicode_gives_a_sentence(tmp_path):
         plain(root)
 
 
-def test_validation_and_test_images_are_drawn_and_by_default_a_twentieth(tmp_path, init):
+def test_validation_and_test_images_are_drawn_and_by_default_no_more_than_a_fifth(tmp_path, init):
     root = pictures(tmp_path / "data", *(f"{i}.png" for i in range(40)))
     project, report = init(plain(root), validation=None, test=5, seed=3)
-    assert (report.validation, report.test) == (2, 5)
-    assert sorted(splits(project).values()) == ["test"] * 5 + ["validation"] * 2
+    assert (report.validation, report.test) == (8, 5)
+    assert sorted(splits(project).values()) == ["test"] * 5 + ["validation"] * 8
 
 
 def test_a_dry_run_says_the_same_and_leaves_nothing(tmp_path, init, url):
@@ -667,7 +668,7 @@ def test_real_class_folders_with_a_repeated_file_name_become_labels(tmp_path):
     assert report.items == report.labels == 200
     assert report.classes == sorted(report.classes)
     assert len(report.classes) == 10
-    assert (report.validation, report.test) == (10, 10)
+    assert (report.validation, report.test) == (20, 10)
     assert (report.broken, report.duplicates, report.skipped) == ([], [], [])
 
 
@@ -682,3 +683,13 @@ def test_the_empty_images_of_a_real_dataset_are_quarantined_and_its_portraits_ar
         assert {row[3:] for row in portraits} == {(1200, 1800)}
         assert len(portraits) == 9
     project.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("images", "validation", "test"),
+    [(3, 0, 0), (4, 0, 0), (10, 2, 0), (60, 12, 3), (100, 20, 5), (200, 20, 10), (300, 30, 15), (5_000, 500, 250),
+     (100_000, 500, 500)],
+)  # fmt: skip
+def test_the_guard_can_judge_by_what_is_reserved_and_four_fifths_are_left_to_teach(images, validation, test):
+    assert default_reserved("validation", images) == validation
+    assert default_reserved("test", images) == test

@@ -11,7 +11,8 @@ from alctl.dataset import measure_levels
 from alctl.images.levels import Range
 from alctl.model.tasks.classification import Classification
 from alctl.project import Project, open_project
-from alctl.rounds.training_set import cache_of, source_of
+from alctl.rounds.pool import source_of
+from alctl.rounds.training_set import cache_of
 from tests.project_files import no_progress
 from tests.warm import run_warm, warm_json
 

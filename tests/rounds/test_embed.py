@@ -19,9 +19,9 @@ from alctl.project import Project, open_project
 from alctl.rounds import train_plan, train_run
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
 from alctl.rounds.frozen import FrozenGroups
+from alctl.rounds.pool import quarantine
 from alctl.rounds.select import select
 from alctl.rounds.select_options import SelectOptions
-from alctl.rounds.training_set import quarantine
 from alctl.status import EmbeddingStatus, status
 from tests.fakes import tiny
 from tests.project_files import (

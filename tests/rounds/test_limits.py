@@ -261,8 +261,8 @@ def test_picks_are_even_among_predicted_classes_for_rankings_and_greedy_strategi
     train(project)
     from alctl.database import items
     from alctl.rounds.groups import classes_of
+    from alctl.rounds.pool import source_of
     from alctl.rounds.trained_model import required_model
-    from alctl.rounds.training_set import source_of
 
     model = required_model(project, "cpu")
     with project.reading() as connection:

@@ -1,16 +1,20 @@
 """Selecting a round: strategies speak in positions, the pool in ids."""
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from sqlalchemy import update
 
+from alctl.annotators import classes
 from alctl.database.tables import training_run
 from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.model.checkpoint import read, write
+from alctl.model.strategy import STRATEGIES, QueryStrategy, Selection
 from alctl.project import Project
 from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.predict import predict
@@ -378,3 +382,35 @@ def test_a_strategy_of_another_distribution_works_through_the_real_command(tmp_p
     result = run_code(code, *words, "--project", project.folder)
     assert [pick["item"] for pick in parsed(result)["picks"]] == [10, 8, 6]
     assert parsed(result)["params"] == {"step": 2}
+
+
+def test_strategies_get_the_targets_of_labeled_images_and_none_of_others(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Look(QueryStrategy):
+        def query(self, unlabeled, labeled, n, rng):
+            for candidates in (unlabeled, labeled):
+                candidates.map(noted)
+            return Selection(torch.arange(n), torch.zeros(n, dtype=torch.float64))
+
+    seen: list[torch.Tensor | None] = []
+
+    def noted(said):
+        seen.append(said.target)
+        return torch.zeros(len(said.embedding))
+
+    project = small_project(tmp_path)
+    take(project, write_csv(tmp_path / "l.csv", [(5, "cat"), (2, "dog"), (3, "dog")]))
+    list(
+        train_run.run_training(project, train_plan.plan_training(project, tiny(epochs=1), None), no_progress)
+    )
+    monkeypatch.setattr(STRATEGIES, "load", lambda name: Look)
+    options = SelectOptions(1, "entropy", device="cpu", dry_run=True)
+    select(project, options, no_progress)
+    assert seen[0] is None
+    assert seen[1] is not None
+    assert seen[1].tolist() == [1, 1, 0]  # of items 2, 3, 5
+    seen.clear()
+    classes.add(project, ["owl"])
+    take(project, write_csv(tmp_path / "m.csv", [(4, "owl")]))
+    select(project, options, no_progress)
+    assert seen == [None, None]  # the model has never seen an owl

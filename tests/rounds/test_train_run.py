@@ -1,9 +1,13 @@
 """Training runs of a real project: planning, going on, recording, and the model afterwards."""
 
+import hashlib
+import json
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 
 from alctl.annotators.imports.undo import undo_import
 from alctl.config import TrainConfig
@@ -49,7 +53,7 @@ def train(project: Project, seed: int | None = None, **changes):
 def test_nothing_or_one_labeled_image_is_too_little_and_says_what_to_do(tmp_path):
     project = small_project(tmp_path)
     for count in (0, 1):
-        with pytest.raises(AlctlError, match=f"{count} labeled images are too few.*alctl select"):
+        with pytest.raises(AlctlError, match=f"{count} labeled images are too few.*alctl status"):
             plan_training(project, tiny(), None)
         label(project, {count + 1: "cat"})
 
@@ -198,7 +202,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(tmp_path)
     flags = ["--epochs", 20, "--checkpoint-every", 5, *TINY_FLAGS, "--lr", 0.002]
     counted, stopped, whole = (prepared(tmp_path / name) for name in ("counted", "stopped", "whole"))
     moments = count_moments("train", *flags, "--project", counted.folder)
-    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments * 7 // 10, hold=True)
+    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments * 3 // 4, hold=True)
     running.wait_for_moment()
     running.signal(signal.SIGINT)
     end = running.end()
@@ -213,3 +217,26 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(tmp_path)
     assert at_once["resumed"] == 0
     assert went_on["digest"] == at_once["digest"]
     assert warm_json("train", *flags, "--project", stopped.folder)["already"] is True
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "flips"),
+    [(("cat", "dog"), "auto", True), (("6", "9"), "auto", False), (("b", "d"), "auto", False), (("6", "9"), True, True),
+     (("cat", "dog"), False, False), (("9", "dog"), "auto", True)],
+)  # fmt: skip
+def test_letters_and_digits_are_not_flipped_and_a_run_that_flips_has_the_fingerprint_of_before(
+    tmp_path, names, asked, flips
+):
+    """A run of before there was the setting flipped always."""
+    project = small_project(tmp_path, classes=names)
+    take(project, write_csv(tmp_path / "l.csv", [(1, names[0]), (2, names[1])]))
+    plan = plan_training(project, tiny(flip=asked), None)
+    assert plan.config.flip == plan.task.flip == flips
+    before = {k: v for k, v in asdict(plan.config).items() if k not in {
+        "checkpoint_every", "head", "head_l2", "dropout", "flip"}}  # fmt: skip
+    text = json.dumps([names, before, plan.seed, plan.splits["pool"].plain])
+    assert (plan.fingerprint == hashlib.sha256(text.encode()).hexdigest()) == flips
+    images = torch.arange(1, 9, dtype=torch.uint8).expand(16, 3, 8, 8)
+    seen, _ = plan.task.augment(images, torch.zeros(16), torch.Generator().manual_seed(0))
+    mirrored = (seen[:, 0, :, 3] > seen[:, 0, :, 4]).any(1)
+    assert bool(mirrored.any()) == flips

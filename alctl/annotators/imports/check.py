@@ -18,7 +18,7 @@ from alctl.database.staged_labels import StagedLabel
 from alctl.errors import AlctlError
 from alctl.labels import canonical_json, shapes
 from alctl.labels.annotation import RLE, Annotation, LabeledImage, Note, Record, Refusal
-from alctl.labels.text import as_text, is_text
+from alctl.labels.text import as_text, is_name, name_problem
 from alctl.progress import Progress
 
 ANONYMOUS = "anonymous"
@@ -113,9 +113,9 @@ class CheckedAnswers:
             category_id = self.classes.id_of(found.category)
             trouble = "" if category_id else self.classes.unknown(found.category)
         annotator = answer.annotator or self.annotator or ANONYMOUS
-        if not is_text(annotator):
+        if not is_name(annotator):
+            trouble = f"annotator {as_text(annotator)[:40]!r} {name_problem(annotator)}"
             annotator = as_text(annotator)
-            trouble = f"annotator {annotator!r} has a character that no text can have"
         row = StagedLabel(
             self.answers, answer.line, as_text(answer.where), answer.item, as_text(answer.path).removeprefix("./"),
             bytes.fromhex(answer.digest) if answer.digest else None, annotator, answer.status, category_id, trouble or None,

@@ -1,5 +1,6 @@
 """The classes of the project and of a file that is imported: known names, former names, and new ones."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 from alctl.database import categories, staged_classes, staged_labels
 from alctl.database.staged_labels import Objects
 from alctl.labels.annotation import Annotation, Category
-from alctl.labels.text import as_text, is_text
+from alctl.labels.text import as_text, is_name, look_alikes, name_problem
 
 
 @dataclass
@@ -26,10 +27,13 @@ class ClassList:
     """What the file says of its classes."""
     clashes: dict[str, str] = field(default_factory=dict)
     """Why keypoints of a class mean something else in the file than in the project."""
+    _likes: dict[str, str] = field(default_factory=dict)
 
     def declare(self, category: Category) -> str:
         """Note what the file says of a class; return what is wrong with it, or an empty string."""
         name, theirs = category.name, tuple(map(as_text, category.keypoints))
+        if bad := next((point for point in theirs if not is_name(point)), None):
+            return f"the keypoint {bad[:40]!r} of class {name!r} {name_problem(bad)}"
         before = self.declared.get(name, category).keypoints
         if theirs or not before:
             self.declared[name] = category._replace(keypoints=theirs)
@@ -49,11 +53,17 @@ class ClassList:
     def id_of(self, name: str) -> int | None:
         """Return the id of a class, None for an unknown one."""
         found = self.ids.get(name)
-        if found is None and self.add and is_text(name):
+        if found is None and self.add and is_name(name) and not self.like(name):
             found = self.ids[name] = self.size + len(self.new) + 1
             self.new.append(self.declared.get(name, Category(name)))
             self.keypoints[found] = self.new[-1].keypoints
         return found
+
+    def like(self, name: str) -> str:
+        """Return the class that an unknown one may be meant to be, because it is written nearly the same."""
+        if name not in self._likes:
+            self._likes[name] = look_alikes([name], self.ids).get(name, "")
+        return self._likes[name]
 
     def keypoint_problem(self, annotation: Annotation, id_: int) -> str:
         """Return what is wrong with the number of an object's keypoints."""
@@ -72,8 +82,13 @@ class ClassList:
 
     def unknown(self, name: str) -> str:
         """Return the sentence for a class that is not in the class list, with the nearest one."""
-        if not is_text(name):
-            return f"class {as_text(name)!r} has a character that no text can have"
+        if problem := name_problem(name):
+            return f"class {as_text(name)[:40]!r} {problem}"
+        if self.add:
+            return (
+                f"class {name!r} differs from {self.like(name)!r} only in case or punctuation; write it as that, or "
+                f"`alctl classes add {shlex.quote(name)}` if both are meant"
+            )
         if not self.ids:
             return f"class {name!r}: the project has no classes yet; --add-classes takes them from this file"
         near = get_close_matches(name.lower(), [c.lower() for c in self.ids], n=1)

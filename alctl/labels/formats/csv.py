@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from alctl.errors import AlctlError
-from alctl.labels.annotation import Category, LabeledImage, Record, Refusal
+from alctl.labels.annotation import Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
 from alctl.labels.parsing import table
 from alctl.labels.spreadsheet_cells import safe_cell
@@ -27,15 +27,20 @@ class Csv(LabelFormat):
         return "" if table.coordinates_of(header) else f"a table with the columns {', '.join(header)}"
 
     def read(self, path: Path) -> Iterator[Record]:
-        """Yield an answer for each row with a label or a status; rows that are still empty are passed over."""
+        """Yield an answer for each row with a label or a status; rows that are still blank are counted."""
         rows = table.rows(path)
         _, header = next(rows, (0, []))
         columns = table.columns_of(path, header)
+        blank = 0
         for line, cells in rows:
             if len(cells) > len(header) or table.cut_off(columns, cells):
                 yield Refusal(line, table.wrong_width(cells, header))
-            elif any(cells) and (answer := table.answer_of(columns, cells, line)) is not None:
+            elif (answer := table.answer_of(columns, cells, line)) is not None:
                 yield answer
+            else:
+                blank += any(cells)
+        if blank:
+            yield Note(table.BLANK, blank)
 
     def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
         """Write one row an image; a cell that a spreadsheet would take for a formula is quoted with an apostrophe."""

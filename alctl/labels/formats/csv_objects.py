@@ -83,7 +83,7 @@ class CsvObjects(LabelFormat):
         declared: set[str] = set()
         notes: Counter[str] = Counter()
         found = (self._row(columns, layout, header, line, cells) for line, cells in rows if any(cells))
-        for group in _grouped(row for row in found if row is not None):
+        for group in _grouped(_answered(found, notes)):
             refusals = [row.answer for row in group if isinstance(row.answer, Refusal)]
             whole = [row.answer for row in group if isinstance(row.answer, LabeledImage)]
             objects = tuple(annotation for answer in whole for annotation in answer.annotations)
@@ -240,6 +240,15 @@ def _units_in(cell: str) -> UnitsOption:
     if (units := _KNOWN_UNITS.get(cell.strip().lower())) is None:
         raise ValueError(f"units {cell[:40]!r} are none of pixels, fractions")
     return units
+
+
+def _answered(rows: Iterable[_Row | None], notes: Counter[str]) -> Iterator[_Row]:
+    """Pass on the rows that are answered, and count the others."""
+    for row in rows:
+        if row is None:
+            notes[table.BLANK] += 1
+        else:
+            yield row
 
 
 def _grouped(rows: Iterable[_Row]) -> Iterator[list[_Row]]:

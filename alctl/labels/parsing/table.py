@@ -27,6 +27,9 @@ STATUSES: dict[str, Status] = {
 }
 
 
+BLANK = "rows are blank: they have neither a label nor a status yet"
+
+
 def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the line where it ends and the cells of each row, the header first; AlctlError if it is no table."""
     line = 0

@@ -27,6 +27,6 @@ class Bald(Ranking):
         if bool((scores == 0).all()) and bool((mean > 0).any()):
             raise AlctlError(
                 f"all {self.passes} dropout passes agree on every image, so bald has nothing to rank; "
-                "use a model whose dropout is on, or another strategy such as entropy"
+                "train a model with dropout, such as `alctl train --dropout 0.2`, or use another strategy such as entropy"
             )
         return top_k(scores, n)

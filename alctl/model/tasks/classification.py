@@ -55,7 +55,7 @@ class Classification(Task):
         return torch.tensor(self.categories.index(annotation.category))
 
     def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Crop the zero-padded image at random and flip half of them, as LL4AL section 4.1 does.
+        """Crop the zero-padded image at random and, with `flip`, flip half of them, as LL4AL section 4.1 does.
 
         The paper crops 32 × 32 out of 36 × 36: a padding of 2 pixels, a sixteenth of the side. Crop and flip are one
         gather over rows and columns, which also leaves the batch in channels-last order.
@@ -66,7 +66,7 @@ class Classification(Task):
         flip = torch.randint(0, 2, (n, 1), generator=rng).to(images.device, non_blocking=True)
         across = torch.arange(width, device=images.device)
         rows = torch.arange(height, device=images.device) + shift[0]
-        columns = torch.where(flip == 1, width - 1 - across, across) + shift[1]
+        columns = torch.where((flip == 1) & self.flip, width - 1 - across, across) + shift[1]
         padded = F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
         image = torch.arange(n, device=images.device)[:, None, None]
         return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2), targets

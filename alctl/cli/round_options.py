@@ -1,15 +1,24 @@
-"""Options of `select` that say who chooses a round, and among whom it is shared."""
+"""Options of `select` and `export`: which images are chosen, who labels them, what annotators get."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from alctl.cli.limits import Limiting, limits_of
-from alctl.cli.options import complete_strategies, finite, parameters
+from alctl.cli.options import complete_formats, complete_strategies, finite, storable
 
-if TYPE_CHECKING:
-    from alctl.rounds.select_options import SelectOptions
+KOption = Annotated[
+    int | None,
+    typer.Option(
+        "--k",
+        min=1,
+        callback=storable,
+        show_default=False,
+        metavar="N",
+        help="How many images to label in this round.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,10 @@ class Choosing:
     subset: Annotated[
         int | None,
         typer.Option(
-            show_default=False, min=0, help="Random unlabeled images to score (default: 10,000); 0: all."
+            show_default=False,
+            min=0,
+            metavar="N",
+            help="Random unlabeled images to score (default: 10,000); 0: all.",
         ),
     ] = None
     param: Annotated[
@@ -41,6 +53,7 @@ class Choosing:
             min=0,
             max=1,
             callback=finite,
+            metavar="SHARE",
             help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
         ),
     ] = None
@@ -96,20 +109,54 @@ class Sharing:
     ] = ""
     overlap: Annotated[
         float,
-        typer.Option(min=0, max=1, callback=finite, help="Share of the images that all annotators get."),
+        typer.Option(
+            min=0,
+            max=1,
+            callback=finite,
+            metavar="SHARE",
+            help="Share of the images that all annotators get.",
+        ),
     ] = 0.0
 
 
-def select_options(
-    k: int, choosing: Choosing, limiting: Limiting, sharing: Sharing,
-    *, seed: int | None, device: str, dry_run: bool,
-) -> "SelectOptions":  # fmt: skip
-    """Return how a round is selected, from the options of the command line."""
-    from alctl.rounds.select_options import SelectOptions
+@dataclass(frozen=True)
+class Files:
+    """Options that say what annotators get."""
 
-    return SelectOptions(
-        k, strategy=choosing.strategy, params=parameters(choosing.param or []), subset=choosing.subset, seed=seed,
-        resend=choosing.resend, device=device, dry_run=dry_run, guard=choosing.guard, fallback=choosing.fallback,
-        embed=choosing.embed, control=choosing.control, due=sharing.due, annotators=sharing.annotators, overlap=sharing.overlap,
-        limits=limits_of(limiting),
-    )  # fmt: skip
+    images: Annotated[
+        Literal["link", "symlink", "copy", "none"],
+        typer.Option(
+            "--images", help="How the images get into the export; link: hard links, or else copies."
+        ),
+    ] = "link"
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", show_default=False, help="Export folder (default: rounds/NUMBER in the project)."
+        ),
+    ] = None
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            show_default=False,
+            metavar="NAME,...",
+            autocompletion=complete_formats,
+            help="Also write what these tools open, such as label-studio,cvat.",
+        ),
+    ] = ""
+    predictions: Annotated[
+        bool,
+        typer.Option(
+            "--predictions", help="Let annotators correct what the current model says, in the tools' files."
+        ),
+    ] = False
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="NAME=VALUE",
+            show_default=False,
+            help="An option of the one format given; the project remembers it.",
+        ),
+    ] = None

@@ -1,0 +1,77 @@
+"""What the database says before a selection: the random subset that may be chosen from, and what goes out beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from alctl.chance import stream
+from alctl.database import categories, items, labels, rounds
+from alctl.database.random_order import Ids
+from alctl.images.decode import BrokenImages, Source
+from alctl.project import Project, required_state
+from alctl.rounds.select_options import RANDOM, SelectOptions
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the database says before a selection."""
+
+    number: int
+    seed: int
+    left: int
+    root: str
+    """The folder of the images."""
+    control: list[Source]
+    subset: list[Source]
+    """The random subset: what the strategy may choose from."""
+    labeled: list[Source]
+    reserved: list[Source]
+    splits: list[str]
+    """Of each reserved item."""
+    classes: list[str]
+    looked_at: int
+    """How many images there would be in all if none were missing."""
+
+
+def look(project: Project, options: SelectOptions, missing: Mapping[int, str]) -> Found:
+    """Read the state of the pool; draw the random subset, and the control images beside it, without the missing ones."""
+    size = project.config.select.subset if options.subset is None else options.subset
+    share = project.config.select.control if options.control is None else options.control
+    with project.reading() as connection:
+        state = required_state(connection, project.folder)
+        number = rounds.next_round(connection)
+        seed = state.seed if options.seed is None else options.seed
+        wanted = max(size, options.k) if size else 0
+        subset = rounds.subset(connection, wanted, seed, number, resend=options.resend)
+        left = rounds.unlabeled(connection, resend=options.resend)
+        control = np.empty(0, dtype=np.int64)
+        if share and left:
+            count = max(1, round(share * min(options.k, left)))
+            own = stream(seed, "control")
+            control = rounds.subset(connection, count, own, number, resend=options.resend)
+            subset = subset[~np.isin(subset, control)]
+        labeled = [] if options.strategy == RANDOM else labels.labeled_ids(connection)
+        reserved = rounds.unsent_reserved(connection)
+
+        def sources(ids: Ids | list[int]) -> list[Source]:
+            found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
+            return [source_of(state.root, item) for item in found if item.id not in missing]
+
+        return Found(
+            number, seed, left, state.root, sources(control), sources(subset), sources(labeled),
+            sources([item for item, _ in reserved]), [split for item, split in reserved if item not in missing],
+            [known.name for known in categories.as_categories(connection, living=True)],
+            len(subset) + len(control) + len(labeled) + len(reserved),
+        )  # fmt: skip
+
+
+def source_of(root: str, item: items.Item) -> Source:
+    """Return where the pixels of an item are."""
+    return Source(item.id, f"{root}/{item.path}", item.digest)
+
+
+def quarantine(project: Project, broken: BrokenImages) -> None:
+    """Mark images as unusable, for good."""
+    with project.writing("quarantine") as connection:
+        items.quarantine(connection, broken.reasons)
