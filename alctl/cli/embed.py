@@ -7,6 +7,7 @@ import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import LARGEST, DeviceOption, DryRunOption, JsonOption, ProjectOption, option_groups
+from alctl.cli.stopping import going_on
 
 if TYPE_CHECKING:
     from alctl.project import Project
@@ -76,12 +77,8 @@ def embed(
     if dry_run:
         show_plan(plan, json=json)
         return
-    try:
-        with screen.bars() as progress:
-            done = embedding.embed(opened, plan, progress)
-    except KeyboardInterrupt:
-        screen.err.print("stopped; the same command goes on from there", markup=False)
-        raise typer.Exit(130) from None
+    with going_on("the same command goes on from there"), screen.bars() as progress:
+        done = embedding.embed(opened, plan, progress)
     show_embedded(opened, done, json=json)
 
 

@@ -18,6 +18,7 @@ from alctl.cli.options import (
     settings_options,
     train_config,
 )
+from alctl.cli.stopping import FROM_LAST_EPOCH, going_on
 
 if TYPE_CHECKING:
     from alctl.simulation.prepare import Simulation
@@ -218,18 +219,14 @@ def run_all(folder: Path, simulation: "Simulation", dataset: str, others: list[P
     from alctl.cli.dataset import find_dataset
     from alctl.simulation import prepare, results, run
 
-    with screen.bars() as progress:
-        try:
-            prepare.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
-            for other in others:  # a mistake here should not come to light after hours
-                results.compared(results.read(folder), other)
-            for done in run.run(folder, simulation, progress):
-                screen.err.print(told(done, simulation.rounds), markup=False)
-                if done.round == simulation.rounds:
-                    results.write(folder)
-        except KeyboardInterrupt:
-            screen.err.print("stopped; the same command goes on from the last epoch", markup=False)
-            raise typer.Exit(130) from None
+    with going_on(FROM_LAST_EPOCH), screen.bars() as progress:
+        prepare.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
+        for other in others:  # a mistake here should not come to light after hours
+            results.compared(results.read(folder), other)
+        for done in run.run(folder, simulation, progress):
+            screen.err.print(told(done, simulation.rounds), markup=False)
+            if done.round == simulation.rounds:
+                results.write(folder)
         found = results.write(folder, others)
         device = simulation.train.device
         figures = results.draw(folder, found, device, progress) if found.results else []
