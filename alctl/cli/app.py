@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from alctl.errors import AlctlError
+from alctl.files import sentence_of
 
 
 class Commands(TyperGroup):
@@ -35,8 +36,7 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno is None or error.errno == errno.EPIPE:
                 raise  # a reader such as `head` has gone, or it is a bug
-            named = f"{error.filename}: " if error.filename is not None else ""
-            _fail(f"{named}{error.strerror}", [])
+            _fail(sentence_of(error), [])
 
 
 def _fail(message: str, problems: list[dict[str, object]]) -> NoReturn:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from alctl.progress import Progress
+from alctl.progress import WAITING, Progress
 
 if TYPE_CHECKING:
     from alctl.project import Project
@@ -131,6 +131,8 @@ def bars() -> Iterator[Progress]:
 
         def progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
+                if stage.startswith(WAITING) and not err.is_terminal:
+                    err.print(stage, markup=False)
                 tasks[stage] = shown.add_task(stage, total=total or None, rate="")
             speed = next((task.speed for task in shown.tasks if task.id == tasks[stage]), None)
             shown.update(

@@ -9,7 +9,9 @@ from types import FrameType
 CTRL_C = 128 + signal.SIGINT
 SIGTERM = 128 + signal.SIGTERM
 FROM_LAST_EPOCH = "the same command goes on from the last epoch"
-_ANYWHERE = "what was finished is recorded whole, and nothing else; `alctl status` says how far the project is"
+_ANYWHERE = (
+    "what was finished is recorded whole, and nothing else; `alctl status` says how far the project is"
+)
 
 
 class Terminated(KeyboardInterrupt):

@@ -102,7 +102,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 out = [*(source for source, _ in chosen.of(found.subset)), *found.control, *found.reserved]
                 check_decodable(out, progress)  # before anybody is asked to label them
             except BrokenImages as broken:
-                quarantine(project, broken)
+                quarantine(project, broken, progress)
                 quarantined |= broken.reasons
                 continue
             except MissingImages as gone:
@@ -111,7 +111,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 continue
             selected = _selected(options, asked, found, chosen, terms)
             selected = replace(selected, quarantined=quarantined, missing=missing)
-            with project.writing("select") as connection:
+            with project.recording("select", progress) as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
                 if options.resend:

@@ -67,7 +67,7 @@ def run_training(
             lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
             metrics[1] if len(metrics) > 1 else {}, time.perf_counter() - started,
         )  # fmt: skip
-        run = record(project, plan, came)
+        run = record(project, plan, came, progress)
         for file in files:
             file.unlink(missing_ok=True)
     left_out = {**broken, **held["validation"].broken, **held["test"].broken}
@@ -90,7 +90,7 @@ def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
         trained = network_of(project, finished, plan.config.device).trained
         again = replace(finished, metrics=_measure(plan, trained, held))
-        with project.writing("train") as connection:
+        with project.recording("train", progress) as connection:
             training_runs.write_metrics(connection, again)
     return again
 

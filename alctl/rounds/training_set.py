@@ -16,7 +16,7 @@ from alctl.images.pixels import ImageCache, Pixels
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
 from alctl.model.task import TASKS, Task
-from alctl.progress import Progress
+from alctl.progress import Progress, silent
 from alctl.project import Project
 
 
@@ -123,12 +123,12 @@ def load(project: Project, cache: ImageCache, some: Labeled, progress: Progress)
     try:
         return Loaded(some, cache.load(some.sources, progress), {})
     except BrokenImages as broken:
-        quarantine(project, broken)
+        quarantine(project, broken, progress)
         rest = some.without(broken.reasons)
         return Loaded(rest, cache.load(rest.sources, progress), broken.reasons)
 
 
-def quarantine(project: Project, broken: BrokenImages) -> None:
+def quarantine(project: Project, broken: BrokenImages, progress: Progress = silent) -> None:
     """Mark images as unusable, for good."""
-    with project.writing("quarantine") as connection:
+    with project.recording("quarantine", progress) as connection:
         items.quarantine(connection, broken.reasons)
