@@ -26,7 +26,7 @@ _OF_SQLITE = {
     sqlite3.SQLITE_IOERR: "the disk of the database {where} is full or fails ({said}); nothing of it was recorded",
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_PERM: _READ_ONLY,
-    sqlite3.SQLITE_CANTOPEN: "cannot open the database {where}: {said}",
+    sqlite3.SQLITE_CANTOPEN: "cannot open the database {where}: {said}; on a read-only disk, copy the project elsewhere first",
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
     sqlite3.SQLITE_NOMEM: "there is not enough memory for the database {where} ({said})",

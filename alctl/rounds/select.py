@@ -240,7 +240,7 @@ def _selected(
 ) -> Selected:
     """Return the round as it is to be recorded: the strategy's picks, then the control, then the reserved items."""
     picks = [
-        Chosen(source.id, rank, score, "picked")
+        Chosen(source.id, rank, None if asked.name == RANDOM else score, "picked")
         for rank, (source, score) in enumerate(chosen.of(found.subset), start=1)
     ]
     control = enumerate(found.control, start=len(picks) + 1)
