@@ -41,11 +41,15 @@ def test_every_command_that_writes_says_so_in_a_sentence_and_breaks_nothing(disk
     project.engine.dispose()
     labels = write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 13)])
     more = write_csv(tmp_path / "m.csv", [(i, "cat") for i in range(13, 17)])
-    for command in (["import-labels", labels, "--add-classes"], ["select", "--k", 2, "--strategy", "random"]):
+    before: list[list[object]] = [
+        ["import-labels", labels, "--add-classes"],
+        ["select", "--k", 2, "--strategy", "random"],
+    ]
+    for command in before:
         assert run_warm(*command, "--project", project.folder).returncode == 0
     filler = fill(disk, left)
     refused = 0
-    for command in (
+    commands: list[list[object]] = [
         ["backup"],
         ["export", 1],
         ["classes", "add", "elk"],
@@ -53,7 +57,8 @@ def test_every_command_that_writes_says_so_in_a_sentence_and_breaks_nothing(disk
         ["undo-import", 1],
         ["train", "--epochs", 1, *TINY_FLAGS],
         ["recall", 1],
-    ):
+    ]
+    for command in commands:
         done = run_warm(*command, "--json", "--project", project.folder)
         assert "Traceback" not in done.stderr, done.stderr
         if done.returncode:

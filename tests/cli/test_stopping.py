@@ -24,13 +24,14 @@ def prepared(folder: Path, *, labeled: bool = True) -> Path:
 
 
 def command(name: str, project: Path) -> list[object]:
-    return {
+    commands: dict[str, list[object]] = {
         "select": ["select", "--k", 2, "--strategy", "random"],
         "import-labels": ["import-labels", project.parent / "labels.csv", "--add-classes"],
         "export-labels": ["export-labels", project.parent / "out.csv"],
         "backup": ["backup"],
         "embed": ["embed"],
-    }[name] + ["--project", project]
+    }
+    return [*commands[name], "--project", project]
 
 
 @pytest.mark.parametrize("name", ["select", "import-labels", "export-labels", "backup", "embed"])
