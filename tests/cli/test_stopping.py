@@ -40,7 +40,7 @@ def test_sigterm_is_a_sentence_and_exit_code_143_and_the_same_command_still_work
         prepared(tmp_path / each, labeled=name != "import-labels") for each in ("counted", "stopped")
     )
     moments = count_moments(*command(name, counted))
-    running = start_warm(*command(name, stopped), moment=moments // 2, hold=True)
+    running = start_warm(*command(name, stopped), moment=moments * 3 // 4, hold=True)
     running.wait_for_moment()
     running.signal(signal.SIGTERM)
     end = running.end()
@@ -56,7 +56,7 @@ def test_sigterm_is_a_sentence_and_exit_code_143_and_the_same_command_still_work
 def test_a_stopped_command_says_so_in_json_too(number: int, code: int, tmp_path: Path):
     counted, project = (prepared(tmp_path / name, labeled=False) for name in ("counted", "stopped"))
     moments = count_moments(*command("import-labels", counted), "--json")
-    running = start_warm(*command("import-labels", project), "--json", moment=moments // 2, hold=True)
+    running = start_warm(*command("import-labels", project), "--json", moment=moments * 3 // 4, hold=True)
     running.wait_for_moment()
     running.signal(number)
     end = running.end()
