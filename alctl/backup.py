@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO
 
 from sqlalchemy import URL, Connection, create_engine
-from sqlalchemy.exc import DatabaseError
 
 from alctl.config import read_config
 from alctl.database import counts, training_runs
@@ -300,8 +299,8 @@ def _opened(folder: Path, manifest: Manifest, file: Path) -> Restored:
         with reading(engine) as connection:
             state, totals = required_state(connection, folder), counts.totals(connection)
             runs = training_runs.every_run(connection)
-    except DatabaseError as error:
-        raise AlctlError(f"{file} is damaged: its database cannot be read: {error.orig}") from error
+    except AlctlError as error:
+        raise AlctlError(f"{file} cannot be restored: {error}") from error
     finally:
         engine.dispose()
     if tuple(totals) != (manifest.items, manifest.labels):

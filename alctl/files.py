@@ -4,6 +4,7 @@ What is written has a temporary name beside its place until it is finished and f
 killed leaves what stood there before, or the new one, and at most hidden names that the next writer clears away.
 """
 
+import errno
 import glob
 import hashlib
 import os
@@ -134,6 +135,23 @@ def sha256_of(file: Path) -> Any:
     """Return the SHA-256 of a file as an object of `hashlib`, which can be fed more."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256")
+
+
+def sentence_of(error: OSError) -> str:
+    """Return what the system refused and where, as a person reads it."""
+    named = f"{error.filename}: " if error.filename is not None else ""
+    advice = _ADVICE.get(error.errno or 0, "")
+    return f"{named}{error.strerror or error}{advice and f'; {advice}'}"
+
+
+_ROOM = "make room and give the same command again: what was finished is whole, and nothing else was changed"
+_ADVICE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "the file system or a limit of yours allows no larger file",
+    errno.EROFS: "commands that only read work here, others need a place to write",
+    errno.EIO: "the disk or its connection fails; see to it before anything else",
+}
 
 
 @contextmanager

@@ -5,6 +5,9 @@ from collections.abc import Callable
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
+WAITING = "waiting for "
+"""How a stage begins that is no work, but another process's: it is told where there are no bars, too."""
+
 
 def silent(stage: str, done: int, total: int) -> None:
     """Say nothing."""

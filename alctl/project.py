@@ -1,5 +1,6 @@
 """A project: its folder, settings, database, and who is writing to it right now."""
 
+import errno
 import json
 import os
 import shutil
@@ -20,10 +21,15 @@ from alctl.database import project_row
 from alctl.database.connection import BUSY_SECONDS, engine_of, reading, upgrade, writing
 from alctl.database.project_row import ProjectRow
 from alctl.errors import AlctlError
+from alctl.progress import WAITING, Progress, silent
 
 CONFIG = "alctl.toml"
 DEFAULT_FOLDER = "alctl-project"
 ENVIRONMENT = "ALCTL_PROJECT"
+WRITER = "alctl.lock"
+"""The lock that everybody takes who writes to the database."""
+RECORD_SECONDS = 3600.0
+"""How long the results of long work wait for the lock."""
 _BUILDING = "init.lock"  # held by the `init` that is making the project
 
 
@@ -59,23 +65,37 @@ class Project:
     @contextmanager
     def writing(self, command: str) -> Iterator[Connection]:
         """Give a connection whose changes exist all together or not at all; wait briefly for another writer."""
-        with self.held(command, "alctl.lock"), writing(self.engine) as connection:
+        with self.held(command, WRITER), writing(self.engine) as connection:
             yield connection
 
     @contextmanager
-    def held(self, command: str, name: str) -> Iterator[None]:
-        """Hold one of the project's locks; after a short wait AlctlError says who has it.
+    def recording(self, command: str, progress: Progress = silent) -> Iterator[Connection]:
+        """Do the same for what long work has found, which is not thrown away for a wait: an hour, and it says for whom."""
+        with (
+            self.held(command, WRITER, RECORD_SECONDS, progress),
+            writing(self.engine, RECORD_SECONDS, progress) as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def held(
+        self, command: str, name: str, patience: float = BUSY_SECONDS, progress: Progress = silent
+    ) -> Iterator[None]:
+        """Hold one of the project's locks; after ``patience`` seconds AlctlError says who has it.
 
         The operating system lets go of the lock when its holder dies, however it dies.
         """
         lock = FileLock(self.folder / name)
         holder = self.folder / f"{name}.holder"
         try:
-            lock.acquire(timeout=BUSY_SECONDS)
-        except Timeout:
+            self._acquire(lock, holder, patience, progress)
+        except OSError as error:
+            if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM}:
+                raise
             raise AlctlError(
-                f"the project {self.folder} is held by {_describe(holder)}; try again later"
-            ) from None
+                f"the project {self.folder} is read-only here ({error.strerror}): commands that only read work, "
+                f"`alctl {command}` needs a place to write"
+            ) from error
         try:
             holder.write_text(json.dumps({
                 "command": f"alctl {command}", "process": os.getpid(), "host": socket.gethostname(), "since": now(),
@@ -84,6 +104,20 @@ class Project:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+    def _acquire(self, lock: FileLock, holder: Path, patience: float, progress: Progress) -> None:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress(f"{WAITING}{_describe(holder)}", 0, 0)
+        else:
+            return
+        try:
+            lock.acquire(timeout=patience)
+        except Timeout:
+            raise AlctlError(
+                f"the project {self.folder} is held by {_describe(holder)}; try again later"
+            ) from None
 
     def state(self) -> ProjectRow:
         """Return the project's own row: root, task, seed, created_at."""

@@ -92,13 +92,29 @@ def holds(judge: Judge, shared: Shared, pairs: Pairs | None = None) -> int:
     The medoid is the answer to which the answers of all, each with its weight, are most alike. Of classes it is the
     weighted majority.
     """
-    pairs = pairs_of(judge, shared) if pairs is None else pairs
+    return max(best(judge, shared, pairs_of(judge, shared) if pairs is None else pairs))
+
+
+def best(judge: Judge, shared: Shared, pairs: Pairs) -> list[int]:
+    """Return the places of all answers that could hold: several if they tie, though they are not alike."""
     weights = [judge.weight(answer) for answer in shared.answers]
     alike = list(weights)  # everybody agrees with themselves
     for (i, j), found in pairs.items():
         alike[i] += weights[j] * found.value
         alike[j] += weights[i] * found.value
-    return max(range(len(alike)), key=lambda place: (round(alike[place], DIGITS), place))
+    most = max(round(value, DIGITS) for value in alike)
+    return [place for place, value in enumerate(alike) if round(value, DIGITS) == most]
+
+
+def consensus_of(judge: Judge, shared: Shared, pairs: Pairs) -> int | None:
+    """Return the place of the answer that people's are compared with; None where unlike ones tie.
+
+    Which of those holds is decided by the order in which they came, and that says nothing about anybody.
+    """
+    tied = best(judge, shared, pairs)
+    if any(pairs[both].value < 1 for both in combinations(tied, 2)):
+        return None
+    return tied[-1]
 
 
 @dataclass
@@ -108,6 +124,8 @@ class _Person:
     items: int = 0
     pairs: int = 0
     with_others: float = 0.0
+    decided: int = 0
+    """Items of which a majority decides what holds, and not a tie."""
     with_consensus: float = 0.0
 
 
@@ -136,12 +154,14 @@ class Tally:
         self.items += 1
         self.answers += len(shared.answers)
         self.total += value
-        chosen = holds(self.judge, shared, pairs)
+        chosen = consensus_of(self.judge, shared, pairs)
         for place, answer in enumerate(shared.answers):
             person = self.people.setdefault(answer.annotator, _Person())
             person.items += 1
-            both = (min(place, chosen), max(place, chosen))
-            person.with_consensus += 1.0 if place == chosen else pairs[both].value
+            if chosen is not None:
+                both = (min(place, chosen), max(place, chosen))
+                person.decided += 1
+                person.with_consensus += 1.0 if place == chosen else pairs[both].value
         for (i, j), found in pairs.items():
             self._pair(shared, shared.answers[i], shared.answers[j], found)
         if value < 1:

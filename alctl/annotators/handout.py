@@ -82,7 +82,7 @@ def export(
         with whole_folder(folder, replace=True) as partial:
             _write(partial, out, images, progress)
             refuse_to_lose_answers(folder, partial, untouched)
-            with project.writing("export") as connection:
+            with project.recording("export", progress) as connection:
                 handouts.add_files(connection, set(marks_of_export(partial).values()))
                 for name in ("csv", *out.tools):
                     handouts.add(connection, round_id=number, tool=name, place=place, now=now())

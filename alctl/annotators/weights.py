@@ -35,6 +35,7 @@ class AnnotatorAgreement:
     items: int
     """Those that others labeled too."""
     with_consensus: float | None
+    """None where every item is a tie of unlike answers, which says nothing about anybody."""
     with_others: float | None
     median_seconds: float | None
     weight: float
@@ -185,7 +186,7 @@ def _people(connection: Connection, tally: Tally, number: int | None) -> list[An
                 annotator=name,
                 answers=answers,
                 items=person.items if person else 0,
-                with_consensus=person.with_consensus / person.items if person else None,
+                with_consensus=person.with_consensus / person.decided if person and person.decided else None,
                 with_others=person.with_others / person.pairs if person else None,
                 median_seconds=seconds,
                 weight=tally.judge.weights.get(name, 1.0),

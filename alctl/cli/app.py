@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from alctl.errors import AlctlError
+from alctl.files import sentence_of
 
 
 class Commands(TyperGroup):
@@ -23,15 +24,19 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> object:
         """Run a command; under --json an error is JSON on standard output too."""
+        from alctl.cli.stopping import listening
+
         try:
-            return super().invoke(ctx)
+            with listening():
+                return super().invoke(ctx)
         except AlctlError as error:
             _fail(str(error), [row._asdict() for row in getattr(error, "problems", [])])
+        except KeyboardInterrupt as stop:
+            _stopped(stop)
         except OSError as error:
             if error.errno is None or error.errno == errno.EPIPE:
                 raise  # a reader such as `head` has gone, or it is a bug
-            named = f"{error.filename}: " if error.filename is not None else ""
-            _fail(f"{named}{error.strerror}", [])
+            _fail(sentence_of(error), [])
 
 
 def _fail(message: str, problems: list[dict[str, object]]) -> NoReturn:
@@ -41,6 +46,17 @@ def _fail(message: str, problems: list[dict[str, object]]) -> NoReturn:
         typer.echo(json.dumps({"error": message, "problems": problems}))
     show_error(message)
     raise typer.Exit(1)
+
+
+def _stopped(stop: KeyboardInterrupt) -> NoReturn:
+    from alctl.cli.screen import err
+    from alctl.cli.stopping import exit_code, sentence
+
+    told = sentence(stop)
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": told, "problems": []}))
+    err.print(told, markup=False)
+    raise typer.Exit(exit_code(stop)) from None
 
 
 app = typer.Typer(

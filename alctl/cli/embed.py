@@ -7,6 +7,7 @@ import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import DeviceOption, DryRunOption, JsonOption, ProjectOption, option_groups, storable
+from alctl.cli.stopping import going_on
 
 if TYPE_CHECKING:
     from alctl.project import Project
@@ -78,12 +79,8 @@ def embed(
     if dry_run:
         show_plan(plan, json=json)
         return
-    try:
-        with screen.bars() as progress:
-            done = embedding.embed(opened, plan, progress)
-    except KeyboardInterrupt:
-        screen.note("stopped; the same command goes on from there")
-        raise typer.Exit(130) from None
+    with going_on("the same command goes on from there"), screen.bars() as progress:
+        done = embedding.embed(opened, plan, progress)
     show_embedded(opened, done, json=json)
 
 

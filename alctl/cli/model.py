@@ -1,6 +1,7 @@
 """`train`, `evaluate`, `predict`: the model."""
 
 from collections.abc import Generator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,7 @@ from alctl.cli.options import (
     settings_options,
     train_config,
 )
+from alctl.cli.stopping import FROM_LAST_EPOCH, going_on
 
 if TYPE_CHECKING:
     from alctl.model.train import Epoch
@@ -119,12 +121,9 @@ def follow(
             if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch % joint == 0):
                 screen.note(f"epoch {epoch.epoch}/{total}  {facts}")
 
-        try:
+        # Closing saves the last whole epoch.
+        with going_on(FROM_LAST_EPOCH), closing(events):
             return to_the_end(events, each)
-        except KeyboardInterrupt:
-            events.close()  # saves the last whole epoch
-            screen.note("stopped; the same command goes on from the last epoch")
-            raise typer.Exit(130) from None
 
 
 def quicker(project: "Project", plan: "Plan", first: "Epoch") -> str:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from alctl.labels.text import visible
-from alctl.progress import Progress
+from alctl.progress import WAITING, Progress
 
 if TYPE_CHECKING:
     from alctl.project import Project
@@ -171,6 +171,8 @@ def bars() -> Iterator[Progress]:
 
         def progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
+                if stage.startswith(WAITING) and not err.is_terminal:
+                    note(stage)
                 tasks[stage] = shown.add_task(literal(stage), total=total or None, rate="")
             speed = next((task.speed for task in shown.tasks if task.id == tasks[stage]), None)
             shown.update(

@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from alctl.cli.app import app
 from alctl.cli.curves import show_tables, show_verdicts
 from alctl.cli.options import (
@@ -31,6 +29,7 @@ from alctl.cli.simulate_options import (
     check_of_dataset,
     check_of_mine,
 )
+from alctl.cli.stopping import FROM_LAST_EPOCH, going_on
 
 if TYPE_CHECKING:
     from alctl.simulation.prepare import Simulation
@@ -154,18 +153,14 @@ def run_all(folder: Path, simulation: "Simulation", dataset: str, others: list[P
     from alctl.cli.dataset import find_dataset
     from alctl.simulation import prepare, results, run
 
-    with screen.bars() as progress:
-        try:
-            prepare.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
-            for other in others:  # a mistake here should not come to light after hours
-                results.compared(results.read(folder), other)
-            for done in run.run(folder, simulation, progress):
-                screen.note(told(done, simulation.rounds))
-                if done.round == simulation.rounds:
-                    results.write(folder)
-        except KeyboardInterrupt:
-            screen.note("stopped; the same command goes on from the last epoch")
-            raise typer.Exit(130) from None
+    with going_on(FROM_LAST_EPOCH), screen.bars() as progress:
+        prepare.prepare(folder, simulation, lambda: find_dataset(dataset, "folders", progress), progress)
+        for other in others:  # a mistake here should not come to light after hours
+            results.compared(results.read(folder), other)
+        for done in run.run(folder, simulation, progress):
+            screen.note(told(done, simulation.rounds))
+            if done.round == simulation.rounds:
+                results.write(folder)
         found = results.write(folder, others)
         device = simulation.train.device
         figures = results.draw(folder, found, device, progress) if found.results else []

@@ -1,6 +1,7 @@
 """Open a database, bring it up to date, back it up, check it. SQLite by default, PostgreSQL by URL."""
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError
 
+from alctl.database.refusals import BusyError, explain, explained
 from alctl.errors import AlctlError
 from alctl.files import whole_file
+from alctl.progress import WAITING, Progress, silent
 
 BUSY_SECONDS = 5
 """How long a second writer waits before it is told who holds the database."""
@@ -32,20 +35,39 @@ def engine_of(url: str | URL) -> Engine:
     elif kind != "sqlite":
         raise AlctlError(f"a database of the kind {kind!r} cannot be used, only SQLite and PostgreSQL")
     try:
-        engine = create_engine(parsed, json_serializer=partial(json.dumps, allow_nan=False))
+        engine = create_engine(
+            parsed, json_serializer=partial(json.dumps, allow_nan=False), hide_parameters=True
+        )
     except ModuleNotFoundError as error:
         raise AlctlError("PostgreSQL needs a driver: pip install 'alctl[postgresql]'") from error
+    explain(engine)
     if engine.dialect.name == "sqlite":
+        event.listen(engine, "do_connect", _open_where_nobody_writes)
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)
     return engine
 
 
-def _set_pragmas(connection: Any, _record: object) -> None:
+def _open_where_nobody_writes(_dialect: object, record: Any, arguments: Any, options: Any) -> None:
+    """Open a database in a folder where files cannot be made, such as a write-protected disk, for reading alone.
+
+    SQLite needs a file beside it to read one that may change. Without a log beside it nobody is changing it.
+    """
+    file = Path(arguments[0])
+    record.info["read_only"] = file.is_file() and not os.access(file.parent, os.W_OK)
+    if record.info["read_only"]:
+        log = file.with_name(f"{file.name}-wal")
+        immutable = "" if log.exists() and log.stat().st_size else "&immutable=1"
+        arguments[:] = [f"{file.absolute().as_uri()}?mode=ro{immutable}"]
+        options["uri"] = True
+
+
+def _set_pragmas(connection: Any, record: Any) -> None:
     """Full durability: a label is somebody's paid work, and bulk speed does not depend on it."""
     connection.isolation_level = None  # the driver must not begin by itself; `_begin` does
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    _use_wal(connection)
+    if not record.info["read_only"]:
+        _use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
@@ -56,8 +78,8 @@ def _use_wal(connection: Any) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:  # another process is switching it at this moment
-            if time.monotonic() > patience:
+        except sqlite3.OperationalError as error:  # another process may be switching it at this moment
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
                 raise
             time.sleep(0.01)
         else:
@@ -80,17 +102,35 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Give a connection whose changes exist all together at the end, or not at all."""
-    with engine.connect().execution_options(writes=True) as connection:
+def writing(
+    engine: Engine, patience: float = BUSY_SECONDS, progress: Progress = silent
+) -> Iterator[Connection]:
+    """Give a connection whose changes exist all together at the end, or not at all; wait for other writers before."""
+    with (
+        engine.connect().execution_options(writes=True) as connection,
+        _begun(connection, patience, progress),
+    ):
+        yield connection
+
+
+def _begun(connection: Connection, patience: float, progress: Progress) -> RootTransaction:
+    """Begin a transaction that writes; BusyError if others have not stopped writing in ``patience`` seconds.
+
+    Each try waits for `BUSY_SECONDS`, in the database, where Ctrl-C does not reach.
+    """
+    end = time.monotonic() + patience - BUSY_SECONDS
+    while True:
         try:
             transaction = connection.begin()
-            if engine.dialect.name == "postgresql":
+            if connection.dialect.name == "postgresql":
                 _hold_postgresql(connection)
-        except OperationalError as error:
-            raise AlctlError(f"the database is busy: {error.orig}; try again later") from error
-        with transaction:
-            yield connection
+        except BusyError:
+            connection.rollback()
+            if time.monotonic() > end:
+                raise
+            progress(f"{WAITING}another writer of the database", 0, 0)
+        else:
+            return transaction
 
 
 def _hold_postgresql(connection: Connection) -> None:
@@ -122,15 +162,8 @@ def revision_of(connection: Connection) -> str | None:
 def upgrade(engine: Engine) -> None:
     """Bring the database to the newest revision; one of a newer alctl is refused, a used SQLite file copied first."""
     known = revisions()
-    try:
-        with reading(engine) as connection:
-            current = revision_of(connection)
-    except OperationalError as error:
-        raise AlctlError(f"cannot open the database {engine.url}: {error.orig}") from error
-    except DatabaseError as error:
-        raise AlctlError(
-            f"{engine.url.database} is not a database that alctl can read: {error.orig}"
-        ) from error
+    with reading(engine) as connection:
+        current = revision_of(connection)
     if current == known[-1]:
         return
     if current is not None and current not in known:
@@ -176,7 +209,7 @@ def _driver(connection: Connection) -> Any:
 
 def copy_to(engine: Engine, target: Path) -> Path:
     """Copy a live SQLite database to ``target``, consistent even while others write."""
-    with whole_file(target) as partial, reading(engine) as connection:
+    with whole_file(target) as partial, reading(engine) as connection, explained(engine):
         _driver(connection).execute("VACUUM INTO ?", (str(partial),))
     return target
 

@@ -154,7 +154,7 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
     Raises:
         AlctlError: Another process is doing the same, or more than a tenth of the files are not there.
     """
-    with project.writing("embed") as connection:
+    with project.recording("embed", progress) as connection:
         use(connection, Used(plan.name, plan.key))
     table = Embeddings(project.cache, plan.key)
     root, start, total = project.state().root, time.perf_counter(), len(plan.ids)
@@ -163,7 +163,7 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
     broken, missing = left_out.broken, left_out.missing
     done = total - len(broken) - len(missing)
     if broken:
-        quarantine(project, BrokenImages(broken))
+        quarantine(project, BrokenImages(broken), progress)
     seconds = time.perf_counter() - start
     return Embedded(
         plan.name,

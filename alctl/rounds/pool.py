@@ -9,6 +9,7 @@ from alctl.chance import stream
 from alctl.database import categories, items, labels, rounds
 from alctl.database.random_order import Ids
 from alctl.images.decode import BrokenImages, Source
+from alctl.progress import Progress, silent
 from alctl.project import Project, required_state
 from alctl.rounds.select_options import RANDOM, SelectOptions
 
@@ -71,7 +72,7 @@ def source_of(root: str, item: items.Item) -> Source:
     return Source(item.id, f"{root}/{item.path}", item.digest)
 
 
-def quarantine(project: Project, broken: BrokenImages) -> None:
+def quarantine(project: Project, broken: BrokenImages, progress: Progress = silent) -> None:
     """Mark images as unusable, for good."""
-    with project.writing("quarantine") as connection:
+    with project.recording("quarantine", progress) as connection:
         items.quarantine(connection, broken.reasons)

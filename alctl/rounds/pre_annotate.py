@@ -45,7 +45,7 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
     decoded = model.task.decode(probabilities, [(item.width or 0, item.height or 0) for item in found])
     ids = {name: id_ for name, id_ in zip(model.task.categories, model.ids, strict=True) if id_}
     rows = [(item.id, *_as_recorded(said, ids)) for item, said in zip(found, decoded, strict=True)]
-    with project.writing("predictions") as connection:
+    with project.recording("predictions", progress) as connection:
         pre_annotations.write(connection, number, rows, model.run.id)
     return len(rows)
 

@@ -45,7 +45,7 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
             answer = model.candidates(project, found, progress).map(answer_of).cpu()
             break
         except BrokenImages as broken:
-            quarantine(project, broken)
+            quarantine(project, broken, progress)
             found = [source for source in found if source.id not in broken.reasons]
         except MissingImages as gone:
             allow_missing(gone.reasons, len(found))

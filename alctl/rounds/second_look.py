@@ -55,7 +55,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
             try:
                 _look(project, selected, progress)
             except BrokenImages as broken:
-                quarantine(project, broken)
+                quarantine(project, broken, progress)
                 quarantined |= broken.reasons
                 continue
             except MissingImages as gone:
@@ -63,7 +63,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 allow_missing(missing, selected.candidates + len(missing))
                 continue
             selected = replace(selected, params=terms.params(), quarantined=quarantined, missing=missing)
-            with project.writing("select") as connection:
+            with project.recording("select", progress) as connection:
                 if not _still_labeled(connection, selected):
                     continue
                 selected = asked_after(selected, rounds_out.newest_label(connection))

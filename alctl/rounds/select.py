@@ -87,7 +87,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 out = [*picked, *found.control, *found.reserved]
                 check_decodable(out, progress)  # before anybody is asked to label them
             except BrokenImages as broken:
-                quarantine(project, broken)
+                quarantine(project, broken, progress)
                 quarantined |= broken.reasons
                 continue
             except MissingImages as gone:
@@ -96,7 +96,7 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 continue
             selected = _selected(options, found, decided, terms)
             selected = replace(selected, quarantined=quarantined, missing=missing)
-            with project.writing("select") as connection:
+            with project.recording("select", progress) as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
                 if options.resend:
@@ -138,7 +138,7 @@ def _selected(options: SelectOptions, found: Found, decided: Decided, terms: rou
     """Return the round as it is to be recorded: the strategy's picks, then the control, then the reserved items."""
     answer = decided.answer
     picks = [
-        Chosen(source.id, rank, score, "picked")
+        Chosen(source.id, rank, None if decided.strategy == RANDOM else score, "picked")
         for rank, (source, score) in enumerate(answer.of(found.subset), start=1)
     ]
     control = enumerate(found.control, start=len(picks) + 1)

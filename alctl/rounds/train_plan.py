@@ -12,6 +12,7 @@ from alctl.files import file_digest
 from alctl.metrics import Metrics
 from alctl.model.device import check_device, environment, resolve
 from alctl.model.task import Task
+from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds.backbones import Used, used_or_default
 from alctl.rounds.fingerprint import (
@@ -153,14 +154,14 @@ class Trained:
     seconds: float
 
 
-def record(project: Project, plan: Plan, trained: Trained) -> TrainingRun:
+def record(project: Project, plan: Plan, trained: Trained, progress: Progress) -> TrainingRun:
     """Write the model, then the run that names it, whole or not at all."""
     known = environment(plan.config.device) | {"weights": trained.weights}
     if plan.before is not None:
         known["started_from"] = plan.before.id
     if plan.task.merged:
         known["merged"] = [list(places) for places in plan.task.merged]
-    with project.writing("train") as connection:
+    with project.recording("train", progress) as connection:
         number = training_runs.next_run(connection)
         file = project.models / f"run-{number:04}.safetensors"
         trained.save(file)

@@ -68,9 +68,9 @@ def fit_probe(project: Project, plan: Plan, used: Used, progress: Progress) -> F
             [source.id for source in pool.labeled.sources], _measure(plan, fitted, splits), {},
             time.perf_counter() - started,
         )  # fmt: skip
-        with project.writing("train") as connection:
+        with project.recording("train", progress) as connection:
             use(connection, used)
-        return FinishedRun(record(project, plan, came), 0, broken, plan.missing)
+        return FinishedRun(record(project, plan, came, progress), 0, broken, plan.missing)
 
 
 def seconds_of(project: Project, plan: Plan) -> float | None:
@@ -100,7 +100,7 @@ def probe_measured_again(
         }
         again = replace(finished, metrics=_measure(plan, model.probe, held))
         if again != finished:
-            with project.writing("train") as connection:
+            with project.recording("train", progress) as connection:
                 training_runs.write_metrics(connection, again)
     return again
 
@@ -113,7 +113,7 @@ def _embedded(
         try:
             return _Embedded(some, frozen.vectors(project, used, some.sources, progress, plan.config.device))
         except BrokenImages as found:
-            quarantine(project, found)
+            quarantine(project, found, progress)
             broken |= found.reasons
             some = some.without(found.reasons)
 
@@ -157,7 +157,7 @@ def pool_mean(project: Project, plan: Plan, used: Used, broken: dict[int, str], 
         total += (block[lengths > 0] / lengths[lengths > 0, None]).sum(axis=0)
         count += int((lengths > 0).sum())
     mean: Floats = total / max(count, 1)
-    with project.writing("train") as connection:
+    with project.recording("train", progress) as connection:
         settings.write(connection, name, mean.tolist())
     return mean
 
@@ -169,6 +169,6 @@ def _embedded_sources(
     try:
         frozen.vectors(project, used, sources, progress, plan.config.device)
     except BrokenImages as found:
-        quarantine(project, found)
+        quarantine(project, found, progress)
         broken |= found.reasons
     return [source for source in sources if source.id not in broken]

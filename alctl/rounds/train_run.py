@@ -57,7 +57,7 @@ def run_training(
             score.predict(trained, plan.task, images[: config.batch_size])  # refuses one that diverged last
             finished.append(trained)
         metrics = [_measure(plan, trained, held) for trained in finished]
-        run = record(project, plan, _came(project, plan, finished[0], ids, metrics, started))
+        run = record(project, plan, _came(project, plan, finished[0], ids, metrics, started), progress)
         for file in files:
             file.unlink(missing_ok=True)
     left_out = {**broken, **held["validation"].broken, **held["test"].broken}
@@ -93,7 +93,7 @@ def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
         trained = network_of(project, finished, plan.config.device).trained
         again = replace(finished, metrics=_measure(plan, trained, held))
-        with project.writing("train") as connection:
+        with project.recording("train", progress) as connection:
             training_runs.write_metrics(connection, again)
     return again
 

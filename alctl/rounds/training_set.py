@@ -116,6 +116,6 @@ def load(project: Project, cache: ImageCache, some: Labeled, progress: Progress)
     try:
         return Loaded(some, cache.load(some.sources, progress), {})
     except BrokenImages as broken:
-        quarantine(project, broken)
+        quarantine(project, broken, progress)
         rest = some.without(broken.reasons)
         return Loaded(rest, cache.load(rest.sources, progress), broken.reasons)

@@ -343,7 +343,25 @@ def test_pairs_of_objects_add_up_over_the_images():
     both = tally.together["a", "b"]
     assert both == Part(2, pytest.approx(1.8), 5)  # type: ignore[arg-type]
     assert tally.quality()["a"] == pytest.approx((0.8 + 2 / 3) / 2)
-    assert tally.people["a"].with_consensus == pytest.approx(0.8 + 1)
+    assert tally.people["a"].decided == 0  # of two, who came last would be right
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_a_tie_says_nothing_about_anybody_whoever_was_imported_first(task):
+    judge = Judge(task)
+    one = [Answer(who, None, [box(0, 0, 10, height)]) for who, height in (("a", 10), ("b", 8), ("c", 10))]
+    if task == "classification":
+        one = [Answer(who, category) for who, category in (("a", 1), ("b", 2), ("c", 1))]
+    for order in ((0, 1), (1, 0)):
+        tied = tallied(judge, [Shared(1, "1.jpg", (20, 20), tuple(one[i] for i in order))])
+        assert {who: (row.decided, row.with_consensus) for who, row in tied.people.items()} == {
+            "a": (0, 0), "b": (0, 0),
+        }  # fmt: skip
+    decided = tallied(judge, [Shared(1, "1.jpg", (20, 20), tuple(one))])
+    assert decided.people["a"].with_consensus == 1
+    assert decided.people["b"].with_consensus < 1
+    same = tallied(judge, [Shared(1, "1.jpg", (20, 20), (one[0], one[2]))])
+    assert same.people["a"].decided == same.people["c"].with_consensus == 1
 
 
 # --- Dawid and Skene --------------------------------------------------------------------------------------------------

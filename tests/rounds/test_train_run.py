@@ -198,15 +198,16 @@ def prepared(folder: Path) -> Project:
     return project
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_weights(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_save_and_the_same_command_goes_on_to_the_same_weights(number, code, tmp_path):
     flags = ["--epochs", 20, "--checkpoint-every", 5, *TINY_FLAGS, "--lr", 0.002]
     counted, stopped, whole = (prepared(tmp_path / name) for name in ("counted", "stopped", "whole"))
     moments = count_moments("train", *flags, "--project", counted.folder)
     running = start_warm("train", *flags, "--project", stopped.folder, moment=moments * 3 // 4, hold=True)
     running.wait_for_moment()
-    running.signal(signal.SIGINT)
+    running.signal(number)
     end = running.end()
-    assert end.returncode == 130
+    assert end.returncode == code
     assert "goes on from the last epoch" in end.stderr
     assert [file.name.endswith(".checkpoint.safetensors") for file in stopped.models.iterdir()] == [True]
     assert status(stopped).run is None

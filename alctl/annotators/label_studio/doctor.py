@@ -69,7 +69,14 @@ def _of_server(project: Project, server: Server, title: str) -> Iterator[Check]:
     yield Check(f"it accepts the token, which is that of {server.user()}", ok=True)
     found = place.find(project, server, title)
     if found is None:
-        yield Check(f"it has the project {title or place.default_title(project)!r}", ok=False, advice=_PUSH)
+        # Nothing is wrong before the first push, which makes the project; a title that was given has to be there.
+        name = f"it has the project {title or place.default_title(project)!r}"
+        if title or _was_pushed(project, server):
+            yield Check(name, ok=False, advice=_PUSH)
+        else:
+            yield Check(
+                f"{name} once a round is pushed to it: alctl push ROUND --to {server.address}", ok=True
+            )
         return
     yield Check(f"it has the project {found.title!r}, number {found.id}", ok=True)
     problem = server.storage_problem(found.id, str(project.rounds))
@@ -83,6 +90,11 @@ def _of_server(project: Project, server: Server, title: str) -> Iterator[Check]:
     if image is not None and readable.ok:
         unseen = place.unseen(project, server, found.id, image)
         yield _check(f"it shows {image.name} to the token's user", not unseen, unseen)
+
+
+def _was_pushed(project: Project, server: Server) -> bool:
+    """Tell whether a round was pushed to the server before."""
+    return any(True for _ in place.pushed_to(project, server))
 
 
 def _readable(project: Project) -> Check:

@@ -86,7 +86,7 @@ def find(project: Project, server: Server, title: str = "") -> ServerProject | N
     if len(title) > TITLE:
         raise AlctlError(f"Label Studio takes no title of more than {TITLE} characters: {title!r}")
     if not title:
-        for number in _pushed_to(project, server):
+        for number in pushed_to(project, server):
             if (found := server.project(number)) is not None:
                 return found
     wanted = title or default_title(project)
@@ -110,7 +110,7 @@ def split_address(place: str) -> tuple[str, int]:
     return base, int(number)
 
 
-def _pushed_to(project: Project, server: Server) -> Iterator[int]:
+def pushed_to(project: Project, server: Server) -> Iterator[int]:
     """Yield the server's projects that rounds were pushed to, newest first."""
     with project.reading() as connection:
         known = handouts.find(connection, tool=TOOL)

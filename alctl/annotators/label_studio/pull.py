@@ -100,7 +100,7 @@ def _pull(
             result.imported = import_labels(project, file, _import_options(options, number), progress)
         result.file = None if options.dry_run else str(file)
     if newest and not options.dry_run:
-        with project.writing("pull") as connection:
+        with project.recording("pull", progress) as connection:
             handouts.set_cursor(connection, handout.id, newest)
     return result
 

@@ -102,7 +102,7 @@ def _push(project: Project, server: Server, number: int, options: PushOptions, p
     with _server_project(found, server, title, config) as project_id:
         root = "" if options.upload else _shown(project, server, project_id, missing)
     result.place = place.address_of(server, project_id)
-    with project.writing("push") as connection:
+    with project.recording("push", progress) as connection:
         handouts.add(connection, round_id=number, tool=place.TOOL, place=result.place, now=now())
     for batch in _batches(missing, upload=options.upload):
         progress("sending tasks", result.sent, len(missing))

@@ -16,6 +16,8 @@ TIMEOUT = 60.0
 """Seconds that one request may take."""
 PAGE = 500
 """Tasks listed in one request."""
+MOST = 500_000
+"""Tasks of a listing: a server that goes on for ever is not listened to for ever."""
 _ROOT = re.compile(r'DOCUMENT_ROOT="([^"]*)"')
 _HIDDEN = "(token)"
 
@@ -59,16 +61,16 @@ class Server:
 
     def __init__(self, address: str, token: str, timeout: float = TIMEOUT) -> None:
         try:
-            import httpx
             from label_studio_sdk.client import LabelStudio
             from label_studio_sdk.core.api_error import ApiError
+
+            from alctl.annotators.label_studio import bounded
         except ImportError as error:
             missing = "talking to Label Studio needs its SDK: pip install 'alctl[label-studio]'"
             raise AlctlError(missing) from error
         self.address, self._token, self._timeout = address, token, timeout
         self._refusal: type[Any] = ApiError
-        # Redirects are not followed: a POST would become a GET, and the token would go who knows where.
-        self._http = httpx.Client(timeout=timeout, follow_redirects=False)
+        self._http = bounded.client(timeout)
         try:
             with self._asked("take the token"):
                 # With a slash: where a personal token is exchanged, the SDK drops the last part of a path without.
@@ -163,7 +165,7 @@ class Server:
     def _listed(self, project: int, query: Json, include: str) -> Iterator[dict[str, Any]]:
         """Yield tasks page by page. Not the SDK's own iterator: it takes a missing project for one without tasks."""
         text = json.dumps({**query, "ordering": ["tasks:id"]})
-        page = 1
+        page, last = 1, -1
         while True:
             with self._asked("list tasks"):
                 try:
@@ -175,7 +177,13 @@ class Server:
                         return  # the last page was full
                     raise
             rows = answer.items or []
-            yield from map(_plain, rows)
+            for task in map(_plain, rows):
+                if task["id"] <= last or page * PAGE > MOST:
+                    raise AlctlError(
+                        f"{self.address} lists tasks without an end, or one twice; is it a Label Studio?"
+                    )
+                last = task["id"]
+                yield task
             if len(rows) < PAGE:
                 return
             page += 1
