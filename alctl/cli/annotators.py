@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from alctl.project import Project
 
 
+ItemsOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--item", callback=storable, show_default=False, metavar="N",
+        help="Only this item; may be given several times.",
+    ),
+]  # fmt: skip
+
+
 @app.command(rich_help_panel="Rounds")
 def recall(
     number: Annotated[
@@ -21,15 +30,7 @@ def recall(
         typer.Argument(metavar="ROUND", callback=storable, show_default=False, help="The round's number."),
     ] = None,
     project: ProjectOption = None,
-    item: Annotated[
-        list[int] | None,
-        typer.Option(
-            callback=storable,
-            show_default=False,
-            metavar="N",
-            help="Only this item; may be given several times.",
-        ),
-    ] = None,
+    item: ItemsOption = None,
     overdue: Annotated[
         bool, typer.Option("--overdue", help="Only if it is overdue; without ROUND, of every overdue round.")
     ] = False,

@@ -61,20 +61,26 @@ DatabaseOption = Annotated[
 ]
 
 
+AnyDatasetArgument = Annotated[
+    str, typer.Argument(help="A folder of images, a .csv/.tsv/.jsonl manifest, or a torchvision name.")
+]
+TaskOption = Annotated[str, typer.Option("--task", help="What is labeled.")]
+ProjectSeedOption = Annotated[
+    int,
+    typer.Option("--seed", min=0, callback=storable, metavar="N", help="Seed of all chance in this project."),
+]
+
+
 @app.command(rich_help_panel="Start")
 def init(
-    dataset: Annotated[
-        str, typer.Argument(help="A folder of images, a .csv/.tsv/.jsonl manifest, or a torchvision name.")
-    ],
+    dataset: AnyDatasetArgument,
     project: ProjectOption = None,
     labels: LabelsOption = "none",
     classes: ClassesOption = "",
-    task: Annotated[str, typer.Option(help="What is labeled.")] = "classification",
+    task: TaskOption = "classification",
     validation: ValidationOption = None,
     test: TestOption = None,
-    seed: Annotated[
-        int, typer.Option(min=0, callback=storable, metavar="N", help="Seed of all chance in this project.")
-    ] = 0,
+    seed: ProjectSeedOption = 0,
     database: DatabaseOption = "",
     range_: RangeOption = "",
     verify: VerifyOption = False,
@@ -92,9 +98,7 @@ def init(
     """
     from alctl.cli import screen
     from alctl.dataset import index
-    from alctl.dataset.reserved import what_shows
-    from alctl.plugins import Plugins
-    from alctl.project import DEFAULT_FOLDER, open_project
+    from alctl.project import DEFAULT_FOLDER
 
     names, folder = class_names(classes), project or Path(DEFAULT_FOLDER)
     options = index.Options(known_task(task), names, validation, test, seed, verify, dry_run, database,
@@ -103,10 +107,19 @@ def init(
         source = find_dataset(dataset, labels, progress)
         report = index.create(folder.absolute(), source, options, progress)
     show_ingested(report, f"project {folder}", json=json, dry_run=dry_run)
-    if json:
-        return
-    if report.validation and task in Plugins("alctl.model.tasks", object).names():
-        screen.say(f"  {what_shows(report.validation)}")
+    if not json:
+        show_how_on(folder, report.validation, task, dry_run=dry_run)
+
+
+def show_how_on(folder: Path, validation: int, task: str, *, dry_run: bool) -> None:
+    """Print what so many validation images can show, and what comes next."""
+    from alctl.cli import screen
+    from alctl.dataset.reserved import what_shows
+    from alctl.plugins import Plugins
+    from alctl.project import open_project
+
+    if validation and task in Plugins("alctl.model.tasks", object).names():
+        screen.say(f"  {what_shows(validation)}")
     if not dry_run:
         screen.next_step_of(open_project(folder))
 

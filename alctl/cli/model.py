@@ -64,7 +64,7 @@ def train(
             f"of {screen.counted(plan.oblong, 'oblong image')} (3:2 or longer) the network sees the central square, two thirds "
             "or less; crop those whose edges matter before `alctl init`"
         )
-    with screen.bars() as progress:
+    with going_on(FROM_LAST_EPOCH), screen.bars() as progress:
         finished = follow(opened, train_run.run_training(opened, plan, progress), plan)
     show_run(opened, finished, already=False, json=json)
 
@@ -122,7 +122,7 @@ def follow(
                 screen.note(f"epoch {epoch.epoch}/{total}  {facts}")
 
         # Closing saves the last whole epoch.
-        with going_on(FROM_LAST_EPOCH), closing(events):
+        with closing(events):
             return to_the_end(events, each)
 
 

@@ -269,7 +269,7 @@ def test_a_new_project_is_told_what_is_missing(tmp_path):
     facts = facts_of(made)
     assert facts["advice"]["verdict"].startswith("Nothing is labeled yet")
     assert "alctl train" in facts["missing"]["curve"]
-    assert "alctl select" in facts["missing"]["rounds"]
+    assert "alctl status" in facts["missing"]["rounds"]
     assert all(f"<h2>{title}</h2>" in report(made) for title in TITLES)
     assert report(made, "md").count("\n## ") == len(TITLES)
 

@@ -200,10 +200,10 @@ def prepared(folder: Path) -> Project:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_save_and_the_same_command_goes_on_to_the_same_weights(number, code, tmp_path):
-    flags = ["--epochs", 20, "--checkpoint-every", 5, *TINY_FLAGS, "--lr", 0.002]
+    flags = ["--epochs", 60, "--checkpoint-every", 5, *TINY_FLAGS, "--lr", 0.002]
     counted, stopped, whole = (prepared(tmp_path / name) for name in ("counted", "stopped", "whole"))
     moments = count_moments("train", *flags, "--project", counted.folder)
-    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments * 3 // 4, hold=True)
+    running = start_warm("train", *flags, "--project", stopped.folder, moment=moments - 450, hold=True)
     running.wait_for_moment()
     running.signal(number)
     end = running.end()
@@ -214,7 +214,7 @@ def test_ctrl_c_and_sigterm_save_and_the_same_command_goes_on_to_the_same_weight
 
     went_on = warm_json("train", *flags, "--project", stopped.folder)
     at_once = warm_json("train", *flags, "--project", whole.folder)
-    assert 0 < went_on["resumed"] < 20
+    assert 0 < went_on["resumed"] < 60
     assert at_once["resumed"] == 0
     assert went_on["digest"] == at_once["digest"]
     assert warm_json("train", *flags, "--project", stopped.folder)["already"] is True

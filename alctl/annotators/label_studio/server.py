@@ -328,8 +328,7 @@ def _of_round(number: int) -> Json:
 
 def _plain(row: Any) -> dict[str, Any]:
     """Return what the server said as plain values, without what it did not say."""
-    plain: dict[str, Any] = row.model_dump(mode="json", exclude_unset=True)
-    return plain
+    return dict(row.model_dump(mode="json", exclude_unset=True))
 
 
 def _found(row: Any) -> ServerProject:
@@ -347,6 +346,5 @@ def _detail(body: Any) -> str:
     if isinstance(body, Sequence) and not isinstance(body, str):
         body = "; ".join(map(str, body))
     text = " ".join(str(body or "").split())
-    if text.startswith("<"):  # a web page
-        return ""
-    return text if len(text) <= 500 else f"{text[:500]}…"
+    web_page = text.startswith("<")
+    return "" if web_page else text if len(text) <= 500 else f"{text[:500]}…"

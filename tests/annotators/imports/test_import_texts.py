@@ -22,8 +22,8 @@ def project(tmp_path):
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ((1, "ca\0t", ""), "class 'ca�t' has a character"),
-        ((1, "cat", "a\0b"), "annotator 'a�b' has a character"),
+        ((1, "ca\0t", ""), "class 'ca�t' holds control characters"),
+        ((1, "cat", "a\0b"), "annotator 'a�b' holds control characters"),
     ],
 )
 def test_a_name_with_a_null_character_is_a_problem_of_its_row(project, tmp_path, row, sentence):
