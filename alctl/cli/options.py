@@ -69,6 +69,14 @@ DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:1, mps, or auto: the best there is.")
 ]
 
+AnyDatasetArgument = Annotated[
+    str, typer.Argument(help="A folder of images, a .csv/.tsv/.jsonl manifest, or a torchvision name.")
+]
+TaskOption = Annotated[str, typer.Option("--task", help="What is labeled.")]
+ProjectSeedOption = Annotated[
+    int,
+    typer.Option("--seed", min=0, callback=storable, metavar="N", help="Seed of all chance in this project."),
+]
 AddClassesOption = Annotated[bool, typer.Option("--add-classes", help="Make unknown classes new ones.")]
 SkipBadOption = Annotated[
     bool,
