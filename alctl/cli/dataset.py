@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from alctl.cli.app import app
-from alctl.cli.options import DryRunOption, JsonOption, ProjectOption, storable
+from alctl.cli.options import AnyDatasetArgument, DryRunOption, JsonOption, ProjectOption, TaskOption
+from alctl.cli.options import ProjectSeedOption as SeedOption
 
 if TYPE_CHECKING:
     from alctl.dataset.index import Dataset, Ingested
@@ -61,16 +62,6 @@ DatabaseOption = Annotated[
 ]
 
 
-AnyDatasetArgument = Annotated[
-    str, typer.Argument(help="A folder of images, a .csv/.tsv/.jsonl manifest, or a torchvision name.")
-]
-TaskOption = Annotated[str, typer.Option("--task", help="What is labeled.")]
-ProjectSeedOption = Annotated[
-    int,
-    typer.Option("--seed", min=0, callback=storable, metavar="N", help="Seed of all chance in this project."),
-]
-
-
 @app.command(rich_help_panel="Start")
 def init(
     dataset: AnyDatasetArgument,
@@ -80,7 +71,7 @@ def init(
     task: TaskOption = "classification",
     validation: ValidationOption = None,
     test: TestOption = None,
-    seed: ProjectSeedOption = 0,
+    seed: SeedOption = 0,
     database: DatabaseOption = "",
     range_: RangeOption = "",
     verify: VerifyOption = False,
