@@ -1,9 +1,11 @@
 """How fast does `alctl embed` embed photographs, and how much of it is the network?
 
 Command:  python benchmarks/embed.py ../shared/data/clothing_dev.zip
-Hardware:
-Date:
+Hardware: 2-core x86-64 with AVX2, other work beside it
+Date:     2026-11-27
 
+    400 × 533 pixels, images a second of processor time: all 24, decoding and cropping 226, network 34, as usual 12 (224 px)
+                                                         all 78, decoding and cropping 422, network 119, as usual 69 (112 px)
 
 One thread each: processor time. "usual recipe" is the same network and the same images as one would write it down:
 batch normalisation as it is, the default memory layout, batches of 32. Medians of interleaved runs.

@@ -1,10 +1,15 @@
 """How long does a user wait for two rounds on 341 photographs, without a GPU or a network, and how good is the model then?
 
 Command:  python benchmarks/first_rounds.py ../shared/data/clothing_dev.zip
-Hardware:
-Date:
+Hardware: 2-core x86-64 with AVX2
+Date:     2026-12-01
 
-RESULT
+    init                  2.4 s  341 images
+    select --k 40        27.3 s  uherding
+    train --head probe   13.8 s  40 labels: test accuracy 0.653, frequent 0.238
+    select --k 120        8.7 s  uherding
+    train --head probe    8.1 s  160 labels: test accuracy 0.822, frequent 0.238
+    all commands         63.5 s
 
 The real commands, each in a process of its own, one after the other. Labels are the names of the folders. 101 random
 photographs are held back for the test, 20 for validation; "frequent" always answers with the most frequent class of the

@@ -8,6 +8,7 @@ import typer
 from alctl.cli.app import app
 from alctl.cli.options import DeviceOption, DryRunOption, JsonOption, ProjectOption, option_groups, storable
 from alctl.cli.stopping import going_on
+from alctl.progress import duration
 
 if TYPE_CHECKING:
     from alctl.project import Project
@@ -92,13 +93,7 @@ def describe(plan: "Plan") -> str:
     if plan.images_per_second is None:
         return f"{plan.name}: {len(plan.ids):,} images get an embedding; {known}"
     each = f"{1 / plan.images_per_second:.3f} s"
-    return f"{plan.name}: {len(plan.ids):,} images × {each} = about {_duration(plan.seconds)}; {known}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+    return f"{plan.name}: {len(plan.ids):,} images × {each} = about {duration(plan.seconds)}; {known}"
 
 
 def show_plan(plan: "Plan", *, json: bool) -> None:

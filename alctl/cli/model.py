@@ -18,6 +18,7 @@ from alctl.cli.options import (
     train_config,
 )
 from alctl.cli.stopping import FROM_LAST_EPOCH, going_on
+from alctl.progress import duration
 
 if TYPE_CHECKING:
     from alctl.model.train import Epoch
@@ -128,7 +129,6 @@ def follow(
 
 def quicker(project: "Project", plan: "Plan", first: "Epoch") -> str:
     """Return how long the rest takes beside a probe, where that is long and a probe could do; measured on both."""
-    from alctl.rounds.frozen import in_words
     from alctl.rounds.train_probe import seconds_of
 
     left = (plan.epochs - 1) * first.seconds
@@ -138,8 +138,8 @@ def quicker(project: "Project", plan: "Plan", first: "Epoch") -> str:
     if probe is None or probe > left / 10:
         return ""
     return (
-        f"{plan.epochs} epochs take about {in_words(left)} on this {plan.config.device}; `alctl train --head probe` takes "
-        f"about {in_words(probe)} and is usually better with few labels. Ctrl-C keeps what is trained so far"
+        f"{plan.epochs} epochs take about {duration(left)} on this {plan.config.device}; `alctl train --head probe` takes "
+        f"about {duration(probe)} and is usually better with few labels. Ctrl-C keeps what is trained so far"
     )
 
 

@@ -161,7 +161,7 @@ def key_of(source: ProjectBackbone | OwnVectors) -> Key:
     return Key(source.name, source.weights, source.preprocessing, source.dimension)
 
 
-def images_per_second(backbone: ProjectBackbone, sources: Sequence[Source]) -> float | None:
+def images_per_second(backbone: ProjectBackbone, sources: Sequence[Source]) -> float:
     """Embed a few images twice and time the second run: the first one also warms the machine up."""
     for _ in range(2):
         start = time.perf_counter()

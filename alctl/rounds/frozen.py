@@ -15,7 +15,7 @@ from alctl.images.decode import BrokenImages, MissingImages, Source
 from alctl.images.embeddings import Embeddings
 from alctl.model.embedding import LITE0
 from alctl.model.strategy import Candidates, Prediction
-from alctl.progress import Progress
+from alctl.progress import Progress, duration
 from alctl.project import Project
 from alctl.rounds.backbones import (
     MODEL,
@@ -35,11 +35,18 @@ PATIENCE = 15 * 60
 
 
 def vectors(
-    project: Project, wanted: Used, sources: Sequence[Source], progress: Progress, device: str = "auto"
+    project: Project,
+    wanted: Used,
+    sources: Sequence[Source],
+    progress: Progress,
+    device: str = "auto",
+    *,
+    seconds: float | None = None,
 ) -> Tensor:
     """Return the vectors (N, D) of images in float32, not normalised; what is missing is computed first and kept.
 
-    They are zero where the backbone gave none that is finite.
+    They are zero where the backbone gave none that is finite. ``seconds`` is about how long the missing ones take, for
+    the person who waits; None: measured first.
 
     Raises:
         BrokenImages: Some cannot be decoded.
@@ -50,7 +57,7 @@ def vectors(
     missing = _missing(table, sources)
     if len(missing):
         source = source_of(project, wanted, device)
-        _fill(project, table, source, [sources[i] for i in missing], progress)
+        _fill(project, table, source, [sources[i] for i in missing], progress, seconds)
     return torch.from_numpy(table.vectors(digests_of(sources)))
 
 
@@ -76,6 +83,7 @@ def _fill(
     source: ProjectBackbone | OwnVectors,
     missing: list[Source],
     progress: Progress,
+    seconds: float | None,
 ) -> None:
     """Compute the vectors of images; BrokenImages where some cannot be decoded."""
     root, stage = project.state().root, f"embedding {len(missing):,} images"
@@ -86,21 +94,15 @@ def _fill(
                 f"{len(absent):,} images have no row in the table of vectors, such as {absent[0]}"
             )
     else:
-        rate = images_per_second(source, missing[: source.batch])
-        stage += f", about {in_words(len(missing) / rate)}" if rate else ""
+        if seconds is None:
+            seconds = len(missing) / images_per_second(source, missing[: source.batch])
+        stage += f", about {duration(seconds)}"
     total = len(missing)
     left_out = fill(table, source, root, [missing], total, lambda _, done, __: progress(stage, done, total))
     if left_out.missing:
         raise MissingImages(left_out.missing)
     if left_out.broken:
         raise BrokenImages(left_out.broken)
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 @dataclass(frozen=True)
@@ -164,40 +166,35 @@ class FrozenGroups:
         """Whose vectors they are, or would be."""
         return self.known.name if self.known else LITE0
 
-    @cached_property
-    def _missing(self) -> list[Source]:
+    def _lacking(self, wanted: Used) -> list[Source]:
         """Images without a vector."""
         every = [image for group in self.groups for image in group]
-        if self.known is None:
-            return every
-        table = Embeddings(self.project.cache, self.known.key)
-        return [every[i] for i in _missing(table, every)]
+        return [every[i] for i in _missing(Embeddings(self.project.cache, wanted.key), every)]
 
     @cached_property
     def at_hand(self) -> AtHand:
         """Whether they are there, or can be had in reasonable time."""
         images = sum(len(group) for group in self.groups)
-        if self.known and not self._missing:
-            return AtHand(self.backbone, images, 0, 0.0, at_hand=True, why=f"embedded by {self.backbone}")
         try:
             wanted = self.known or used_or_default(self.project, self.device)
             if wanted.name == MODEL and self.known is None:
                 return AtHand(MODEL, images, images, 0.0, at_hand=False, why=_OLD_MODEL)
-            return self._estimate(wanted, images, self._missing)
+            if missing := self._lacking(wanted):
+                return self._estimate(wanted, images, missing)
         except AlctlError as error:
-            return AtHand(self.backbone, images, len(self._missing), 0.0, at_hand=False, why=str(error))
+            return AtHand(self.backbone, images, images, 0.0, at_hand=False, why=str(error))
+        return AtHand(wanted.name, images, 0, 0.0, at_hand=True, why=f"embedded by {wanted.name}")
 
     def _estimate(self, wanted: Used, images: int, missing: list[Source]) -> AtHand:
         source = source_of(self.project, wanted, self.device)
         if isinstance(source, OwnVectors):
             why = f"{len(missing):,} images have no row in {wanted.name}"
             return AtHand(wanted.name, images, len(missing), 0.0, at_hand=False, why=why)
-        rate = images_per_second(source, missing[: source.batch]) or 1.0
-        seconds = len(missing) / rate
-        told = f"{len(missing):,} images lack an embedding by {wanted.name}, about {in_words(seconds)}"
+        seconds = len(missing) / images_per_second(source, missing[: source.batch])
+        told = f"{len(missing):,} images lack an embedding by {wanted.name}, about {duration(seconds)}"
         if seconds <= PATIENCE or self.forced:
             return AtHand(wanted.name, images, len(missing), seconds, at_hand=True, why=told)
-        why = f"{told}, which is more than {in_words(PATIENCE)}: `alctl embed` or --embed computes them"
+        why = f"{told}, which is more than {duration(PATIENCE)}: `alctl embed` or --embed computes them"
         return AtHand(wanted.name, images, len(missing), seconds, at_hand=False, why=why)
 
     @cached_property
@@ -207,13 +204,14 @@ class FrozenGroups:
             return None
         wanted = self.wanted = self.known or used_or_default(self.project, self.device)
         every = [image for group in self.groups for image in group]
-        there = vectors(self.project, wanted, every, self.progress, self.device)
+        seconds = self.at_hand.seconds
+        there = vectors(self.project, wanted, every, self.progress, self.device, seconds=seconds)
         return list(there.split([len(group) for group in self.groups]))
 
     @property
     def without_asking(self) -> list[Tensor] | None:
         """The same, for those who can do without: only where they are there, or computed for the strategy anyway."""
-        return self.found if self.needed or (self.known and not self._missing) else None
+        return self.found if self.needed or (self.known and not self._lacking(self.known)) else None
 
     def required(self) -> list[Tensor]:
         """Return the same; AlctlError where they are not at hand."""

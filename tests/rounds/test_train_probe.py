@@ -1,8 +1,6 @@
-"""Training runs that fit a probe to frozen embeddings, and all that uses a model with one."""
+"""Training runs that fit a probe to frozen embeddings."""
 
-import csv
-import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,23 +10,21 @@ from sklearn.datasets import load_digits
 from alctl.cli.model import quicker
 from alctl.config import SelectConfig, TrainConfig
 from alctl.database import items, labels, settings, training_runs
-from alctl.errors import AlctlError
 from alctl.model.probe import fit
 from alctl.model.probe import predict as predict_by
 from alctl.model.train import Epoch
 from alctl.project import CONFIG, Project, config_text, open_project
-from alctl.rounds import predict, trained_model
+from alctl.rounds import trained_model
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
 from alctl.rounds.fingerprint import fingerprint_of
 from alctl.rounds.probe_model import ProbeModel
-from alctl.rounds.second_look import surprises
 from alctl.rounds.select import select
 from alctl.rounds.select_options import SelectOptions
 from alctl.rounds.train_plan import plan_training
 from alctl.rounds.train_run import measured_again, run_training, to_the_end
 from alctl.status import check, status
 from tests.fakes import tiny
-from tests.project_files import make_project, no_progress, paths_of, take, write_csv
+from tests.project_files import make_project, no_progress, paths_of, small_project, take, write_csv
 from tests.warm import run_warm, warm_json
 
 PROBE = TrainConfig(head="probe", device="cpu")
@@ -57,7 +53,14 @@ def class_of(project: Project) -> dict[int, int]:
     return {item: int(DIGITS.target[int(path[:4])]) for item, path in paths_of(project).items()}
 
 
-def label(project: Project, wanted, **wrong) -> None:
+def parts(project: Project) -> tuple[list[int], list[int]]:
+    """Return the items of the pool, and those that are reserved."""
+    with project.reading() as connection:
+        pool, every = (items.usable(connection, split).tolist() for split in ("pool", "all"))
+    return pool, [i for i in every if i not in pool]
+
+
+def label(project: Project, wanted) -> None:
     digit = class_of(project)
     rows = [(i, digit[i]) for i in wanted]
     file = project.folder.parent / f"labels-{len(list(project.folder.parent.glob('labels-*')))}.csv"
@@ -86,9 +89,7 @@ def fit_run(project: Project, config: TrainConfig = PROBE):
 def project(tmp_path):
     """120 digits, 20 of them for the test and 20 for validation; all of them and 60 of the pool are labeled."""
     made = digits_project(tmp_path, test=20, validation=20)
-    with made.reading() as connection:
-        pool = items.usable(connection, "pool").tolist()
-        reserved = [i for i in items.usable(connection, "all").tolist() if i not in pool]
+    pool, reserved = parts(made)
     label(made, [*pool[:60], *reserved])
     return made
 
@@ -131,8 +132,8 @@ def test_it_is_the_probe_that_the_mathematics_give(project):
 def test_the_pools_mean_is_of_all_images_of_the_pool_and_is_found_once(project):
     fit_run(project)
     model = fitted_model(project)
+    pool, _ = parts(project)
     with project.reading() as connection:
-        pool = items.usable(connection, "pool").tolist()
         mean = settings.read(connection, f"{settings.MEAN} {model.used.key.digest}")
     number = {item: int(path[:4]) for item, path in paths_of(project).items()}
     vectors = DIGITS.data[[number[i] for i in pool]]
@@ -158,9 +159,7 @@ def test_the_same_labels_are_the_same_run_whatever_else_is_set(project):
 
 def test_a_probe_is_measured_again_on_validation_labels_that_came_later(tmp_path):
     project = digits_project(tmp_path, test=0, validation=20)
-    with project.reading() as connection:
-        pool = items.usable(connection, "pool").tolist()
-        reserved = [i for i in items.usable(connection, "all").tolist() if i not in pool]
+    pool, reserved = parts(project)
     label(project, pool[:40])
     assert fit_run(project).metrics == {}
     label(project, reserved)
@@ -178,97 +177,11 @@ def test_the_fingerprints_of_networks_are_what_they_were():
     )
 
 
-# --- what uses a model ------------------------------------------------------------------------------------------------
-
-
-def test_selecting_after_a_probe_is_by_uherding_and_says_so(project):
-    run = fit_run(project)
-    selected = select(project, SelectOptions(5, device="cpu"), no_progress)
-    assert (selected.strategy, selected.run, len(selected.picks)) == ("uherding", run.id, 5)
-    assert selected.choice is not None
-    assert selected.choice.why == f"training run {run.id} is a probe"
-    assert selected.params["choice"] == asdict(selected.choice)
-
-
-@pytest.mark.parametrize("name", ["margin", "entropy", "dropquery", "badge", "switch", "typiclust"])
-def test_strategies_choose_with_a_probe(project, name):
-    fit_run(project)
-    selected = select(project, SelectOptions(5, name, device="cpu"), no_progress)
-    assert len({pick.item for pick in selected.picks}) == 5
-
-
-@pytest.mark.parametrize("name", ["learning-loss", "learning-loss-diverse"])
-@pytest.mark.parametrize("guard", [True, False])
-def test_predicted_losses_are_refused_by_name_of_what_to_take(project, name, guard):
-    fit_run(project)
-    with pytest.raises(AlctlError, match="uherding or margin"):
-        select(project, SelectOptions(5, name, device="cpu", guard=guard), no_progress)
-
-
-def test_predictions_have_no_predicted_loss(project, tmp_path):
-    fit_run(project)
-    model = trained_model.required_model(project, "cpu")
-    count, _ = predict.predict(project, model, tmp_path / "p.csv", "pool", no_progress)
-    with (tmp_path / "p.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == count == 80
-    digit = class_of(project)
-    right = [int(row["predicted"]) == digit[int(row["item"])] for row in rows]
-    assert np.mean(right) > 0.8
-    assert {row["predicted_loss"] for row in rows} == {""}
-
-
-def test_a_wrong_label_stands_out_although_the_probe_learned_it(project):
-    """On what it was fitted to, a probe agrees with every label; held out it does not."""
-    digit = class_of(project)
-    with project.reading() as connection:
-        first = next(i for i in labels.labeled_ids(connection) if digit[i] == 0)
-    take(project, write_csv(project.folder.parent / "wrong.csv", [(first, 7)]))
-    fit_run(project)
-    model = trained_model.required_model(project, "cpu")
-    suspects = sorted(surprises(project, model, no_progress), key=lambda one: -one.score)
-    assert first in [suspect.item for suspect in suspects[:3]]
-
-
-def test_a_merged_class_counts_as_the_one_it_was_merged_into(project):
-    from alctl.annotators import classes
-
-    fit_run(project)
-    classes.merge(project, "7", "1")
-    model = trained_model.required_model(project, "cpu")
-    _, said = trained_model.predictions(project, model, "test", no_progress)
-    assert float(said.probabilities[:, 0, 7].max()) == 0
-    np.testing.assert_allclose(said.probabilities.sum(dim=2), 1, atol=1e-5)
-    assert said.target_loss is not None
-    assert bool(torch.isfinite(said.target_loss).all())
-
-
-def test_a_class_without_labels_costs_a_large_loss_and_no_infinity(tmp_path):
-    project = digits_project(tmp_path, test=40, validation=0)
-    digit = class_of(project)
-    with project.reading() as connection:
-        pool = items.usable(connection, "pool").tolist()
-        reserved = [i for i in items.usable(connection, "all").tolist() if i not in pool]
-    label(project, [*[i for i in pool if digit[i] != 3], *reserved])
-    run = fit_run(project)
-    assert np.isfinite(run.metrics["test"].target_loss)
-    json.dumps(run.plain(), allow_nan=False)
-
-
-def test_a_damaged_or_foreign_probe_is_refused(project):
-    run = fit_run(project)
-    (project.folder / run.file).write_bytes(b"x")
-    with pytest.raises(AlctlError, match="is not the file that training run 1 wrote"):
-        trained_model.required_model(project, "cpu")
-
-
 # --- embeddings that are missing --------------------------------------------------------------------------------------
 
 
 def test_a_probe_embeds_what_it_needs(tmp_path):
     """Without `alctl embed` the default backbone embeds what is learned from, measured on, and the mean is taken over."""
-    from tests.project_files import small_project
-
     project = small_project(tmp_path, 12, test=2)
     (project.folder / CONFIG).write_text(config_text())
     project = open_project(project.folder)
@@ -283,6 +196,18 @@ def test_a_probe_embeds_what_it_needs(tmp_path):
         project, SelectOptions(2, device="cpu"), lambda stage, done, total: stages.append(stage)
     )
     assert selected.strategy == "uherding"
+
+
+def test_what_a_dry_run_computed_is_there_although_it_changed_nothing(tmp_path):
+    project = small_project(tmp_path, 6)
+    options = SelectOptions(2, "maxherding", device="cpu", dry_run=True)
+    select(project, options, no_progress)
+    assert status(project).embedding is None
+    (project.folder / CONFIG).write_text(config_text())
+    found = select(open_project(project.folder), replace(options, strategy=""), no_progress).choice
+    assert found is not None
+    assert found.embeddings is not None
+    assert (found.embeddings.missing, found.embeddings.seconds) == (0, 0.0)
 
 
 def test_a_broken_image_is_quarantined_and_the_others_are_learned(project):
