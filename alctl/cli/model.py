@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from alctl.project import Project
     from alctl.rounds.train_plan import FinishedRun, Plan
 
+LONG = 5 * 60
+"""Seconds of training from which on a quicker way is pointed out."""
+
 
 @app.command(rich_help_panel="Models")
 @settings_options
@@ -141,10 +144,6 @@ def quicker(project: "Project", plan: "Plan", first: "Epoch") -> str:
         f"{plan.epochs} epochs take about {duration(left)} on this {plan.config.device}; `alctl train --head probe` takes "
         f"about {duration(probe)} and is usually better with few labels. Ctrl-C keeps what is trained so far"
     )
-
-
-LONG = 5 * 60
-"""Seconds of training from which on a quicker way is pointed out."""
 
 
 def validation_facts(epoch: "Epoch", metric: str) -> str:

@@ -211,10 +211,14 @@ def predict(
     return said
 
 
+def not_finite(values: Tensor) -> int:
+    """Return for how many of N images a value of (N, …) is no finite number."""
+    return int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())
+
+
 def check_finite(values: Tensor, what: str, trained: Trained) -> None:
     """Refuse what a model says of N images, (N, …), if any of it is no finite number; ``what`` is its name with "are"."""
-    bad = int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())
-    if bad:
+    if bad := not_finite(values):
         raise AlctlError(
             f"the training of this model diverged within {trained.config.epochs} epochs: its {what} no finite numbers "
             f"for {bad:,} of {len(values):,} images; train with a lower learning rate than --lr {trained.config.lr:g}"

@@ -16,7 +16,7 @@ from alctl.images.decode import Source
 from alctl.model import probe as probes
 from alctl.model.probe import Probe
 from alctl.model.probe_candidates import ProbeCandidates
-from alctl.model.score import Predictions
+from alctl.model.score import Predictions, not_finite
 from alctl.model.task import Task
 from alctl.progress import Progress
 from alctl.project import Project
@@ -69,8 +69,7 @@ class ProbeModel(Model):
 
     def check_finite(self, values: Tensor, what: str) -> None:
         """Refuse what it says of N images if any of it is no finite number."""
-        bad = int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())
-        if bad:
+        if bad := not_finite(values):
             raise AlctlError(
                 f"its {what} no finite numbers for {bad:,} of {len(values):,} images; {self.remedy}"
             )
