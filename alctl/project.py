@@ -42,6 +42,12 @@ class Project:
     engine: Engine
 
     @property
+    def name(self) -> str:
+        """What people call it: its folder's name, or that of the folder around one that is called as any project is."""
+        around = self.folder.parent.name
+        return around if self.folder.name == DEFAULT_FOLDER and around else self.folder.name
+
+    @property
     def rounds(self) -> Path:
         """The exports for annotators, one folder a round."""
         return self.folder / "rounds"

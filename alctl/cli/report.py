@@ -50,6 +50,7 @@ def report(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    launch: Annotated[bool, typer.Option("--open", help="Open the page when it is written.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Write one page on how the project stands, and whether another round is worth it.
@@ -57,23 +58,28 @@ def report(
     The file needs no network: mail it, or open it on a phone.
 
     [dim]Example:[/dim]
-      alctl report --cost-per-hour 25
+      alctl report --cost-per-hour 25 --open
     """
     from alctl.cli import screen
+    from alctl.errors import AlctlError
     from alctl.project import open_project
     from alctl.report.facts import Options
     from alctl.report.write import make
 
     opened, kind = open_project(project), "json" if json else form
     target = out or (Path("report.html") if kind == "html" else None)
+    if launch and target is None:
+        raise AlctlError("--open needs a file to open: name one with --out")
     with screen.bars() as progress:
-        text, facts = make(opened, kind, Options(cost_per_hour, device), progress, target)
+        text, facts = make(opened, kind, Options(cost_per_hour, device), progress, target, screen.here)
     if target is None:
         screen.document(text)
         return
     screen.say(facts.advice.verdict)
     screen.say(f"the report is in {target}")
     screen.next_step_of(opened)
+    if launch:
+        screen.open_file(target)
 
 
 @app.command(rich_help_panel="Looking")
@@ -103,7 +109,7 @@ def show(
     drawing.save(drawn, target)
     show_drawn(drawn, target, json=json)
     if launch or (launch is None and not json and sys.stdout.isatty()):
-        typer.launch(str(target))
+        screen.open_file(target)
 
 
 def show_drawn(drawn: "Shown", target: Path, *, json: bool) -> None:

@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -28,7 +29,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _HINT = re.compile("(?<!held by )`(alctl [a-z][^`]*)`")
 _NO_PROJECT = frozenset({"demo", "init", "restore", "simulate"})
-"""Commands that make a project instead of using one."""
+"""Commands that make a project instead of using one; `simulate --mine` uses one."""
 
 
 def literal(text: str, keep: str = "\n") -> str:
@@ -37,7 +38,7 @@ def literal(text: str, keep: str = "\n") -> str:
     Everything that is printed for a person passes here. File names, servers and the database hold what they like.
     Commands between `backticks` are for the project that this command was told to use.
     """
-    return escape(visible(_HINT.sub(lambda found: f"`{_here(found[1])}`", text), keep))
+    return escape(visible(_HINT.sub(lambda found: f"`{here(found[1])}`", text), keep))
 
 
 def show_error(message: str) -> None:
@@ -67,7 +68,7 @@ def document(text: str) -> None:
 
 def next_step(command: str, why: str = "") -> None:
     """Name the command that comes next, for the project that this command was told to use."""
-    command = _here(command)
+    command = here(command)
     out.print(
         f"[dim]next:[/] [bold cyan]{literal(command)}[/]" + (f"  [dim]{literal(why)}[/]" if why else "")
     )
@@ -81,11 +82,18 @@ def next_step_of(project: "Project") -> None:
     next_step(step.command, step.why)
 
 
-def _here(command: str) -> str:
+def open_file(file: object) -> None:
+    """Open a file with what the system opens such files with."""
+    if typer.launch(str(file)):
+        warn(f"nothing here opens {file}; open it yourself")
+
+
+def here(command: str) -> str:
     """Return a command as it works where this one was typed: with its --project, if it had one."""
     words = command.split()
     named = _named_project()
-    if not named or words[1] in _NO_PROJECT or {"-p", "--project"} & set(words):
+    of_none = words[1] in _NO_PROJECT and "--mine" not in words
+    if not named or of_none or {"-p", "--project"} & set(words):
         return command
     return f"{command} -p {named}"
 

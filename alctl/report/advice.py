@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from alctl.report import measures
-from alctl.report.ask_models import Judged
+from alctl.report.ask_models import TASK, Judged
 from alctl.report.contents import Advice, Facts, Gain, Run
 from alctl.report.numbers_as_text import hours, interval, points
+from alctl.rounds.own_simulation import FEWEST
+from alctl.status import ROUND, NextStep
 
 _HOW = frozenset({"device", "precision", "checkpoint_every"})
 """Settings that do not change what is learned."""
@@ -52,10 +54,37 @@ def gain(
     )
 
 
-def advise(facts: Facts) -> Advice:
-    """Return a verdict in one sentence, and the reasons for it."""
+def advise(facts: Facts, next_: NextStep | None = None) -> Advice:
+    """Return a verdict in one sentence, the reasons for it, what comes next, and what can be done instead."""
     reasons = [*_of_gain(facts), *_of_cost(facts), *_of_control(facts), *_of_ranking(facts)]
-    return Advice(_verdict(facts), reasons)
+    others = [step for step in _others(facts) if next_ is None or _verb(step) != _verb(next_)]
+    return Advice(_verdict(facts), reasons, next_, others)
+
+
+def _verb(step: NextStep) -> tuple[str, bool]:
+    """Return what a step does, without its numbers."""
+    return step.command.split()[1], "--relabel" in step.command
+
+
+def _others(facts: Facts) -> list[NextStep]:
+    """Return what a project can do at any time, as far as it can now."""
+    labeled, free = (facts.states["pool"][state] for state in ("labeled", "unlabeled"))
+    found = []
+    if free:
+        n = min(ROUND, free)
+        found.append(NextStep(f"alctl select --k {n}", f"another round: have {n:,} more images labeled"))
+    if labeled and facts.runs and facts.task == TASK:
+        n = min(ROUND // 2, labeled)
+        why = f"a second look at the {n:,} labels that are most likely wrong, instead of new ones"
+        found.append(NextStep(f"alctl select --relabel --k {n}", why))
+    if labeled >= FEWEST and facts.own_simulation is None and facts.task == TASK:
+        why = "whether choosing images beats drawing them at random here, from the labels that there are"
+        found.append(NextStep("alctl simulate --mine", why))
+    if labeled:
+        found.append(
+            NextStep("alctl export-labels labels.json --format coco", "stop here, and take the labels along")
+        )
+    return found
 
 
 def _verdict(facts: Facts) -> str:
@@ -169,7 +198,10 @@ def _of_ranking(facts: Facts) -> list[str]:
         return []
     if around.low <= 0:
         return [
-            f"Predicted losses do not follow the true ones (Spearman {interval(around)}): picks by predicted loss are "
-            "no better than random ones now. Choose another strategy for the next round."
+            f"Predicted losses do not follow the true ones (Spearman {interval(around)}; 1 would be the same "
+            "order, 0 is none): picks by predicted loss are no better than random ones now. Choose another strategy for the "
+            "next round."
         ]
-    return [f"Predicted losses still follow the true ones: Spearman {interval(around)}."]
+    return [
+        f"Predicted losses still follow the true ones: Spearman {interval(around)}, where 1 would be the same order and 0 none."
+    ]

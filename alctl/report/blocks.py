@@ -50,7 +50,23 @@ class Gallery(NamedTuple):
     note: str = ""
 
 
-Block = Text | List | Table | Figure | Gallery
+class Pair(NamedTuple):
+    """Two images that are seen side by side, and what is said about both."""
+
+    first: Picture
+    second: Picture
+    line: str
+
+
+class Pairs(NamedTuple):
+    """Pairs of images under a heading."""
+
+    title: str
+    pairs: Sequence[Pair]
+    note: str = ""
+
+
+Block = Text | List | Table | Figure | Gallery | Pairs
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ class Series(NamedTuple):
     dots: Sequence[Dot]
     joined: bool = True
 
+    @property
+    def banded(self) -> bool:
+        """Whether intervals are drawn as a band: one point has none, but a whisker as well."""
+        return self.joined and len(self.dots) > 1
+
 
 class _Axes(NamedTuple):
     """From values to places in the picture."""
@@ -37,7 +42,7 @@ class _Axes(NamedTuple):
 
 
 def lines(series: Sequence[Series], xlabel: str, ylabel: str, *, level: float | None = None) -> str:
-    """Draw lines with bands and whiskers; ``level`` is a height to compare with."""
+    """Draw lines with bands, and whiskers on what is not joined; ``level`` is a height to compare with."""
     dots = [dot for some in series for dot in some.dots]
     heights = [v for d in dots for v in (d.y, d.low, d.high) if v is not None]
     axes = _axes(
@@ -48,7 +53,7 @@ def lines(series: Sequence[Series], xlabel: str, ylabel: str, *, level: float | 
         y = axes.y(level)
         parts.append(f'<line class="guide" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
     for number, some in enumerate(series, start=1):
-        drawn = _curve(some, axes) if some.joined else _whiskers(some, axes)
+        drawn = _curve(some, axes) if some.banded else _whiskers(some, axes)
         aside = 0 if some.joined else 8 * number - 20  # so that whiskers at one place stand beside each other
         circles = "".join(_circle(dot, axes) for dot in some.dots)
         parts.append(f'<g class="s{number}" transform="translate({aside})">{drawn}{circles}</g>')

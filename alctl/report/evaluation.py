@@ -12,18 +12,18 @@ from alctl.model.ranking import loss_ranking
 from alctl.project import Project
 from alctl.report import measures
 from alctl.report.ask_models import Judged, Judges, truth_of
-from alctl.report.contents import (
+from alctl.report.contents import RoundFacts, Run
+from alctl.report.measures import Bools, Reliability
+from alctl.report.model_contents import (
     Certain,
+    ClassAccuracy,
     Confusion,
     Control,
     ControlTogether,
     JudgedImage,
     Losses,
     Mistake,
-    RoundFacts,
-    Run,
 )
-from alctl.report.measures import Bools, Reliability
 
 CERTAIN = 12
 """Images that are shown of the most certain, the least certain and the surest mistakes."""
@@ -46,6 +46,7 @@ class Evaluation(NamedTuple):
     losses: Losses | None = None
     calibration: Reliability | None = None
     confusion: Confusion | None = None
+    class_accuracy: Sequence[ClassAccuracy] = ()
     certain: Certain | None = None
 
 
@@ -75,10 +76,12 @@ def of_model(
         return Evaluation()
     said = [int(c) for c in judged.said]
     table = measures.confusion([int(c) for c in judged.truth], said, len(classes))
+    found = _confusion(table, classes, merged)
     return Evaluation(
         _losses(judged),
         measures.reliability(judged.confidence, judged.right),
-        _confusion(table, classes, merged),
+        found,
+        class_accuracy(found.table, [classes[place] for place in living(len(classes), merged)]),
         _certain(project, judged, classes),
     )
 
@@ -94,6 +97,25 @@ def _confusion(table: Sequence[Sequence[int]], classes: Sequence[str], merged: C
         [[table[true][said] for said in keep] for true in keep],
         [Mistake(classes[t], classes[s], n) for n, t, s in worst[:WORST]],
     )
+
+
+def class_accuracy(table: Sequence[Sequence[int]], names: Sequence[str]) -> list[ClassAccuracy]:
+    """Return how good a model is at each class, from the images by true class (rows) and by what it says (columns)."""
+    found = []
+    for place, (name, row) in enumerate(zip(names, table, strict=True)):
+        right = row[place]
+        wrong = [0 if said == place else images for said, images in enumerate(row)]
+        found.append(
+            ClassAccuracy(
+                name=name,
+                images=sum(row),
+                right=right,
+                recall=measures.share(right, sum(row)),
+                precision=measures.share(right, sum(column[place] for column in table)),
+                taken_for=names[wrong.index(max(wrong))] if any(wrong) else None,
+            )
+        )
+    return found
 
 
 def living(classes: int, merged: Collection[int]) -> list[int]:

@@ -29,6 +29,7 @@ from alctl.report.evaluation import RoundItems
 from alctl.report.label_value import value_of_labels
 from alctl.rounds import own_simulation
 from alctl.rounds.own_simulation import OwnSimulation
+from alctl.status import next_step
 
 GALLERY = 12
 """Picks of a round that are shown."""
@@ -36,7 +37,10 @@ GALLERY_ROUNDS = 20
 """Newest rounds whose picks are shown."""
 LISTED = 100
 """Unusable images that are listed one by one."""
-_NOT_SIMULATED = "Nothing was replayed yet: `alctl simulate --mine` compares strategies on the labels that there are, from 100 on."
+_NOT_SIMULATED = (
+    "Nothing was replayed yet: `alctl simulate --mine` compares strategies on the labels that there are, from "
+    f"{own_simulation.FEWEST} on."
+)
 RESERVED: tuple[Split, ...] = ("validation", "test")
 
 
@@ -79,6 +83,7 @@ def gather(project: Project, options: Options, progress: Progress) -> Facts:
         losses=found.losses,
         calibration=found.calibration,
         confusion=found.confusion,
+        class_accuracy=found.class_accuracy,
         certain=found.certain,
         control=[control for control, _ in arms],
         control_all=evaluation.together(arms),
@@ -87,7 +92,7 @@ def gather(project: Project, options: Options, progress: Progress) -> Facts:
         curve=_curve(facts),
         problems=judges.problems,
     )
-    return replace(facts, missing=missing(facts), advice=advice.advise(facts))
+    return replace(facts, missing=missing(facts), advice=advice.advise(facts, next_step(project)))
 
 
 def _own_simulation(project: Project, judges: Judges) -> OwnSimulation | None:
@@ -112,7 +117,7 @@ def _recorded(
     names, merged = categories.categories(connection), categories.merges(connection)
     split: Split | None = next((one for one in ("test", "validation") if answers[one]), None)
     return Facts(
-        project=project.folder.name,
+        project=project.name,
         folder=str(project.folder),
         root=state.root,
         task=state.task,
@@ -276,9 +281,10 @@ def missing(facts: Facts) -> dict[str, str]:
         "curve": [(facts.curve, untrained if not facts.runs else unmeasured)],
         "runs": [(facts.runs, untrained)],
         "losses": [
-            (facts.losses, model or "The last model has no loss prediction module (loss_weight 0)."),
+            (facts.losses, model or "The last model has no loss prediction module."),
         ],
         "calibration": [(facts.calibration, model)],
+        "per-class": [(facts.class_accuracy, model)],
         "confusion": [(facts.confusion, model)],
         "certain": [(facts.certain, model)],
         "balance": [(any(row.pool for row in facts.balance), "No image of the pool is labeled yet.")],

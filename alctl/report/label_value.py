@@ -17,9 +17,10 @@ from alctl.progress import Progress
 from alctl.project import Project
 from alctl.report import measures
 from alctl.report.ask_models import Truth, truth_of
-from alctl.report.contents import LabelValue, RoundFacts
+from alctl.report.contents import RoundFacts
 from alctl.report.evaluation import RoundItems
 from alctl.report.measures import Bools
+from alctl.report.model_contents import LabelValue
 from alctl.rounds import frozen
 
 DRAWS = 20

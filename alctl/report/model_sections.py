@@ -6,8 +6,9 @@ from typing import NamedTuple
 from alctl.report import charts, simulated_section
 from alctl.report.blocks import Block, Figure, Gallery, Picture, Table, Text
 from alctl.report.charts import Dot, Series
-from alctl.report.contents import Facts, JudgedImage
+from alctl.report.contents import Facts
 from alctl.report.measures import Estimate
+from alctl.report.model_contents import JudgedImage
 from alctl.report.numbers_as_text import count, day, fraction, hours, interval, points, share, spaced
 
 CLASSES = 30
@@ -26,8 +27,8 @@ def curve(facts: Facts) -> list[Block]:
     caption = (
         f"{metric.capitalize()} of each model on the {count(facts.measured)} labeled {facts.split} images."
     )
-    if facts.curve[0].low is not None:
-        caption += " The band is chance in the choice of these images (95 %, Wilson)."
+    if any(dot.low is not None for dot in dots):
+        caption += f" The {_drawn(series[0])} is chance in the choice of these images (95 %, Wilson)."
     if facts.control:
         control = [_Wrong(row.round, row.labeled, row.control, row.control_images) for row in facts.control]
         picked = [_Wrong(row.round, row.labeled, row.picked, row.picked_images) for row in facts.control]
@@ -43,6 +44,11 @@ def curve(facts: Facts) -> list[Block]:
     if len(newest) < len(facts.curve):
         blocks.append(Text("Of several runs with the same number of labels the newest is drawn."))
     return blocks
+
+
+def _drawn(series: Series) -> str:
+    """Return what a chart shows intervals as."""
+    return "band" if series.banded else "bar"
 
 
 class _Wrong(NamedTuple):
@@ -110,6 +116,8 @@ def ranking(facts: Facts) -> list[Block]:
         "random picks; below the others, it is worth less than they are."
     )
     drawn = [some for some in series if some.dots]
+    if any(dot.low is not None for dot in series[0].dots):
+        caption += f" The {_drawn(series[0])} is chance in the choice of the images (95 %)."
     return [Figure(charts.lines(drawn, "labeled images", "ranking accuracy", level=0.5), caption)]
 
 
@@ -158,7 +166,7 @@ def losses(facts: Facts) -> list[Block]:
     around = found.spearman_interval
     said = [
         f"Pearson {fraction(found.pearson)}",
-        f"Spearman {interval(around) if around else fraction(found.spearman)}",
+        f"Spearman {interval(around) if around else fraction(found.spearman)} (1: the same order, 0: none)",
         f"ranking accuracy {fraction(found.ranking_accuracy)}",
     ]
     shown = len(found.true)
@@ -181,6 +189,37 @@ def calibration(facts: Facts) -> list[Block]:
         f"it too sure; a bar's number is how many images it stands for. Expected calibration error {found.ece:.3f} (10 bins)."
     )
     return [Figure(charts.shares(bars, "probability it gives its answer", "share that is right"), caption)]
+
+
+def per_class(facts: Facts) -> list[Block]:
+    """Return how good the last model is at each class, the worst first."""
+    known = sorted(
+        (found for found in facts.class_accuracy if found.recall),
+        key=lambda found: found.right / found.images,
+    )
+    rows = [
+        [
+            found.name, count(found.images), count(found.right), share(found.recall) if found.recall else "–",
+            share(found.precision) if found.precision else "–", found.taken_for or "–",
+        ]
+        for found in known[:CLASSES]
+    ]  # fmt: skip
+    columns = [
+        "class",
+        "images",
+        "right",
+        "right of its images",
+        "right of what is called so",
+        "most often taken for",
+    ]
+    said = f"Of the labeled {facts.split} images, by the last model, the worst class first; in brackets 95 % intervals (Wilson)."
+    blocks: list[Block] = [Text(said), Table(columns, rows)]
+    if len(known) > CLASSES:
+        blocks.append(Text(f"The {CLASSES} worst of {count(len(known))} classes are shown."))
+    if lacking := [found.name for found in facts.class_accuracy if not found.recall]:
+        names = ", ".join(lacking[:CLASSES]) + (" …" if len(lacking) > CLASSES else "")
+        blocks.append(Text(f"Without a {facts.split} image nothing can be said of: {names}."))
+    return blocks
 
 
 def confusion(facts: Facts) -> list[Block]:

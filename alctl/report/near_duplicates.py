@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from alctl.database import items
-from alctl.report.blocks import Block, Gallery, Picture, Text
+from alctl.report.blocks import Block, Pair, Pairs, Picture, Text
 from alctl.report.contents import RoundFacts, ShownPair
 from alctl.report.numbers_as_text import count
 from alctl.rounds.answer import LIMITS, NEAR_DUPLICATES
@@ -31,27 +31,35 @@ def closest(connection: Connection, params: Mapping[str, Any]) -> list[ShownPair
 def blocks(rounds: Sequence[RoundFacts]) -> list[Block]:
     """Return what limits did to each round, the newest first."""
     found: list[Block] = []
+    newest = next((row.id for row in reversed(rounds) if row.pairs), None)
     for row in reversed(rounds):
         said = [*_near(row.params.get(NEAR_DUPLICATES)), *_kept(row.params.get(LIMITS))]
         if said:
             found.append(Text(f"Round {row.id}: {'; '.join(said)}."))
-        if row.pairs:
-            pictures = [picture for i, pair in enumerate(row.pairs, 1) for picture in _pictures(i, pair)]
-            note = (
-                "Of each pair the first image was left out; `alctl select --duplicates` moves the threshold."
-            )
-            found.append(Gallery(f"Round {row.id}, the most similar images", pictures, note))
+        if row.id == newest or any(not pair.apart for pair in row.pairs):
+            pairs = [_pair(pair) for pair in row.pairs]
+            found.append(Pairs(f"Round {row.id}, the most similar images", pairs, _note(row.pairs)))
     return found
+
+
+def _note(pairs: Sequence[ShownPair]) -> str:
+    """Return what became of the pairs."""
+    near = sum(not pair.apart for pair in pairs)
+    if not near:
+        return "None of them is alike enough to be left out; `alctl select --duplicates` moves the threshold."
+    which = "each pair" if near == len(pairs) else f"the first {_of(near, 'pair')}"
+    return f"Of {which} the left image was left out; `alctl select --duplicates` moves the threshold."
 
 
 def _near(found: Mapping[str, Any] | None) -> list[str]:
     """Return the numbers of near-duplicates; nothing where nobody looked for them."""
     if found is None:
         return []
-    said = [
-        f"{_of(found['groups'], 'group')} of near-duplicates (cosine {found['cosine']:g} or more), "
-        f"{_of(found['left_out'], 'image')} left out"
-    ]
+    alike = f"near-duplicates (cosine {found['cosine']:g} or more)"
+    if not found["groups"]:
+        said = [f"no {alike} among the candidates"]
+    else:
+        said = [f"{_of(found['groups'], 'group')} of {alike}, {_of(found['left_out'], 'image')} left out"]
     if found["labeled"]:
         said.append(f"{_of(found['labeled'], 'image')} probably labeled already, left out too")
     if found["repeated"]:
@@ -80,13 +88,10 @@ def _of(number: int, thing: str) -> str:
     return f"{count(number)} {thing}{'' if number == 1 else 's'}"
 
 
-def _pictures(number: int, pair: ShownPair) -> list[Picture]:
+def _pair(pair: ShownPair) -> Pair:
     other = "labeled already" if pair.labeled else "could be chosen" if pair.apart else "stands for it"
-    return [
-        Picture(
-            pair.item,
-            pair.path,
-            [f"pair {number}  cosine {pair.cosine:.3f}", "could be chosen" if pair.apart else "left out"],
-        ),
-        Picture(pair.like, pair.like_path, [f"pair {number}", other]),
-    ]
+    return Pair(
+        Picture(pair.item, pair.path, ["could be chosen" if pair.apart else "left out"]),
+        Picture(pair.like, pair.like_path, [other]),
+        f"cosine {pair.cosine:.3f}",
+    )

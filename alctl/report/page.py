@@ -1,28 +1,35 @@
 """The report as one HTML file: style, charts and pictures are in it, and nothing is fetched when it is opened."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import singledispatch
-from html import escape
+from html import escape, unescape
 from importlib.resources import files
 
-from alctl.report.blocks import Block, Figure, Gallery, List, Picture, Section, Table, Text
+from alctl.report.blocks import Block, Figure, Gallery, List, Pairs, Picture, Section, Table, Text
 from alctl.report.contents import Facts
 from alctl.report.pictures import Thumbnail
+from alctl.report.plain_words import in_short
 from alctl.report.sections import sections, tiles
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Even if something foreign got into the page, it could neither run nor call anywhere."""
 
+UPRIGHT = 12
+"""Columns of a shaded table beyond which their names stand upright, so that a screen holds them all."""
 _COMMAND = re.compile(r"`([^`]+)`")
+_TYPED = re.compile(r"<code>(alctl [a-z][^<]*)</code>")
 
 
-def render(facts: Facts, thumbnails: Mapping[int, Thumbnail]) -> str:
-    """Return the page. Every word that a person chose (file, class and annotator names) is escaped on its way in."""
+def render(facts: Facts, thumbnails: Mapping[int, Thumbnail], typed: Callable[[str], str] = str) -> str:
+    """Return the page. Every word that a person chose (file, class and annotator names) is escaped on its way in.
+
+    ``typed`` turns a command into what is typed where the report is asked for.
+    """
     style = files("alctl.report").joinpath("page.css").read_text(encoding="utf-8")
     found = sections(facts)
     name = escape(facts.project)
-    return "\n".join([
+    made = "\n".join([
         "<!DOCTYPE html>",
         '<html lang="en">',
         '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -34,17 +41,23 @@ def render(facts: Facts, thumbnails: Mapping[int, Thumbnail]) -> str:
         *(_section(section, thumbnails) for section in found),
         "</main></body></html>\n",
     ])  # fmt: skip
+    return _TYPED.sub(lambda found: f"<code>{escape(typed(unescape(found[1])))}</code>", made)
 
 
 def _header(facts: Facts, found: list[Section]) -> str:
     numbers = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for name, value in tiles(facts))
     links = "".join(f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in found)
     date = facts.generated_at.replace("T", " ").replace("Z", " UTC")
+    step = facts.advice.next
+    next_ = (
+        f'<p class="next">Next: <code>{escape(step.command)}</code> {_prose(step.why)}</p>' if step else ""
+    )
+    short = f"<p>{escape(in_short(facts))}</p>" if in_short(facts) else ""
     problems = "".join(f"<p>{_prose(problem)}</p>" for problem in facts.problems)
     return (
         f"<header><h1>{escape(facts.project)}</h1>"
         f'<p class="faint">{escape(facts.task)}, {facts.items:,} images; reported on <time>{date}</time></p>'
-        f'<ul class="tiles">{numbers}</ul><p class="verdict">{escape(facts.advice.verdict)}</p>{problems}'
+        f'<ul class="tiles">{numbers}</ul><p class="verdict">{escape(facts.advice.verdict)}</p>{short}{next_}{problems}'
         f"<nav><ul>{links}</ul></nav></header>"
     )
 
@@ -77,7 +90,9 @@ def _(block: List, thumbnails: Mapping[int, Thumbnail]) -> str:
 
 @_block.register
 def _(block: Table, thumbnails: Mapping[int, Thumbnail]) -> str:
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in block.columns)
+    head = "".join(
+        f'<th scope="col"><span title="{escape(c)}">{escape(c)}</span></th>' for c in block.columns
+    )
     rows = []
     for i, row in enumerate(block.rows):
         shades = block.shades[i] if block.shades else [0.0] * len(row)
@@ -86,7 +101,8 @@ def _(block: Table, thumbnails: Mapping[int, Thumbnail]) -> str:
             for cell, shade in zip(row, shades, strict=True)
         )  # fmt: skip
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    kind = ' class="shaded"' if block.shades else ""
+    upright = " upright" if len(block.columns) > UPRIGHT else ""
+    kind = f' class="shaded{upright}"' if block.shades else ""
     body = "\n".join(rows)
     return f'<div class="scroll" tabindex="0"><table{kind}><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
@@ -101,6 +117,15 @@ def _(block: Gallery, thumbnails: Mapping[int, Thumbnail]) -> str:
     note = f'<p class="faint">{_prose(block.note)}</p>' if block.note else ""
     shown = "\n".join(_picture(picture, thumbnails.get(picture.item)) for picture in block.pictures)
     return f'<h3>{escape(block.title)}</h3>{note}<ul class="gallery">{shown}</ul>'
+
+
+@_block.register
+def _(block: Pairs, thumbnails: Mapping[int, Thumbnail]) -> str:
+    shown = "\n".join(
+        f"<li><ul>{''.join(_picture(one, thumbnails.get(one.item)) for one in (pair.first, pair.second))}</ul>{escape(pair.line)}</li>"
+        for pair in block.pairs
+    )
+    return f'<h3>{escape(block.title)}</h3><p class="faint">{_prose(block.note)}</p><ul class="gallery pairs">{shown}</ul>'
 
 
 def _picture(picture: Picture, thumbnail: Thumbnail | None) -> str:

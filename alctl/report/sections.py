@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from alctl.database.counts import SPLITS
 from alctl.database.history import AnnotatorTime, RoundTime
-from alctl.report import model_sections, near_duplicates, simulated_section
+from alctl.report import model_sections, near_duplicates, plain_words, simulated_section
 from alctl.report.blocks import Block, Gallery, List, Picture, Section, Table, Text
 from alctl.report.contents import ClassBalance, Facts, RoundFacts, ShownPick
 from alctl.report.model_sections import CLASSES
@@ -20,7 +20,7 @@ def sections(facts: Facts) -> list[Section]:
     for name, title, make in _SECTIONS:
         why = facts.missing.get(name)
         found.append(Section(name, title, [Text(why)] if why else make(facts)))
-    return found
+    return [*found, Section("words", WORDS, plain_words.glossary(found))]
 
 
 def tiles(facts: Facts) -> list[tuple[str, str]]:
@@ -42,7 +42,11 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
 
 def _advice(facts: Facts) -> list[Block]:
     reasons = facts.advice.reasons
-    return [List(reasons) if reasons else Text(facts.advice.verdict)]
+    blocks: list[Block] = [List(reasons) if reasons else Text(facts.advice.verdict)]
+    if others := facts.advice.others:
+        steps = [f"`{step.command}`: {step.why}" for step in others]
+        blocks += [Text("What can be done instead of the next step above:"), List(steps)]
+    return blocks
 
 
 def _balance(facts: Facts) -> list[Block]:
@@ -207,6 +211,7 @@ _SECTIONS: Sequence[tuple[str, str, Callable[[Facts], list[Block]]]] = (
     ("simulated", "Strategies on your own labels", simulated_section.simulated),
     ("losses", "Predicted against true loss", model_sections.losses),
     ("calibration", "Calibration", model_sections.calibration),
+    ("per-class", "Accuracy per class", model_sections.per_class),
     ("confusion", "Confusion matrix", model_sections.confusion),
     ("balance", "Class balance", _balance),
     ("certain", "Most and least certain images", model_sections.certain),
@@ -215,4 +220,5 @@ _SECTIONS: Sequence[tuple[str, str, Callable[[Facts], list[Block]]]] = (
     ("time", "Time and cost", _time),
     ("unusable", "Unusable images", _unusable),
 )
-TITLES = [title for _, title, _ in _SECTIONS]
+WORDS = "What the words mean"
+TITLES = [*(title for _, title, _ in _SECTIONS), WORDS]

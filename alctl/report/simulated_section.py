@@ -3,7 +3,8 @@
 from alctl.report import charts
 from alctl.report.blocks import Block, Figure, List, Table, Text
 from alctl.report.charts import Dot, Series
-from alctl.report.contents import Facts, LabelValue
+from alctl.report.contents import Facts
+from alctl.report.model_contents import LabelValue
 from alctl.report.numbers_as_text import count, day, points
 from alctl.rounds.own_simulation import Measured, OwnSimulation, Rival
 

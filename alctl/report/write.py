@@ -1,6 +1,7 @@
 """Making a report: gather the facts, render them as HTML, Markdown or JSON, and write the file."""
 
 import json
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +20,26 @@ Format = Literal["html", "md", "json"]
 
 
 def make(
-    project: Project, form: Format, options: Options, progress: Progress, out: Path | None = None
+    project: Project,
+    form: Format,
+    options: Options,
+    progress: Progress,
+    out: Path | None = None,
+    typed: Callable[[str], str] = str,
 ) -> tuple[str, Facts]:
-    """Return the report as text, and the facts that it was made of; written to ``out`` too, if there is one."""
+    """Return the report as text, and the facts that it was made of; written to ``out`` too, if there is one.
+
+    ``typed`` turns a command into what is typed where the report is asked for: with --project, if that takes one.
+    """
     if out is not None and not out.parent.is_dir():
         raise AlctlError(f"cannot write {out}: there is no folder {out.parent}")
     facts = gather(project, options, progress)
     if form == "json":
         text = json.dumps(as_plain(facts), indent=1, allow_nan=False) + "\n"
     elif form == "md":
-        text = markdown.render(facts)
+        text = markdown.render(facts, typed)
     else:
-        text = page.render(facts, thumbnails(project, shown(facts), progress))
+        text = page.render(facts, thumbnails(project, shown(facts), progress), typed)
     if out is not None:
         _write(out, text)
     return text, facts

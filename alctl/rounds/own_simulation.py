@@ -10,6 +10,8 @@ from alctl.project import Project
 
 FOLDER = "simulations"
 FILE = f"{FOLDER}/mine.json"
+FEWEST = 100
+"""Labeled images below which nothing could be told: some 30 would be left to measure on."""
 
 
 @dataclass(frozen=True)

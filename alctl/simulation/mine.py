@@ -25,7 +25,7 @@ from alctl.project import Project, now, required_state
 from alctl.rounds import own_simulation
 from alctl.rounds.backbones import MODEL, use
 from alctl.rounds.frozen import FrozenGroups
-from alctl.rounds.own_simulation import LabelsSaved, Measured, OwnSimulation, Replayed, Rival
+from alctl.rounds.own_simulation import FEWEST, LabelsSaved, Measured, OwnSimulation, Replayed, Rival
 from alctl.rounds.strategy_choice import make_strategy
 from alctl.rounds.training_set import labeled, task_of
 from alctl.simulation import paired, statistics
@@ -37,8 +37,6 @@ RANDOM = "random"
 RANDOMS = 4
 """Random arms of each trial; what is compared with is their mean, whose chance is a quarter of one's."""
 STRATEGIES = ("uherding", "maxherding", "margin")
-FEWEST = 100
-"""Labeled images below which nothing could be told: some 30 would be left to measure on."""
 FEW = 300
 TEST = 0.3
 """Share of the labeled images that a trial measures on."""

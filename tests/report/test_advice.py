@@ -1,55 +1,17 @@
 """What a report advises: a sentence for every situation, and "equal to nothing" where that is the truth."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from alctl.database.counts import State
-from alctl.labels.annotation import Split
 from alctl.report import advice
 from alctl.report.ask_models import Judged
-from alctl.report.contents import ControlTogether, Facts, Gain, Losses, RoundFacts, Run, TimeAndCost
+from alctl.report.contents import TimeAndCost
 from alctl.report.measures import Estimate
-
-RUN = Run(
-    id=1,
-    labeled=100,
-    metrics={"test": {"accuracy": 0.5}},
-    config={"lr": 0.1, "device": "cpu"},
-    seconds=1.0,
-    seed=0,
-    created_at="2026-01-01T00:00:00Z",
-    environment={},
-    file="models/run-0001.safetensors",
-    digest="",
-    round=None,
-)
-LATER = replace(RUN, id=2, labeled=200, metrics={"test": {"accuracy": 0.7}})
-ROUND = RoundFacts(
-    id=1, strategy="random", params={}, seed=0, requested=100, candidates=1_000, run_id=None, created_at=RUN.created_at,
-    due_at=None, images=100, control=0, picked=100, reserved=0, answered=100, out=0, shown=[],
-)  # fmt: skip
-
-
-def states(unlabeled: int) -> dict[Split, dict[State, int]]:
-    return {"pool": {"labeled": 200, "unlabeled": unlabeled}}
-
-
-def facts(gain: Gain | None = None, **changes: Any) -> Facts:
-    known = Facts(
-        project="p", folder="/p", root="/images", task="classification", metric="accuracy", created_at=RUN.created_at,
-        generated_at=RUN.created_at, classes=["cat", "dog"], items=1_200, states=states(1_000), runs=[RUN, LATER],
-        imports=1, balance=[], rounds=[ROUND], agreement=None, time=None, unusable=[], split="test", measured=400,
-        gain=gain,
-    )  # fmt: skip
-    return replace(known, **changes)
-
-
-def gain(low: float, high: float) -> Gain:
-    rise = Estimate((low + high) / 2, low, high)
-    return Gain(1, 2, 100, 200, images=400, how="paired", gain=rise, per_100=rise, changed=[])
+from alctl.report.model_contents import ControlTogether, Losses
+from alctl.status import NextStep
+from tests.report.by_hand import LATER, RUN, facts, gain, states
 
 
 def judged(right: list[bool], first: int = 1) -> Judged:
@@ -99,7 +61,7 @@ def test_recorded_accuracies_are_compared_over_the_images_that_there_were():
 
 
 def test_other_settings_are_named_and_another_device_is_none():
-    other = replace(LATER, config={"lr": 0.2, "device": "cuda"})
+    other = replace(LATER, config={**LATER.config, "lr": 0.2, "device": "cuda"})
     found = advice.gain(facts(), RUN, other, None, None)
     assert found is not None
     assert found.changed == ["lr"]
@@ -154,3 +116,21 @@ def test_predicted_losses_that_lost_touch_are_reported(low, said):
     )  # fmt: skip
     (sentence,) = advice.advise(facts(losses=losses)).reasons
     assert said in sentence
+
+
+def test_what_can_be_done_instead_is_what_is_possible_and_not_what_comes_next():
+    def verbs(next_: str = "", **changes):
+        step = NextStep(next_, "") if next_ else None
+        return [one.command for one in advice.advise(facts(**changes), step).others]
+
+    again, mine, stop = (
+        "alctl select --relabel --k 50",
+        "alctl simulate --mine",
+        "alctl export-labels labels.json --format coco",
+    )
+    assert verbs() == ["alctl select --k 100", again, mine, stop]
+    assert verbs("alctl select --k 7") == [again, mine, stop]
+    assert verbs("alctl train", states=states(3))[0] == "alctl select --k 3"
+    assert verbs(runs=[], states=states(0)) == [mine, stop]
+    assert verbs(states=states(0, labeled=20)) == ["alctl select --relabel --k 20", stop]
+    assert verbs(states=states(0, labeled=0)) == []

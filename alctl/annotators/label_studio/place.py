@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from alctl.annotators.label_studio.server import Server, ServerProject
 from alctl.database import handouts
 from alctl.errors import AlctlError
-from alctl.project import DEFAULT_FOLDER, Project
+from alctl.project import Project
 
 TOOL = "label-studio"
 SWITCH = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED"
@@ -76,9 +76,7 @@ def _kept_token(address: str) -> str:
 
 def default_title(project: Project) -> str:
     """Return what the server's project is called unless the user says otherwise."""
-    folder = project.folder
-    title = f"alctl {folder.parent.name if folder.name == DEFAULT_FOLDER else folder.name}"
-    return title[:TITLE]
+    return f"alctl {project.name}"[:TITLE]
 
 
 def find(project: Project, server: Server, title: str = "") -> ServerProject | None:
