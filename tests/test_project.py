@@ -16,7 +16,7 @@ from alctl.config import Config, check_config, read_config
 from alctl.database import categories, items
 from alctl.errors import AlctlError
 from alctl.project import CONFIG, config_text, find_project, now, open_project
-from tests.project_files import small_project
+from tests.project_files import make_images, make_project, small_project
 
 HOLD = """
 import sys
@@ -203,3 +203,16 @@ def test_the_database_of_the_environment_comes_first(tmp_path, monkeypatch):
 def test_the_time_is_recorded_in_utc_to_the_second():
     assert len(now()) == 20
     assert now().endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("shirts/alctl-project", "shirts"),
+        ("work/shirts", "shirts"),
+        ("alctl-project/alctl-project", "alctl-project"),
+    ],
+)
+def test_a_project_is_called_as_its_folder_or_the_one_around_a_folder_called_like_any(tmp_path, folder, name):
+    make_images(tmp_path / "images", 2)
+    assert make_project(tmp_path / folder, tmp_path / "images").name == name

@@ -141,3 +141,26 @@ def test_init_says_how_large_a_lead_shows_and_what_reserves_more(tmp_path):
     done = run_warm(*words[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "30 reserved for validation" in done.stdout
+
+
+@pytest.mark.slow
+def test_what_the_report_proposes_works_where_it_was_asked_for(tmp_path):
+    project = small_project(tmp_path, 12)
+    take(project, write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 9)]))
+    shell = Shell(tmp_path)
+    shell.type("alctl train -p project")
+    page = shell.type("alctl report --format md --device cpu -p project")
+    proposed = [line for line in page.splitlines() if line.startswith(("Next: ", "- `alctl "))]
+    commands = [command for line in proposed for command in HINT.findall(line)]
+    assert [" ".join(command.split()[1:3]) for command in commands] == [
+        "select --k", "select --relabel", "export-labels labels.json",
+    ]  # fmt: skip
+    for command in commands:
+        shell.type(command)
+
+
+def test_own_labels_are_simulated_in_the_project_that_was_named(tmp_path):
+    project = small_project(tmp_path)
+    said = run_warm("report", "--format", "md", "-p", "project", cwd=tmp_path).stdout
+    assert "`alctl simulate --mine -p project`" in said
+    assert project.name == "project"

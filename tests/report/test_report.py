@@ -1,7 +1,9 @@
 """`alctl report` on a real small project in which every name that a person may choose tries to be code."""
 
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from base64 import b64decode
@@ -28,6 +30,7 @@ from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.network_model import NetworkModel
 from alctl.rounds.select import select
 from alctl.rounds.select_options import SelectOptions
+from alctl.status import next_step
 from tests.fakes import tiny
 from tests.project_files import make_project, no_progress, take, write_csv
 from tests.warm import run_warm
@@ -170,6 +173,9 @@ def test_every_row_of_a_markdown_table_has_as_many_cells_as_its_head(project):
 
 def test_the_facts_are_those_of_the_project(project):
     facts = facts_of(project, cost_per_hour=36)
+    assert facts["project"] == "<b>my & project"
+    assert facts["advice"]["next"] == vars(next_step(project))
+    assert sum(row["images"] for row in facts["class_accuracy"]) == 60
     assert facts["states"]["pool"]["labeled"] == 80
     assert facts["split"] == "test"
     assert [(run["labeled"], run["round"]) for run in facts["runs"]] == [(40, 1), (80, 2)]
@@ -389,6 +395,24 @@ def test_a_file_that_cannot_be_written_is_named(project, tmp_path):
     done = run_warm("report", "-p", project.folder, "--out", tmp_path / "no" / "r.html", "--device", "cpu")
     assert done.returncode == 1
     assert "there is no folder" in done.stderr
+
+
+def test_the_page_opens_with_what_the_system_has_for_it(project, tmp_path):
+    """A pipe waits for the program that is started, which the command does not wait for."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    os.mkfifo(tmp_path / "opened")
+    (folder / "xdg-open").write_text(f'#!/bin/sh\necho "$1" > {shlex.quote(str(tmp_path / "opened"))}\n')
+    (folder / "xdg-open").chmod(0o755)
+    options = ("-p", project.folder, "--device", "cpu", "--open")
+    env = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    done = run_warm("report", *options, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "opened").read_text() == "report.html\n"
+    nowhere = run_warm("report", *options, cwd=tmp_path, env={"PATH": str(tmp_path)})
+    assert (nowhere.returncode, "nothing here opens report.html" in nowhere.stderr) == (0, True)
+    printed = run_warm("report", *options, "--json")
+    assert (printed.returncode, "name one with --out" in printed.stderr) == (1, True)
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------

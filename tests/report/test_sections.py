@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from alctl.database.items import Unusable
 from alctl.report import markdown, near_duplicates, page, plain_words
 from alctl.report.blocks import Figure, List, Pairs, Section, Table, Text
 from alctl.report.contents import Advice, ClassBalance, CurvePoint, ShownPair
@@ -140,6 +141,7 @@ def test_no_table_is_cut_at_1280_pixels(tmp_path):
     ]
     rounds = dict.fromkeys(range(1, COLUMNS + 1), 1000)
     known = facts(
+        unusable=[Unusable(1, "folder/" * 30 + "x" * 200, "it is no image " * 9)],
         classes=names,
         runs=runs,
         curve=POINTS,
