@@ -228,7 +228,7 @@ class Pool(RuleBasedStateMachine):
         assert [row.id for row in rows] == [one.number for one in self.rounds]
         for row, one in zip(rows, self.rounds, strict=True):
             came = row.labeled + row.skipped + row.unusable
-            assert came == row.answered
+            assert came == row.answered + row.quarantined
             assert came + row.out + row.overdue + row.recalled == row.items == len(one.items)
             unanswered = len(one.live - self.answered_since(one))
             assert (row.out, row.overdue) == ((0, unanswered) if one.late else (unanswered, 0))

@@ -1,10 +1,12 @@
 """What `status` and `db check` say of a project."""
 
+import re
+
 import pytest
 from sqlalchemy import insert, text
 
-from alctl.annotators import handout
-from alctl.database import handouts
+from alctl.annotators import handout, ledger
+from alctl.database import handouts, items
 from alctl.database.tables import label as label_table
 from alctl.project import Project, now
 from alctl.rounds import train_plan, train_run
@@ -13,6 +15,7 @@ from alctl.rounds.select_options import SelectOptions
 from alctl.status import NextStep, check, next_step, status
 from tests.fakes import tiny
 from tests.project_files import no_progress, small_project, take, write_csv
+from tests.warm import run_warm
 
 
 def label(project: Project, name: str, rows, header=("item", "label")) -> None:
@@ -148,3 +151,17 @@ def test_a_round_of_boxes_waits_for_the_file_of_a_tool(tmp_path):
     select(project, SelectOptions(2), no_progress)
     handout.export(project, 1, no_progress, formats=["coco"])
     assert status(project).next == "alctl import-labels FILE"
+
+
+def test_images_that_turned_out_broken_are_not_counted_as_answered(tmp_path):
+    """What a round's model could not open was quarantined; nobody has worked on it."""
+    project = small_project(tmp_path, 6)
+    sent = send(project, 3)
+    with project.writing("test") as connection:
+        items.quarantine(connection, {sent[0]: "broken"})
+    label(project, "l.csv", [(sent[1], "cat")])
+    (row,) = status(project).rounds
+    assert (row.items, row.answered, row.quarantined, row.out) == (3, 1, 1, 1)
+    assert ledger.recall(project, 1)[0].items == [sent[2]]
+    shown = run_warm("status", "-p", project.folder).stdout
+    assert re.search(r"images +answered +out +unusable *\n1  random +3 +1 +0 +1\n", shown), shown

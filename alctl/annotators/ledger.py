@@ -121,14 +121,14 @@ def _recall(connection: Connection, number: int, items: Sequence[int], *, overdu
         raise AlctlError(f"item {strange[0]} did not go out with round {number}")
     wanted = [known[item] for item in sorted(set(items))] if items else list(known.values())
     open_ = [
-        int(entry["item_id"]) for entry in wanted if not entry["answered"] and entry["recalled_at"] is None
+        int(entry["item_id"]) for entry in wanted if entry["unanswered"] and entry["recalled_at"] is None
     ]
     rounds_out.recall(connection, number, open_, now())
     return Recalled(
         number,
         open_,
         answered=sum(1 for entry in wanted if entry["answered"]),
-        earlier=sum(1 for entry in wanted if not entry["answered"] and entry["recalled_at"] is not None),
+        earlier=sum(1 for entry in wanted if entry["unanswered"] and entry["recalled_at"] is not None),
     )
 
 
@@ -201,7 +201,7 @@ def _people(
 ) -> list[AnnotatorShare]:
     """Return for each annotator how many answers are wanted of them, and how many there are.
 
-    Of an annotator that the round does not name nothing is wanted; what was recalled unanswered is not wanted either.
+    Of an annotator that the round does not name nothing is wanted; what was recalled unanswered, or cannot be used, is not wanted either.
     """
     given = {name: n for round_id, name, n in answers if round_id == number}
     shares = rounds_out.shares_of(connection, number)
@@ -210,7 +210,7 @@ def _people(
     back = {
         int(entry["item_id"])
         for entry in rounds_out.items_of(connection, number)
-        if entry["recalled_at"] is not None and not entry["answered"]
+        if not entry["answered"] and (entry["recalled_at"] is not None or not entry["unanswered"])
     }
     said = rounds_out.answers_of(connection, number, of_round)
     people = [

@@ -65,9 +65,12 @@ def show_status(found: "Status") -> None:
             screen.say(f"… and {len(found.classes) - len(shown)} more classes (--json lists all)")
     if found.rounds:
         newest = [
-            [f"{r.id}  {r.strategy}", r.items, r.answered, r.out + r.overdue] for r in found.rounds[-10:]
+            [f"{r.id}  {r.strategy}", r.items, r.answered, r.out + r.overdue, r.quarantined]
+            for r in found.rounds[-10:]
         ]
-        screen.table("rounds", ["", "images", "answered", "out"], newest)
+        names = ["", "images", "answered", "out", "unusable"]
+        shown_ = len(names) if any(row[-1] for row in newest) else len(names) - 1
+        screen.table("rounds", names[:shown_], [row[:shown_] for row in newest])
     show_kept(found.predictions)
     if found.run:
         show_last_run(found.run)

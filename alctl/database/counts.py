@@ -55,6 +55,8 @@ class RoundCounts:
     items: int
     answered: int
     """Those with an answer since, also if it came after they were recalled."""
+    quarantined: int
+    """Those that cannot be used, and that nobody has answered."""
     out: int
     """Those that annotators still have, in time."""
     overdue: int
@@ -107,8 +109,8 @@ def per_round(connection: Connection, now: str = "") -> list[RoundCounts]:
     rows = mappings(
         connection,
         f"""SELECT r.id, r.strategy, r.run_id, r.created_at, r.due_at, count(*) AS items, sum(answered) AS answered,
-              sum(CASE WHEN answered = 0 AND recalled_at IS NULL THEN 1 ELSE 0 END) AS out,
-              sum(CASE WHEN answered = 0 AND recalled_at IS NOT NULL THEN 1 ELSE 0 END) AS recalled
+              sum(quarantined) AS quarantined, sum(CASE WHEN recalled_at IS NULL THEN unanswered ELSE 0 END) AS out,
+              sum(CASE WHEN recalled_at IS NULL THEN 0 ELSE unanswered END) AS recalled
             FROM round AS r JOIN {rounds_out.answered(terms)} AS s ON s.round_id = r.id
             GROUP BY r.id, r.strategy, r.run_id, r.created_at, r.due_at ORDER BY r.id""",
     )
@@ -126,6 +128,7 @@ def _with_overdue(row: Mapping[str, Any], annotators: list[str], now: str) -> Ro
         due_at=row["due_at"],
         items=int(row["items"]),
         answered=int(row["answered"]),
+        quarantined=int(row["quarantined"]),
         out=0 if late else out,
         overdue=out if late else 0,
         recalled=int(row["recalled"]),

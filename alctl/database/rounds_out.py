@@ -20,7 +20,6 @@ AFTER = "after_label"
 """The parameter of a round with the number of the newest label before it."""
 RELABEL = "relabel"
 """The strategy of a round that sends labeled items out for a second look."""
-_NEVER_REPLACED = 2**31 - 1
 
 ITS_OWN = """(s.recalled_at IS NULL OR NOT EXISTS (
     SELECT 1 FROM selection AS n WHERE n.item_id = s.item_id AND n.round_id > s.round_id))"""
@@ -69,14 +68,20 @@ def after(of_round: Mapping[int, Terms], column: str) -> str:
 
 
 def answered(of_round: Mapping[int, Terms]) -> str:
-    """Return SQL for every selection with ``answered``: 1 if any answer came since, or the item cannot be used."""
-    return f"""(SELECT s.round_id, s.item_id, s.recalled_at,
-        CASE WHEN a.newest > {after(of_round, "s.round_id")} AND {ITS_OWN} THEN 1 ELSE 0 END AS answered
-      FROM selection AS s LEFT JOIN (SELECT item_id, max(newest) AS newest FROM (
-        SELECT l.item_id, l.id AS newest FROM label AS l JOIN import_batch AS b ON b.id = l.import_id
-          WHERE b.undone_at IS NULL
-        UNION ALL SELECT item_id, {_NEVER_REPLACED} FROM unusable) AS n GROUP BY item_id) AS a
-      ON a.item_id = s.item_id)"""
+    """Return SQL for every selection with ``answered``, ``quarantined`` and ``unanswered``, of which one at most is 1.
+
+    Answered is what got any answer since, quarantined what got none and cannot be used, unanswered is the rest; the
+    answers of a later round that took up an item are not this one's.
+    """
+    newest = f"coalesce(a.newest, 0) > {after(of_round, 's.round_id')}"
+    return f"""(SELECT s.round_id, s.item_id, s.recalled_at, s.own * s.came AS answered,
+        s.own * (1 - s.came) * s.broken AS quarantined, 1 - s.own * (s.came + s.broken - s.came * s.broken) AS unanswered
+      FROM (SELECT s.round_id, s.item_id, s.recalled_at, CASE WHEN {newest} THEN 1 ELSE 0 END AS came,
+          CASE WHEN u.item_id IS NULL THEN 0 ELSE 1 END AS broken, CASE WHEN {ITS_OWN} THEN 1 ELSE 0 END AS own
+        FROM selection AS s LEFT JOIN (
+          SELECT l.item_id, max(l.id) AS newest FROM label AS l JOIN import_batch AS b ON b.id = l.import_id
+          WHERE b.undone_at IS NULL GROUP BY l.item_id) AS a ON a.item_id = s.item_id
+        LEFT JOIN unusable AS u ON u.item_id = s.item_id) AS s)"""
 
 
 def shares(number: int, seed: int, terms: Terms, items: Iterable[int]) -> dict[str, list[int]]:
@@ -160,10 +165,10 @@ def answers_of(connection: Connection, number: int, of_round: Mapping[int, Terms
 
 
 def items_of(connection: Connection, number: int) -> list[Mapping[str, Any]]:
-    """Return item, whether it was answered since, and when it was recalled, for each item of a round, by item."""
+    """Return what became of each item of a round, and when it was recalled, by item."""
     return mappings(
         connection,
-        f"""SELECT s.item_id, s.answered, s.recalled_at FROM {answered(every_terms(connection))} AS s
+        f"""SELECT s.item_id, s.answered, s.unanswered, s.recalled_at FROM {answered(every_terms(connection))} AS s
             WHERE s.round_id = :number ORDER BY s.item_id""",
         number=number,
     )
@@ -173,7 +178,7 @@ def second_looks(connection: Connection) -> dict[int, tuple[int, bool]]:
     """Return for each item that went out for a second look how often it was answered since, and whether it is out."""
     rows = run(
         connection,
-        f"""SELECT s.item_id, sum(s.answered), max(CASE WHEN s.answered = 0 AND s.recalled_at IS NULL THEN 1 ELSE 0 END)
+        f"""SELECT s.item_id, sum(s.answered), max(CASE WHEN s.recalled_at IS NULL THEN s.unanswered ELSE 0 END)
             FROM round AS r JOIN {answered(every_terms(connection))} AS s ON s.round_id = r.id
             WHERE r.strategy = :relabel GROUP BY s.item_id""",
         relabel=RELABEL,

@@ -103,6 +103,8 @@ class RoundFacts:
     reserved: int
     """Validation and test images that went out with it."""
     answered: int
+    quarantined: int
+    """Those that cannot be used, and that nobody has answered."""
     out: int
     shown: Sequence[ShownPick]
     pairs: Sequence[ShownPair] = ()

@@ -206,6 +206,7 @@ def _rounds(connection: Connection) -> list[tuple[RoundFacts, RoundItems]]:
             picked=len(picked),
             reserved=len(picks) - len(candidates),
             answered=counted[row.id].answered,
+            quarantined=counted[row.id].quarantined,
             out=counted[row.id].out,
             shown=[
                 ShownPick(

@@ -89,7 +89,7 @@ def _rounds(facts: Facts) -> list[Block]:
     rows = [
         [
             f"{row.id} ({_strategy(row)})", count(row.images), count(row.control), count(row.reserved),
-            count(row.answered), count(row.out), count(row.candidates),
+            count(row.answered), count(row.quarantined), count(row.out), count(row.candidates),
             "–" if row.run_id is None else str(row.run_id), day(row.created_at),
         ]
         for row in facts.rounds
@@ -100,6 +100,7 @@ def _rounds(facts: Facts) -> list[Block]:
         "of them random",
         "reserved",
         "answered",
+        "unusable",
         "out",
         "candidates",
         "by run",

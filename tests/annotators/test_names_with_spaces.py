@@ -7,12 +7,13 @@ import pytest
 
 from alctl.annotators import export_labels
 from alctl.database.bulk import run
-from alctl.dataset.index import manifest_dataset
+from alctl.dataset.index import Options, create, manifest_dataset
+from alctl.files import write_whole
 from alctl.labels.format import FORMATS
-from alctl.project import Project
+from alctl.project import CONFIG, Project, config_text, open_project
 from tests.annotating import SIDE
 from tests.annotators.test_handout_formats import CARRIED, CASES
-from tests.project_files import make_images, make_project, take
+from tests.project_files import make_images, make_project, no_progress, take
 
 NAMES = (" a.png", "a.png", "d /x.png", "d/x.png", " d/x.png", "t .png", "t.png", "d / y .png", "d /y.png")
 SHAPES: dict[str, dict[str, object]] = {
@@ -88,6 +89,21 @@ def test_a_table_that_people_typed_means_the_name_with_the_space_only_where_it_i
     assert classes_of(project) == {" a.png": "cat", "a.png": "dog", "b.png": "cat"}
 
 
+@pytest.mark.parametrize("called", ["a.png ", "a.png"])
+def test_a_list_of_yolo_with_a_space_at_a_line_end_means_the_image_that_is_called_so(tmp_path, called):
+    """A manifest takes files of any name."""
+    root = spaced(tmp_path, called, "b.png")
+    manifest = root / "m.csv"
+    manifest.write_text(f"path\n{called}\nb.png\n")
+    project = open_project_of(tmp_path / "p", manifest)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "set" / "classes.txt").write_text("cat\n")
+    (tmp_path / "set" / "train.txt").write_text("a.png \nb.png\n")
+    assert take(project, tmp_path / "set", add_classes=True).added == 1
+    assert classes_of(project) == {called: "cat"}
+
+
 def test_a_number_with_an_untidy_path_is_still_that_item(tmp_path):
     project = make_project(tmp_path / "p", spaced(tmp_path, " a.png", "b.png"))
     file = tmp_path / "l.csv"
@@ -104,6 +120,14 @@ def test_a_manifest_names_files_as_they_are_called(tmp_path):
         file.write_text(text)
         entries = list(manifest_dataset(file).entries())
         assert [(entry.path, entry.category) for entry in entries] == [(" a.png", "cat"), ("d /b.png", "dog")]
+
+
+def open_project_of(folder: Path, manifest: Path) -> Project:
+    """Make a project of boxes of a manifest's images."""
+    wanted = Options(classes=(), validation=0, test=0, task="detection")
+    create(folder, manifest_dataset(manifest), wanted, no_progress)
+    write_whole(folder / CONFIG, config_text(first="random"))
+    return open_project(folder)
 
 
 def spaced(folder: Path, *names: str) -> Path:

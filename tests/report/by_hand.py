@@ -24,7 +24,7 @@ RUN = Run(
 LATER = replace(RUN, id=2, labeled=200, metrics={"test": {"accuracy": 0.7}})
 ROUND = RoundFacts(
     id=1, strategy="random", params={}, seed=0, requested=100, candidates=1_000, run_id=None, created_at=RUN.created_at,
-    due_at=None, images=100, control=0, picked=100, reserved=0, answered=100, out=0, shown=[],
+    due_at=None, images=100, control=0, picked=100, reserved=0, answered=100, quarantined=0, out=0, shown=[],
 )  # fmt: skip
 
 

@@ -284,6 +284,18 @@ def test_a_list_may_come_from_another_root(tmp_path, lead):
     assert set(answers(tmp_path)) == {"obj/a.jpg", "obj/b.jpg"}
 
 
+def test_spaces_in_a_list_belong_to_names_where_something_is_called_so(tmp_path):
+    """Lists that people typed have spaces at their line ends; which of them are meant, the images or the labels tell."""
+    data_set(tmp_path, obj=" a.jpg\n b.jpg\nc.jpg \r\nd.jpg \n", obj__none=BOX)
+    (tmp_path / "obj.txt").rename(tmp_path / "train.txt")
+    (tmp_path / "obj" / "none.txt").unlink()
+    (tmp_path / "obj.names").write_text("cat\n")
+    for name in (" a", "b", "c", "d"):
+        (tmp_path / f"{name}.txt").write_text(BOX)
+    touch(tmp_path, "c.jpg")
+    assert set(answers(tmp_path)) == {" a.jpg", "b.jpg", "c.jpg", "d.jpg "}
+
+
 def test_a_listed_image_does_not_take_the_labels_of_another_folder(tmp_path):
     data_set(tmp_path, data_yaml=NAMES, train="./images/b/001.jpg\n./images/001.jpg\n", labels__001=BOX)
     assert list(answers(tmp_path)) == ["images/001.jpg"]

@@ -90,7 +90,7 @@ def _label_in(image: str, texts: AbstractSet[str]) -> str:
 
 def _plain(entry: str) -> str:
     """Return a path as a list of images gives it, of any system, absolute or not, with names and slashes only."""
-    parts = entry.strip().replace("\\", "/").split("/")
+    parts = entry.replace("\\", "/").split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))
 
 
@@ -104,7 +104,8 @@ def _ends(entry: str) -> Iterator[str]:
 
 def inside(entry: str, names: AbstractSet[str], base: str) -> str:
     """Return the file among ``names`` that an entry means, which may lead there from another root; or nothing."""
-    places = (place for end in _ends(entry) for place in (_joined(base, end), end))
+    entries = dict.fromkeys((entry, entry.strip()))
+    places = (place for one in entries for end in _ends(one) for place in (_joined(base, end), end))
     return next((place for place in places if place in names), "")
 
 
@@ -120,6 +121,7 @@ def _resolved(
     The list may have been made elsewhere, so the first folders of all its paths may have to go: as few as it takes for
     one of them to be here.
     """
+    entries = [_as_called(entry, base, pictures, texts) for entry in entries]
     most = max((_plain(entry).count("/") for entry in entries), default=0)
     for start, folder in product(range(most + 1), dict.fromkeys((base, ""))):
         found = (_joined(folder, end) for entry in entries for end in islice(_ends(entry), start, start + 1))
@@ -132,6 +134,28 @@ def _resolved(
         yield _joined(folder, ends[min(start, len(ends) - 1)]) if ends else entry
 
 
+def _as_called(entry: str, base: str, pictures: AbstractSet[str], texts: AbstractSet[str]) -> str:
+    """Return an entry with those of the spaces around it that belong to the name of an image, or of labels, that is here.
+
+    One behind the suffix tells nothing of the labels' name, and stays unless the image is here: the pool knows.
+    """
+    if entry == entry.strip():
+        return entry
+    called = dict.fromkeys((entry, entry.lstrip(), entry.rstrip(), entry.strip()))
+    places = {
+        text: [
+            place
+            for end in _ends(text)
+            if text == text.strip() or end != end.strip()
+            for place in (_joined(base, end), end)
+        ]
+        for text in called
+    }
+    pictured = (text for text in called if not pictures.isdisjoint(places[text]))
+    labeled = (text for text in called if any(_label_in(place, texts) for place in places[text]))
+    return next(pictured, "") or next(labeled, entry.strip())
+
+
 def _is_list(found: Members, name: str) -> bool:
     """Tell whether a text begins with the path of an image."""
     return any(line.strip().lower().endswith(IMAGE_SUFFIXES) for line in islice(_lines(found, name), 1))
@@ -141,7 +165,7 @@ def _lines(found: Members, name: str) -> Iterator[str]:
     try:
         with found.open(name) as stream:
             while line := stream.readline(LONGEST_LINE):
-                if text := line.decode("utf-8-sig").strip():
+                if (text := line.decode("utf-8-sig").rstrip("\r\n")).strip():
                     yield text
     except (OSError, UnicodeDecodeError) as error:
         raise AlctlError(f"{found.path}: {name} is no list of images that can be read: {error}") from error
