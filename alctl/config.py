@@ -182,4 +182,4 @@ def check_config(values: dict[str, Any], source: str) -> Config:
         return TypeAdapter(Config).validate_python(values)
     except ValidationError as error:
         problems = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise AlctlError("\n".join([f"{source} has bad settings:", *problems])) from error
+        raise AlctlError(f"{source} has bad settings:", *problems) from error

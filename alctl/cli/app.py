@@ -3,6 +3,7 @@
 import errno
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -30,21 +31,21 @@ class Commands(TyperGroup):
             with listening():
                 return super().invoke(ctx)
         except AlctlError as error:
-            _fail(str(error), [row._asdict() for row in getattr(error, "problems", [])])
+            _fail(error.args, [row._asdict() for row in getattr(error, "problems", [])])
         except KeyboardInterrupt as stop:
             _stopped(stop)
         except OSError as error:
             if error.errno is None or error.errno == errno.EPIPE:
                 raise  # a reader such as `head` has gone, or it is a bug
-            _fail(sentence_of(error), [])
+            _fail([sentence_of(error)], [])
 
 
-def _fail(message: str, problems: list[dict[str, object]]) -> NoReturn:
+def _fail(lines: Sequence[str], problems: list[dict[str, object]]) -> NoReturn:
     from alctl.cli.screen import show_error
 
     if "--json" in sys.argv:
-        typer.echo(json.dumps({"error": message, "problems": problems}))
-    show_error(message)
+        typer.echo(json.dumps({"error": "\n".join(lines), "problems": problems}))
+    show_error(lines)
     raise typer.Exit(1)
 
 

@@ -57,7 +57,8 @@ def shown(
 
     for event in events:
         if isinstance(event, Step) and not quiet:
-            screen.note(f"$ {event.command}\n  {event.result}")
+            screen.note(f"$ {event.command}")
+            screen.note(f"  {event.result}")
         yield event
 
 

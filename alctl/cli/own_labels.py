@@ -77,7 +77,8 @@ def replay(project: "Project", planned: "Plan") -> None:
     from alctl.cli import screen
     from alctl.simulation import mine
 
-    screen.err.print(describe(planned), markup=False)
+    for line in describe(planned):
+        screen.note(line)
     try:
         with screen.bars() as progress:
             for _ in mine.run(project, planned, progress):
@@ -87,7 +88,7 @@ def replay(project: "Project", planned: "Plan") -> None:
         raise typer.Exit(130) from None
 
 
-def describe(planned: "Plan") -> str:
+def describe(planned: "Plan") -> list[str]:
     """Return what is about to be replayed, and how little it can tell, in a few lines."""
     from alctl.simulation.mine import FEW
 
@@ -109,7 +110,7 @@ def describe(planned: "Plan") -> str:
             f"a strategy chose {found.chosen:,} of these images: they are no random part of the pool, and what pays "
             "among them need not pay in it"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def show_dry_run(planned: "Plan", *, json: bool) -> None:
@@ -123,7 +124,8 @@ def show_dry_run(planned: "Plan", *, json: bool) -> None:
             "arms": [arm.name for arm in planned.arms], "trials": planned.trials, "left": len(planned.left),
         })  # fmt: skip
         return
-    screen.say(describe(planned))
+    for line in describe(planned):
+        screen.say(line)
     screen.say("a dry run: nothing was replayed")
 
 

@@ -32,18 +32,20 @@ _NO_PROJECT = frozenset({"demo", "init", "restore", "simulate"})
 """Commands that make a project instead of using one; `simulate --mine` uses one."""
 
 
-def literal(text: str, keep: str = "\n") -> str:
-    """Return a text as it is to be printed: [brackets] mean nothing, and what commands a terminal is escaped.
+def literal(text: str, keep: str = "") -> str:
+    """Return a line as it is to be printed: [brackets] mean nothing, and what commands a terminal is escaped.
 
-    Everything that is printed for a person passes here. File names, servers and the database hold what they like.
+    Everything that is printed for a person passes here. File names, servers and the database hold what they like, line
+    ends too; ``keep`` holds what may stay of a text that is ours.
     Commands between `backticks` are for the project that this command was told to use.
     """
     return escape(visible(_HINT.sub(lambda found: f"`{here(found[1])}`", text), keep))
 
 
-def show_error(message: str) -> None:
+def show_error(lines: Sequence[str]) -> None:
     """Print an error to standard error."""
-    err.print(f"[bold red]error:[/] {literal(message)}")
+    text = "\n".join(map(literal, lines))
+    err.print(f"[bold red]error:[/] {text}")
 
 
 def say(text: str) -> None:
@@ -123,12 +125,16 @@ def _plain(value: object) -> object:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a small table; the first column is text, the others are numbers."""
     grid = Table(
-        title=literal(title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False
+        title=literal(title, keep="\n") or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
     )
     for i, column in enumerate(columns):
-        grid.add_column(literal(column), justify="left" if i == 0 else "right", header_style="dim")
+        grid.add_column(literal(column, keep="\n"), justify="left" if i == 0 else "right", header_style="dim")
     for row in rows:
-        grid.add_row(*(literal(number(cell), keep="") for cell in row))
+        grid.add_row(*(literal(number(cell)) for cell in row))
     out.print(grid)
 
 
@@ -149,7 +155,7 @@ def counted(count: int, thing: str) -> str:
 def listed(rows: Sequence[Row], sentence: Callable[[Row], str], shown: int = 5) -> None:
     """Print the first few of many, and how many more there are."""
     for row in rows[:shown]:
-        say(f"  {visible(sentence(row))}")
+        say(f"  {sentence(row)}")
     if len(rows) > shown:
         say(f"  … and {len(rows) - shown:,} more (--json lists all)")
 

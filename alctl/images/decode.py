@@ -55,10 +55,8 @@ class MissingImages(AlctlError):  # noqa: N818 - it names what it carries
     def __init__(self, reasons: Mapping[int, str]) -> None:
         rows = [f"  item {item}, {why}" for item, why in sorted(reasons.items())]
         more = [f"  … and {len(rows) - _NAMED:,} more"] if len(rows) > _NAMED else []
-        super().__init__(
-            "\n".join([f"{len(rows):,} {'image is' if len(rows) == 1 else 'images are'} not there:",
-                       *rows[:_NAMED], *more, ADVICE])
-        )  # fmt: skip
+        many = f"{len(rows):,} {'image is' if len(rows) == 1 else 'images are'} not there:"
+        super().__init__(many, *rows[:_NAMED], *more, ADVICE)
         self.reasons = dict(reasons)
 
 

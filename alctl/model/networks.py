@@ -173,7 +173,7 @@ def _stages(network: nn.Module, image_size: int, name: str) -> tuple[str, ...]:
         output = _blank_run(network, image_size)
     except (RuntimeError, ValueError) as error:
         raise AlctlError(
-            f"{name} cannot read images of {image_size} × {image_size} pixels: {error}"
+            f"{name} cannot read images of {image_size} × {image_size} pixels: {' '.join(str(error).split())}"
         ) from error
     finally:
         for hook in hooks:

@@ -147,9 +147,7 @@ def _refuse_other(folder: Path, record: Record, wanted: Wanted) -> None:
         if value != before.get(name)
     ]
     if changed:
-        raise AlctlError(
-            "\n".join([f"{folder} holds another simulation; choose another --project:", *changed])
-        )
+        raise AlctlError(f"{folder} holds another simulation; choose another --project:", *changed)
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -100,7 +100,7 @@ def test_a_list_of_yolo_with_a_space_at_a_line_end_means_the_image_that_is_calle
     (tmp_path / "set" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (tmp_path / "set" / "classes.txt").write_text("cat\n")
     (tmp_path / "set" / "train.txt").write_text("a.png \nb.png\n")
-    assert take(project, tmp_path / "set", add_classes=True).added == 1
+    assert take(project, tmp_path / "set", add_classes=True, format="yolo").added == 1
     assert classes_of(project) == {called: "cat"}
 
 

@@ -77,3 +77,21 @@ def test_names_of_an_older_project_and_of_files_are_printed_escaped_and_on_one_l
 def test_a_file_that_is_not_there_is_named_escaped(tmp_path):
     project = small_project(tmp_path)
     assert "a\\x1bb.csv" in printed("import-labels", "a\x1bb.csv", "-p", project.folder)
+
+
+def test_a_line_end_in_a_name_breaks_no_sentence(tmp_path):
+    """Wherever the name stands: in a sentence, in an error, in one of several lines, in the next step."""
+    make_images(tmp_path / "images", 4)
+    (tmp_path / "images" / "0001.png").rename(tmp_path / "images" / "two\nlines.png")
+    words = ("-p", "p\nq")
+    said = printed("init", "images", "--classes", "cat,dog", *words, cwd=tmp_path)
+    assert "project p\\nq: 4 items" in said
+    assert "cannot read l\\nm.csv: there is no such file" in printed(
+        "import-labels", "l\nm.csv", *words, cwd=tmp_path
+    )
+    select = ("select", "--k", "4", "--strategy", "random", "--images", "none", *words)
+    assert "p\\nq/rounds/0001/items.csv" in printed(*select, cwd=tmp_path)
+    (tmp_path / "images" / "two\nlines.png").unlink()
+    named = [line for line in printed("show", *words, cwd=tmp_path).splitlines() if "two" in line]
+    assert len(named) == 1
+    assert "two\\nlines.png" in named[0]

@@ -56,7 +56,7 @@ class BadRowsError(AlctlError):
             shown.append(f"  … and {len(places) - SHOWN:,} more (--json lists all)")
         count = f"{len(self.problems):,} problem{'s' if len(self.problems) > 1 else ''}"
         advice = "mend them, or take the good rows with --skip-bad"
-        super().__init__("\n".join([f"{file} has {count}; nothing was imported", *shown, advice]))
+        super().__init__(f"{file} has {count}; nothing was imported", *shown, advice)
 
 
 def place_of(problem: Problem) -> str:

@@ -53,7 +53,7 @@ def yaml_mapping(text: str, name: str) -> dict[str, Any]:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise AlctlError(f"{name}{line}: it is not YAML that can be read: {error.problem}") from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise AlctlError(f"{name} is not YAML that can be read: {error}") from error
+        raise AlctlError(f"{name} is not YAML that can be read: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise AlctlError(f"{name} holds no names of classes")
     return found
