@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alctl.cli.options import LARGEST, finite
+from alctl.cli.options import LARGEST, several_option, share_option
 from alctl.errors import AlctlError
 
 if TYPE_CHECKING:
@@ -22,15 +22,11 @@ class Limiting:
 
     duplicates: Annotated[
         float | None,
-        typer.Option(
-            show_default=False,
-            min=0,
-            max=1,
-            callback=finite,
-            rich_help_panel=PANEL,
-            metavar="COSINE",
-            help="Cosine of embeddings from which two images are near-duplicates, of which one is chosen at most "
+        share_option(
+            "Cosine of embeddings from which two images are near-duplicates, of which one is chosen at most "
             "(default: 0.92 with embeddings of efficientnet-lite0); 0: never.",
+            "COSINE",
+            PANEL,
         ),
     ] = None
     balance: Annotated[
@@ -43,20 +39,16 @@ class Limiting:
     ] = False
     per_class: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="[CLASS=]K",
-            show_default=False,
-            rich_help_panel=PANEL,
-            help="Most images that are predicted to be of a class, or of each class.",
+        several_option(
+            "[CLASS=]K", "Most images that are predicted to be of a class, or of each class.", PANEL
         ),
     ] = None
     max_share: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="GROUP=SHARE",
-            show_default=False,
-            rich_help_panel=PANEL,
-            help="Largest share of one value of a manifest's column, of one folder or of one camera: source=0.3.",
+        several_option(
+            "GROUP=SHARE",
+            "Largest share of one value of a manifest's column, of one folder or of one camera: source=0.3.",
+            PANEL,
         ),
     ] = None
 

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -106,6 +106,21 @@ def finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number.")
     return value
+
+
+def strategy_option(words: str) -> Any:
+    """Return the option of a query strategy's name."""
+    return typer.Option(show_default=False, autocompletion=complete_strategies, help=words)
+
+
+def share_option(words: str, metavar: str = "SHARE", panel: str | None = None) -> Any:
+    """Return the option of a share of something, or of another number between 0 and 1."""
+    return typer.Option(min=0, max=1, callback=finite, metavar=metavar, rich_help_panel=panel, help=words)
+
+
+def several_option(metavar: str, words: str, panel: str | None = None) -> Any:
+    """Return an option that may be given several times."""
+    return typer.Option(metavar=metavar, show_default=False, rich_help_panel=panel, help=words)
 
 
 Settings = Mapping[str, object]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from alctl.cli.options import complete_formats, complete_strategies, finite, storable
+from alctl.cli.options import complete_formats, several_option, share_option, storable, strategy_option
 
 KOption = Annotated[
     int | None,
@@ -27,10 +27,8 @@ class Choosing:
 
     strategy: Annotated[
         str,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="Query strategy (default: uherding where embeddings are at hand and before learning-loss is shown to be worth it).",
+        strategy_option(
+            "Query strategy (default: uherding where embeddings are at hand and before learning-loss is shown to be worth it)."
         ),
     ] = ""
     subset: Annotated[
@@ -44,17 +42,12 @@ class Choosing:
     ] = None
     param: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", show_default=False, help="A parameter of the strategy."),
+        several_option("NAME=VALUE", "A parameter of the strategy."),
     ] = None
     control: Annotated[
         float | None,
-        typer.Option(
-            show_default=False,
-            min=0,
-            max=1,
-            callback=finite,
-            metavar="SHARE",
-            help="Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference.",
+        share_option(
+            "Share of the images that is random, to compare the strategy with (default: 0); annotators see no difference."
         ),
     ] = None
     guard: Annotated[
@@ -67,10 +60,8 @@ class Choosing:
     ] = None
     fallback: Annotated[
         str,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="Query strategy of the guard (default: margin; random with fewer than 20 labeled validation images).",
+        strategy_option(
+            "Query strategy of the guard (default: margin; random with fewer than 20 labeled validation images)."
         ),
     ] = ""
     embed: Annotated[
@@ -109,13 +100,7 @@ class Sharing:
     ] = ""
     overlap: Annotated[
         float,
-        typer.Option(
-            min=0,
-            max=1,
-            callback=finite,
-            metavar="SHARE",
-            help="Share of the images that all annotators get.",
-        ),
+        share_option("Share of the images that all annotators get."),
     ] = 0.0
 
 

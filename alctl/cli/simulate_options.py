@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from alctl.cli.options import Settings, complete_strategies, finite
+from alctl.cli.options import Settings, finite, several_option, share_option, strategy_option
 
 FOLDER = Path("alctl-simulation")
 TRIALS = 5
@@ -34,24 +34,20 @@ class Arms:
 
     strategy: Annotated[
         list[str] | None,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="A query strategy, once for each; else learning-loss (with --head probe uherding) and random; "
-            "with --mine uherding, maxherding and margin.",
+        strategy_option(
+            "A query strategy, once for each; else learning-loss (with --head probe uherding) and random; "
+            "with --mine uherding, maxherding and margin."
         ),
     ] = None
     start_strategy: Annotated[
         str,
-        typer.Option(
-            show_default=False,
-            autocompletion=complete_strategies,
-            help="Strategy of the first round, or own: each its own (default: random; with --head probe own).",
+        strategy_option(
+            "Strategy of the first round, or own: each its own (default: random; with --head probe own)."
         ),
     ] = ""
     param: Annotated[
         list[str] | None,
-        typer.Option(metavar="STRATEGY.NAME=VALUE", show_default=False, help="A parameter of a strategy."),
+        several_option("STRATEGY.NAME=VALUE", "A parameter of a strategy."),
     ] = None
     trials: Annotated[
         int | None,
@@ -81,13 +77,7 @@ class Bending:
     ] = 1.0
     label_noise: Annotated[
         float,
-        typer.Option(
-            min=0,
-            max=1,
-            callback=finite,
-            metavar="SHARE",
-            help="Share of wrong labels in the pool, never in the test.",
-        ),
+        share_option("Share of wrong labels in the pool, never in the test."),
     ] = 0.0
     test: Annotated[
         int | None,
@@ -109,10 +99,8 @@ class Showing:
     ] = None
     compare: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="FOLDER",
-            show_default=False,
-            help="Show another simulation's strategies beside: the same rounds, trained otherwise.",
+        several_option(
+            "FOLDER", "Show another simulation's strategies beside: the same rounds, trained otherwise."
         ),
     ] = None
 
