@@ -70,6 +70,7 @@ def listed(project: Project) -> list[ListedClass]:
             skeleton=[(first + 1, second + 1) for first, second in found.skeleton],
         )
         for found in known
+        if not found.taken_back
     ]
 
 
@@ -94,11 +95,11 @@ def add(
         change.notes = [note for name in wanted if (note := _former(connection, name))]
         known = {found.name: found for found in categories.class_list(connection)}
         for name in wanted:
-            if name in known:
+            if name in known and not known[name].taken_back:
                 _give_keypoints(connection, known[name], known.values(), keypoints, skeleton)
             else:
-                categories.add_classes(connection, [Category(name, tuple(keypoints), tuple(skeleton))])
-                id_ = len(categories.categories(connection))
+                new = Category(name, tuple(keypoints), tuple(skeleton))
+                (id_,) = categories.add_classes(connection, [new]).values()
                 categories.record(connection, "add", id_, None, name, now())
         return _done(connection, change)
 
@@ -214,6 +215,9 @@ def _living(connection: Connection, known: Sequence[Class], name: str) -> Class:
 
 
 def _gone(found: Class, known: Sequence[Class]) -> str:
+    if found.taken_back:
+        add = f"`alctl classes add {shlex.quote(found.name)}` brings it back"
+        return f"{found.name!r} went with the import that brought it, which was undone; {add}"
     return f"{found.name!r} was merged into {known[found.effective - 1].name!r}"
 
 
@@ -245,7 +249,7 @@ def _former(connection: Connection, name: str, own: int | None = None) -> str:
 
 def _done(connection: Connection, change: Change) -> Change:
     """Fill in which models know another class list; take everything back in a dry run."""
-    known = categories.class_list(connection)
+    known = categories.numbered(connection)
     present = categories.outputs(known, len(known))
     names, merged = [one.name for one in known], [list(places) for places in present.merged]
     change.stale_runs = [

@@ -135,7 +135,7 @@ def _look(connection: Connection, project: Path, number: int, place: str, format
         {file_name(pick) for pick in rounds.picks(connection, number)},
         tables(listed, rounds_out.shares_of(connection, number)),
         {name: _tool(connection, name) for name in sorted({*formats, *earlier} - {"csv"})},
-        [_assignment(pick, number, said.get(pick.item_id), names) for pick in listed],
+        [_assignment(pick, row, said.get(pick.item_id), names) for pick in listed],
         state.root,
         state.task,
         categories.as_categories(connection, living=True),
@@ -200,7 +200,7 @@ def _tool(
 
 def _assignment(
     pick: rounds.Pick,
-    number: int,
+    row: rounds.Round,
     said: pre_annotations.Said | None,
     names: Sequence[str],
 ) -> Assignment:
@@ -210,8 +210,9 @@ def _assignment(
     elif said is not None:
         predicted = canonical_json.named(said.annotations or "[]", names)
     return Assignment(
-        pick.item_id, pick.path, f"images/{file_name(pick)}", pick.width or 0, pick.height or 0, number,
+        pick.item_id, pick.path, f"images/{file_name(pick)}", pick.width or 0, pick.height or 0, row.id,
         pick.digest.hex(), pick.score, predicted, f"run {said.run_id}" if said and said.run_id else "",
+        said.confidence if said else None, row.strategy,
     )  # fmt: skip
 
 

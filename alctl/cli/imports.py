@@ -177,7 +177,7 @@ def undo_import(
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Take one import back; its labels stay in the history, but no longer count.
+    """Take one import back; its labels stay in the history, but no longer count, and classes that only it brought go.
 
     [dim]Example:[/dim]
       alctl undo-import 4
@@ -187,11 +187,18 @@ def undo_import(
     from alctl.project import open_project
 
     opened = open_project(project)
-    count = undo.undo_import(opened, number, dry_run=dry_run)
+    done = undo.undo_import(opened, number, dry_run=dry_run)
     if json:
-        screen.as_json({"import": number, "labels": count, "dry_run": dry_run})
+        screen.as_json({"import": number, **vars(done), "dry_run": dry_run})
         return
-    screen.say(f"import {number}: {count:,} labels {'would be' if dry_run else 'are'} no longer in force")
+    screen.say(
+        f"import {number}: {done.labels:,} labels {'would be' if dry_run else 'are'} no longer in force"
+    )
+    if done.classes:
+        gone = "would be" if dry_run else "are"
+        screen.say(f"  classes that only it brought {gone} taken back: {', '.join(done.classes)}")
+    for name, why in done.kept.items():
+        screen.say(f"  the class {name} stays: {why}")
     screen.next_step_of(opened)
 
 

@@ -22,7 +22,7 @@ class Class(NamedTuple):
     id: int
     name: str
     merged_into: int | None
-    """The class that it counts as since a merge; that one is never merged itself."""
+    """The class that it counts as since a merge; that one is never merged itself. Its own id: it was taken back."""
     keypoints: tuple[str, ...]
     skeleton: tuple[tuple[int, int], ...]
 
@@ -30,6 +30,11 @@ class Class(NamedTuple):
     def effective(self) -> int:
         """The id of the class that its labels count as."""
         return self.merged_into or self.id
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether it went with an import that was undone: it holds its id, and nothing means it."""
+        return self.merged_into == self.id
 
 
 class Outputs(NamedTuple):
@@ -59,7 +64,7 @@ def outputs(known: Sequence[Class], size: int) -> Outputs:
 
 
 def class_list(connection: Connection) -> list[Class]:
-    """Return every class in the order of the ids, merged ones included."""
+    """Return every class in the order of the ids, with those that were merged or taken back."""
     rows = connection.execute(select(category).order_by(category.c.id)).mappings()
     return [
         Class(
@@ -73,8 +78,14 @@ def class_list(connection: Connection) -> list[Class]:
     ]
 
 
+def numbered(connection: Connection) -> list[Class]:
+    """Return the classes without those at the end that were taken back: where a place is an id, the others hold theirs."""
+    known = class_list(connection)
+    return known[: max((found.id for found in known if not found.taken_back), default=0)]
+
+
 def categories(connection: Connection) -> list[str]:
-    """Return the names in the order of the ids, merged ones included: a class's place is its id - 1, for ever."""
+    """Return the names in the order of the ids, of every class there was: its place is its id - 1, for ever."""
     return list(connection.execute(select(category.c.name).order_by(category.c.id)).scalars())
 
 
@@ -91,7 +102,7 @@ def as_categories(connection: Connection, *, living: bool = False) -> list[Categ
     """
     return [
         Category(found.name, found.keypoints, found.skeleton)
-        for found in class_list(connection)
+        for found in numbered(connection)
         if not living or found.merged_into is None
     ]
 
@@ -107,7 +118,7 @@ def resolver(connection: Connection) -> dict[str, int]:
     A former name that a class of the list has by now means that class; one that two classes once had means none.
     """
     known = class_list(connection)
-    ids = {found.name: found.effective for found in known}
+    ids = {found.name: found.effective for found in known if not found.taken_back}
     former: dict[str, set[int]] = {}
     renames = select(category_change.c.before, category_change.c.category_id)
     for name, id_ in connection.execute(renames.where(category_change.c.action == "rename")):
@@ -123,19 +134,35 @@ def former_names(connection: Connection) -> dict[str, str]:
 
 def add_categories(connection: Connection, names: Iterable[str]) -> list[str]:
     """Append the names that are not understood yet, in the given order, and return them."""
-    known, first = resolver(connection), _next(connection, "category")
+    known, first, back = resolver(connection), _next(connection, "category"), taken_back(connection)
     new = [name for name in dict.fromkeys(names) if name not in known]
-    insert_rows(connection, category, list(enumerate(new, start=first)))
+    add_classes(connection, [Category(name) for name in new if name in back])
+    insert_rows(connection, category, list(enumerate((n for n in new if n not in back), start=first)))
     return new
 
 
-def add_classes(connection: Connection, classes: Iterable[Category]) -> list[str]:
-    """Append new classes with their keypoints; return their names."""
-    new = list(classes)
-    for id_, found in enumerate(new, start=_next(connection, "category")):
-        connection.execute(insert(category).values(id=id_, name=found.name))
+def add_classes(connection: Connection, classes: Iterable[Category]) -> dict[str, int]:
+    """Append new classes with their keypoints, or bring back what was taken back; return their ids by name."""
+    back, following, added = taken_back(connection), _next(connection, "category"), dict[str, int]()
+    for found in classes:
+        id_ = added[found.name] = back.get(found.name, following)
+        if id_ == following:
+            connection.execute(insert(category).values(id=id_, name=found.name))
+            following += 1
+        else:
+            connection.execute(update(category).where(category.c.id == id_).values(merged_into=None))
         set_keypoints(connection, id_, found.keypoints, found.skeleton)
-    return [found.name for found in new]
+    return added
+
+
+def taken_back(connection: Connection) -> dict[str, int]:
+    """Return the ids of the classes that went with an import that was undone, by name."""
+    return {found.name: found.id for found in class_list(connection) if found.taken_back}
+
+
+def take_back(connection: Connection, id_: int) -> None:
+    """Let nothing mean a class any more; undone labels, and its id, keep it."""
+    connection.execute(update(category).where(category.c.id == id_).values(merged_into=id_))
 
 
 def keypoints_of_classes(connection: Connection) -> dict[int, tuple[str, ...]]:

@@ -161,7 +161,7 @@ def broken_invariants(connection: Connection) -> list[str]:
         ),
         "the class list has gaps": "SELECT count(*) FROM category HAVING count(*) <> coalesce(max(id), 0)",
         "a class was merged into one that is merged itself": (
-            "SELECT 1 FROM category AS c JOIN category AS t ON t.id = c.merged_into WHERE t.merged_into IS NOT NULL"
+            "SELECT 1 FROM category AS c JOIN category AS t ON t.id = c.merged_into WHERE t.merged_into IS NOT NULL AND t.id <> c.id"
         ),
         "a prediction is of an item that is not in its round": (
             """SELECT 1 FROM prediction AS p WHERE NOT EXISTS

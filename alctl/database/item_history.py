@@ -248,7 +248,7 @@ def _objects(text: str | None, names: Sequence[str]) -> str:
 
 
 def _named(found: Class, known: Sequence[Class]) -> str:
-    if found.merged_into is None:
+    if found.merged_into is None or found.taken_back:
         return found.name
     return f"{found.name} (counts as {known[found.merged_into - 1].name} now)"
 

@@ -1,7 +1,8 @@
 """Predictions that annotators were given to correct, and how many of them they left as they were."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -20,6 +21,8 @@ class Said(NamedTuple):
     """Objects, as the label table keeps them."""
     run_id: int | None
     """The training run of the model."""
+    confidence: float | None = None
+    """The probability that the model gives the class; None where it is of objects, or was not recorded."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,21 @@ def write(
     round_id: int,
     rows: Iterable[tuple[int, int | None, str | None]],
     run_id: int | None = None,
+    confidence: Mapping[int, float] = MappingProxyType({}),
 ) -> None:
-    """Write (item, class, objects) for a round, replacing what was there."""
+    """Write (item, class, objects) for a round, replacing what was there; ``confidence`` is by item."""
     run(connection, "DELETE FROM prediction WHERE round_id = :round", round=round_id)
-    insert_rows(connection, prediction, ((round_id, *row, run_id) for row in rows))
+    insert_rows(connection, prediction, ((round_id, *row, run_id, confidence.get(row[0])) for row in rows))
 
 
 def of_round(connection: Connection, round_id: int) -> dict[int, Said]:
     """Return what was predicted of each item of a round that has a prediction."""
     rows = run(
         connection,
-        "SELECT item_id, category_id, annotations, run_id FROM prediction WHERE round_id = :round",
+        "SELECT item_id, category_id, annotations, run_id, confidence FROM prediction WHERE round_id = :round",
         round=round_id,
     )
-    return {int(row[0]): Said(row[1], row[2], row[3]) for row in rows}
+    return {int(row[0]): Said(*row[1:]) for row in rows}
 
 
 def kept(connection: Connection) -> list[Kept]:

@@ -45,7 +45,9 @@ category = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),  # frozen; the model's output index + 1
     Column("name", Text, nullable=False, unique=True),
-    Column("merged_into", ForeignKey("category.id")),  # the class that its labels count as since a merge
+    Column(
+        "merged_into", ForeignKey("category.id")
+    ),  # the class that it counts as since a merge; itself: taken back
     Column("keypoints", JSON),  # names of the keypoints of its objects, in order
     Column("skeleton", JSON),  # pairs of keypoints that are joined, 0-based
 )
@@ -54,7 +56,7 @@ category_change = Table(
     "category_change",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("action", String(10), nullable=False),  # add, rename, merge
+    Column("action", String(10), nullable=False),  # add, rename, merge, keypoints, import, undo
     Column("category_id", ForeignKey("category.id"), nullable=False),
     Column("before", Text),
     Column("after", Text),
@@ -224,6 +226,7 @@ prediction = Table(
     Column("category_id", ForeignKey("category.id")),
     Column("annotations", Text),
     Column("run_id", ForeignKey("training_run.id")),  # whose model said it
+    Column("confidence", Float),  # the probability that it gives the class
 )
 """What annotators were given to correct, to see how much they changed."""
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from alctl.database import categories, items, labels, project_row, staged_images
+from alctl.database import categories, classes_of_imports, items, labels, project_row, staged_images
 from alctl.database.bulk import discard
 from alctl.database.staged_images import Contradiction, StagedFile, StagedItem
 from alctl.dataset import manifest, measure_levels
@@ -267,15 +267,19 @@ def _ingest(
     if options.classes and (strange := sorted(set(named) - set(options.classes))):
         raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
     check_names(named, [*categories.resolver(connection)])
-    categories.add_categories(connection, named)
+    new = categories.add_categories(connection, named)
     staged_images.merge(connection)
     report.labels = labels.write_initial(connection, source=report.root, now=now())
+    if report.labels:
+        ids = categories.resolver(connection)
+        batch = labels.imports(connection)[-1].id
+        classes_of_imports.record_brought(connection, {name: ids[name] for name in new}, batch, now())
     report.broken = staged_images.staged_files(connection, "broken")
     report.duplicates = staged_images.staged_files(connection, "duplicate")
     report.changed = staged_images.staged_files(connection, "changed")
     report.found_again = staged_images.staged_files(connection, "found again")
     report.skipped = list(dataset.skipped)
-    report.classes = categories.categories(connection)
+    report.classes = [found.name for found in categories.numbered(connection) if not found.taken_back]
     report.items = items.size(connection)
 
 

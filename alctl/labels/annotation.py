@@ -120,8 +120,13 @@ class Assignment(NamedTuple):
     round: int
     digest: str
     score: float | None = None
-    """What the strategy ranked it by, such as the predicted loss; None where annotators must not know."""
+    """What the strategy ranked it by, such as the predicted loss; None for random images, and where annotators must not
+    know."""
     predictions: tuple[Annotation, ...] | None = None
     """What the current model says, for annotators to correct; None where they start from nothing."""
     model: str = ""
     """Which model said it, such as "run 3"."""
+    confidence: float | None = None
+    """The probability that the model gives the class it says."""
+    strategy: str = ""
+    """Whose ``score`` it is."""

@@ -45,8 +45,13 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
     decoded = model.task.decode(probabilities, [(item.width or 0, item.height or 0) for item in found])
     ids = {name: id_ for name, id_ in zip(model.task.categories, model.ids, strict=True) if id_}
     rows = [(item.id, *_as_recorded(said, ids)) for item, said in zip(found, decoded, strict=True)]
+    sure = {
+        item.id: round(float(probabilities[at].mean(dim=0).max()), 6)
+        for at, (item, said) in enumerate(zip(found, decoded, strict=True))
+        if any(annotation.whole_image for annotation in said)
+    }
     with project.recording("predictions", progress) as connection:
-        pre_annotations.write(connection, number, rows, model.run.id)
+        pre_annotations.write(connection, number, rows, model.run.id, sure)
     return len(rows)
 
 

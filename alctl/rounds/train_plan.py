@@ -76,7 +76,7 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
     used = used_or_default(project, config.device) if config.head == PROBE else None
     with project.reading() as connection:
         state = required_state(connection, project.folder)
-        known = categories.class_list(connection)
+        known = categories.numbered(connection)
         names, _, merged = categories.outputs(known, len(known))
         task = task_of(state.task, names, merged)
         found = {

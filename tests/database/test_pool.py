@@ -245,7 +245,7 @@ def test_the_states_are_what_they_are_called(connection):
         "labeled": 2, "out": 2, "overdue": 0, "unlabeled": 90, "skipped": 1, "unusable": 3,
     }  # fmt: skip
     assert rounds.unlabeled(connection) == 90
-    assert [row.answered for row in counts.per_round(connection)] == [2]
+    assert [(row.answered, row.quarantined) for row in counts.per_round(connection)] == [(1, 1)]
     assert [row.out for row in counts.per_round(connection)] == [2]
 
 

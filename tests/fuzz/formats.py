@@ -80,7 +80,7 @@ def one_input(name: str, data: bytes) -> None:
         reader = FORMATS.load(name)(**OPTIONS.get(name, {}))
         reader.recognise(path)
         for task in ("classification", "detection", "pose", "segmentation"):
-            checked = CheckedAnswers(task, ClassList({"cat": 1}, {}, 1, add=True), "")
+            checked = CheckedAnswers(task, ClassList({"cat": 1}, {}, 1, {}, add=True), "")
             try:
                 for row in checked.rows(record for record in reader.read(path) if known(record)):
                     assert isinstance(row, tuple)

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_commands_are_as_they_are_typed_here(render):
     known = replace(
         known, missing=missing(known), advice=Advice("", (), NextStep("alctl pull 3", "round 3 <is> out"))
     )
-    arguments = ({},) if render is page.render else ()
+    arguments: tuple[Any, ...] = ({},) if render is page.render else ()
     text = render(known, *arguments, typed=lambda command: f"{command} -p 'a & b'")
     for command in ("alctl pull 3", "alctl train"):
         assert f"{command} -p " in text

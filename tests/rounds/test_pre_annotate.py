@@ -1,5 +1,6 @@
 """Predictions for annotators to correct: what the tools' files hold, and that nobody's silence becomes a label."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -111,7 +112,23 @@ def test_a_tool_shows_what_the_model_says_of_each_image_and_which_model_it_was(n
     if name == "label-studio":
         tasks = json.loads((export / "label-studio.json").read_text())
         assert [task["predictions"][0]["model_version"] for task in tasks] == ["run 1"] * 5
+        assert not any("predicted_loss" in task["data"] or "score" in task["data"] for task in tasks)
         assert not any("annotations" in task for task in tasks)
+
+
+def test_a_task_of_label_studio_can_be_sorted_by_the_confidence_and_by_what_chose_it(own, tmp_path):
+    """The confidence is the probability that `predict` writes for the class."""
+    export = predicted(own, "label-studio", strategy="entropy")
+    run_warm("predict", "--out", tmp_path / "p.csv", "--device", "cpu", "-p", own.folder)
+    with (tmp_path / "p.csv").open(newline="") as stream:
+        wanted = {int(row["item"]): float(row["probability"]) for row in csv.DictReader(stream)}
+    tasks = json.loads((export / "label-studio.json").read_text())
+    for task in tasks:
+        (prediction,) = task["predictions"]
+        assert prediction["score"] == pytest.approx(wanted[task["data"]["alctl_item"]], abs=1e-4)
+        assert task["data"]["strategy"] == "entropy"
+    scores = [task["data"]["score"] for task in tasks]
+    assert scores == sorted(scores, reverse=True)
 
 
 @pytest.mark.parametrize("name", [*WITH_CLASSES, "csv"])

@@ -21,8 +21,12 @@ class ClassList:
     """By every name that is understood, also the former ones of renamed and merged classes."""
     keypoints: dict[int, tuple[str, ...]]
     size: int
+    taken_back: Mapping[str, int]
+    """The ids of classes that went with an undone import, by name; no name is understood as one of them."""
     add: bool
     new: list[Category] = field(default_factory=list)
+    again: dict[int, Category] = field(default_factory=dict)
+    """Of those that went, the ones that this file brings again, by id."""
     declared: dict[str, Category] = field(default_factory=dict)
     """What the file says of its classes."""
     clashes: dict[str, str] = field(default_factory=dict)
@@ -54,9 +58,15 @@ class ClassList:
         """Return the id of a class, None for an unknown one."""
         found = self.ids.get(name)
         if found is None and self.add and is_name(name) and not self.like(name):
-            found = self.ids[name] = self.size + len(self.new) + 1
-            self.new.append(self.declared.get(name, Category(name)))
-            self.keypoints[found] = self.new[-1].keypoints
+            category = self.declared.get(name, Category(name))
+            if name in self.taken_back:
+                found = self.taken_back[name]
+                self.again[found] = category
+            else:
+                self.new.append(category)
+                found = self.size + len(self.new)
+            self.ids[name] = found
+            self.keypoints[found] = category.keypoints
         return found
 
     def like(self, name: str) -> str:
@@ -100,18 +110,19 @@ class ClassList:
 def class_list(connection: Connection, *, add: bool) -> ClassList:
     """Return the project's classes as a file's names are compared with them; ``add``: unknown names become classes."""
     ids, keypoints = categories.resolver(connection), categories.keypoints_of_classes(connection)
-    return ClassList(ids, keypoints, len(categories.categories(connection)), add)
+    taken_back = categories.taken_back(connection)
+    return ClassList(ids, keypoints, len(categories.categories(connection)), taken_back, add)
 
 
-def settle(connection: Connection, classes: ClassList, *, ordered: bool) -> list[str]:
-    """Add the new classes to the project; return their names.
+def settle(connection: Connection, classes: ClassList, *, ordered: bool) -> dict[str, int]:
+    """Add the new classes to the project; return their ids by name.
 
     Classes and keypoints that only refused answers have are forgotten: a typo is no class. ``ordered``: the order of
     an image's objects says something.
     """
     if classes.add and staged_classes.any_left(connection):
         _forget_unused(connection, classes, ordered=ordered)
-    new = categories.add_classes(connection, classes.new)
+    new = categories.add_classes(connection, [*classes.again.values(), *classes.new])
     categories.learn_keypoints(connection, classes.keypoints)
     return new
 
@@ -119,6 +130,7 @@ def settle(connection: Connection, classes: ClassList, *, ordered: bool) -> list
 def _forget_unused(connection: Connection, classes: ClassList, *, ordered: bool) -> None:
     """Leave out the new classes that no answer without a problem has; the others move up to their ids."""
     used = staged_classes.used(connection)
+    classes.again = {id_: category for id_, category in classes.again.items() if id_ in used}
     first = classes.size + 1
     kept = [id_ for id_ in range(first, first + len(classes.new)) if id_ in used]
     ids = {before: after for after, before in enumerate(kept, first) if before != after}

@@ -1,6 +1,6 @@
 """An import of labels from its first step to its last: a file is taken whole, or not at all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -94,7 +94,7 @@ def import_labels(
         fit_shapes.fit(connection, checked)
         left_out = problems.left_out(connection, file, checked.refused, ambiguous, skip_bad=options.skip_bad)
         new_classes = class_list.settle(connection, checked.classes, ordered=checked.ordered)
-        stored = store.store(connection, source, left_out, dry_run=options.dry_run)
+        stored = store.store(connection, source, left_out, new_classes, dry_run=options.dry_run)
         if options.dry_run:
             discard(connection)
     return _imported(source, checked, left_out, new_classes, stored)
@@ -113,7 +113,7 @@ def _nothing_new(source: LabelFile, earlier: ImportBatch) -> Imported:
 
 
 def _imported(
-    source: LabelFile, checked: CheckedAnswers, left_out: LeftOut, new_classes: list[str], stored: Stored
+    source: LabelFile, checked: CheckedAnswers, left_out: LeftOut, new_classes: Iterable[str], stored: Stored
 ) -> Imported:
     """Put together what the steps found and did."""
     counts = stored.counts
@@ -133,7 +133,7 @@ def _imported(
         counts.unknown,
         left_out.unknown_paths,
         dict(checked.notes),
-        new_classes,
+        list(new_classes),
         left_out.refused,
         stored.rejected_file,
         stored.kept,

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from alctl.annotators.imports.problems import LeftOut, Problem, place_of
 from alctl.annotators.imports.recognise import LabelFile
-from alctl.database import pre_annotations, staged_labels
+from alctl.database import classes_of_imports, pre_annotations, staged_labels
 from alctl.database.labels import ImportCounts
 from alctl.errors import AlctlError
 from alctl.labels.spreadsheet_cells import safe_cell
@@ -33,7 +33,14 @@ class Stored:
     """The table of the refused answers, if there are any."""
 
 
-def store(connection: Connection, source: LabelFile, left_out: LeftOut, *, dry_run: bool) -> Stored:
+def store(
+    connection: Connection,
+    source: LabelFile,
+    left_out: LeftOut,
+    new_classes: Mapping[str, int],
+    *,
+    dry_run: bool,
+) -> Stored:
     """Write the answers that are new to the history; a dry run writes no file, and its rows are to be discarded."""
     fates = staged_labels.decide_fates(connection)
     counts = ImportCounts(
@@ -54,6 +61,7 @@ def store(connection: Connection, source: LabelFile, left_out: LeftOut, *, dry_r
         batch = staged_labels.write_batch(
             connection, file=source.name, digest=source.digest, kind=source.format, counts=counts, now=now()
         )
+        classes_of_imports.record_brought(connection, new_classes, batch, now())
         kept = [row for row in pre_annotations.kept(connection) if row not in before]
     rejected_file = None
     if left_out.refused and not dry_run:

@@ -60,6 +60,8 @@ TOOLS = {
     "segmentation": ("polygon", "brush"),
 }
 """What annotators draw with, by the project's task."""
+PREDICTS_LOSS = "learning-loss"
+"""The strategy that ranks by nothing but the predicted loss."""
 RECOGNISED = {
     "": "",
     "export": "a Label Studio export",
@@ -195,7 +197,8 @@ class LabelStudio(LabelFormat):
         """Write tasks to import, and the labeling configuration for a project of this task beside them, as ``.xml``.
 
         What is more than Label Studio takes at once goes into files of its own: ``tasks.json``, ``tasks-2.json`` …
-        Predictions have no score: Label Studio's is a confidence from 0 to 1, and ranks the other way round.
+        A prediction has its confidence as score, from 0 to 1, by which Label Studio sorts. What the strategy ranked an
+        image by stands in the task's data, under its own name: only learning-loss ranks by predicted losses.
         """
         tools = TOOLS.get(task, tuple(CONTROLS))
         names = {category.name: category.keypoints for category in categories}
@@ -204,12 +207,12 @@ class LabelStudio(LabelFormat):
             for given in assignments:
                 data = self._data(given.image, given.item, given.digest, given.path)
                 data["alctl_round"] = given.round
-                if given.score is not None:
-                    data["predicted_loss"] = given.score
+                data |= _ranked(given)
                 writer = ResultWriter(f"i{given.item}", (given.width, given.height), names, tools)
                 found = list(writer.results(given.predictions or ()))
-                beside = {"predictions": [{"model_version": given.model, "result": found}]} if found else {}
-                file.add({"data": data, **beside})
+                sure = {} if given.confidence is None else {"score": given.confidence}
+                said = {"model_version": given.model, **sure, "result": found}
+                file.add({"data": data, **({"predictions": [said]} if found else {})})
         config.write_text(written(categories, tools), encoding="utf-8")
 
     def _data(self, image: str, item: int | None, digest: str, path: str) -> dict[str, Any]:
@@ -219,6 +222,15 @@ class LabelStudio(LabelFormat):
         if item is not None:
             data["alctl_item"] = item
         return {**data, "alctl_sha256": digest} if digest else data
+
+
+def _ranked(given: Assignment) -> dict[str, Any]:
+    """Return what an image was ranked by, as data of its task; nothing of one that was not."""
+    if given.score is None:
+        return {}
+    if given.strategy == PREDICTS_LOSS:
+        return {"predicted_loss": given.score}
+    return {"score": given.score, "strategy": given.strategy}
 
 
 def _insist(path: Path, kind: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from alctl.annotators import handout
+from alctl.annotators import classes, handout
 from alctl.annotators.imports.problems import BadRowsError
 from alctl.annotators.imports.undo import undo_import
 from alctl.database import categories, labels
@@ -15,6 +15,7 @@ from alctl.project import Project, open_project
 from alctl.rounds.select import select
 from alctl.rounds.select_options import SelectOptions
 from alctl.status import check, status
+from tests.pools import write_run
 from tests.project_files import (
     make_images,
     make_project,
@@ -24,6 +25,7 @@ from tests.project_files import (
     take,
     write_csv,
 )
+from tests.warm import run_warm
 
 
 @pytest.fixture
@@ -347,7 +349,7 @@ def test_skip_abstains_and_unusable_takes_an_item_out(project, tmp_path):
 def test_undo_brings_back_what_held_before(project, tmp_path):
     take(project, write_csv(tmp_path / "l.csv", [(1, "cat"), (2, "dog")]))
     take(project, write_csv(tmp_path / "m.csv", [(1, "dog"), (3, "dog")]))
-    assert undo_import(project, 2) == 2
+    assert undo_import(project, 2).labels == 2
     assert classes_of(project) == {1: "cat", 2: "dog"}
     assert history(project) == 4
     assert check(project) == []
@@ -369,6 +371,72 @@ def test_after_an_undo_the_same_file_is_taken_again(project, tmp_path):
     assert classes_of(project) == {1: "cat"}
 
 
+def living(project: Project) -> list[str]:
+    with project.reading() as connection:
+        return [known.name for known in categories.as_categories(connection, living=True)]
+
+
+def test_classes_that_only_an_import_brought_go_with_it_and_come_back_with_it(project, tmp_path):
+    """Their ids stay taken: the labels of the undone import are still in the history."""
+    file = write_csv(tmp_path / "l.csv", [(1, "cat"), (2, "catt"), (3, "emu")])
+    take(project, file, add_classes=True)
+    assert undo_import(project, 1, dry_run=True).classes == ["catt", "emu"]
+    assert living(project) == ["cat", "dog", "catt", "emu"]
+    assert undo_import(project, 1).classes == ["catt", "emu"]
+    assert living(project) == ["cat", "dog"]
+    assert set(status(project).classes) == {"cat", "dog"}
+    assert check(project) == []
+    with pytest.raises(BadRowsError, match="'catt' is not in the class list; did you mean 'cat'"):
+        take(project, file)
+    again = take(project, write_csv(tmp_path / "m.csv", [(3, "emu"), (4, "yak")]), add_classes=True)
+    assert again.new_classes == ["emu", "yak"]
+    assert classes_of(project) == {3: "emu", 4: "yak"}
+    with project.reading() as connection:
+        assert categories.resolver(connection) == {"cat": 1, "dog": 2, "emu": 4, "yak": 5}
+        names = [known.name for known in categories.as_categories(connection)]
+    assert names == ["cat", "dog", "catt", "emu", "yak"]  # no index shifts
+    assert check(project) == []
+
+
+def test_classes_that_are_needed_since_stay_and_it_is_said_why(project, tmp_path):
+    rows = [(1, "catt"), (2, "emu"), (3, "yak"), (4, "gnu")]
+    take(project, write_csv(tmp_path / "l.csv", rows), add_classes=True)
+    take(project, write_csv(tmp_path / "m.csv", [(1, "emu")]))
+    classes.rename(project, "yak", "ox")
+    done = undo_import(project, 1)
+    assert done.classes == ["catt", "gnu"]
+    assert done.kept == {"emu": "other labels have it", "ox": "it was changed since"}
+    assert undo_import(project, 2).classes == ["emu"]  # nothing has it any more
+    assert living(project) == ["cat", "dog", "ox"]
+    with project.writing("test") as connection:
+        write_run(connection, 1, [], ["cat", "dog", "catt", "emu", "ox", "gnu", "kea"])
+    take(project, write_csv(tmp_path / "n.csv", [(1, "kea")]), add_classes=True)
+    assert undo_import(project, 3).kept == {"kea": "training run 1 has learned it"}
+
+
+def test_a_class_that_was_taken_back_is_no_name_and_can_be_added(project, tmp_path):
+    take(project, write_csv(tmp_path / "l.csv", [(1, "emu")]), add_classes=True)
+    undo_import(project, 1)
+    with pytest.raises(AlctlError, match="went with the import that brought it"):
+        classes.merge(project, "emu", "cat")
+    assert [found.name for found in classes.listed(project)] == ["cat", "dog"]
+    classes.add(project, ["emu"])
+    assert [(found.id, found.name) for found in classes.listed(project)] == [
+        (1, "cat"),
+        (2, "dog"),
+        (3, "emu"),
+    ]
+
+
+def test_the_command_says_which_classes_go_and_which_stay(tmp_path):
+    project = small_project(tmp_path)
+    take(project, write_csv(tmp_path / "l.csv", [(1, "catt"), (2, "emu")]), add_classes=True)
+    take(project, write_csv(tmp_path / "m.csv", [(3, "emu")]))
+    said = run_warm("undo-import", 1, "-p", project.folder).stdout
+    assert "classes that only it brought are taken back: catt\n" in said
+    assert "the class emu stays: other labels have it\n" in said
+
+
 def test_an_import_that_is_not_there_or_undone_already_is_a_sentence(project, tmp_path):
     with pytest.raises(AlctlError, match="none yet"):
         undo_import(project, 1)
@@ -382,7 +450,7 @@ def test_an_import_that_is_not_there_or_undone_already_is_a_sentence(project, tm
 
 def test_a_dry_undo_changes_nothing(project, tmp_path):
     take(project, write_csv(tmp_path / "l.csv", [(1, "cat")]))
-    assert undo_import(project, 1, dry_run=True) == 1
+    assert undo_import(project, 1, dry_run=True).labels == 1
     assert classes_of(project) == {1: "cat"}
 
 

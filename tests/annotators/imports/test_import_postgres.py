@@ -143,7 +143,7 @@ def test_the_newest_answer_of_an_annotator_holds_in_whatever_order_files_come(ma
     assert (old.outdated, old.batch) == (1, None)
     new = take(project, studio(tmp_path / "c.json", [("0000.png", 1, 4, 50.0)]))
     assert (new.changed, boxes_of(project)[1]) == (1, [(1, (8.0, 0.0, 8.0, 8.0))])
-    assert undo_import(project, new.batch or 0) == 1
+    assert undo_import(project, new.batch or 0).labels == 1
     with project.reading() as connection:
         rows = labels.with_items(connection, "", every_annotator=True)
     assert [json.loads(row["annotations"])[0]["bbox"][0] for row in rows] == [4.0, 8.0]
@@ -160,7 +160,7 @@ def test_the_same_file_again_a_round_and_an_undo(make, tmp_path):
     assert (take(project, file).added, take(project, file).earlier) == (4, 2)
     with project.reading() as connection:
         assert [batch.id for batch in labels.imports(connection)] == [1, 2]
-    assert undo_import(project, 1) == 2
+    assert undo_import(project, 1).labels == 2
     assert len(boxes_of(project)) == 4
     out = export_labels.export_labels(project, tmp_path / "out.csv", "csv", every_annotator=True)
     assert (out.labels, out.left_out) == (4, {})

@@ -585,7 +585,7 @@ class TestPull:
         tasks = studio.tasks(sent(project, studio).place)
         studio.ann.annotate(tasks[0]["id"], [box("cat")])
         first = pulled(project)
-        assert undo_import(project, first.imported.batch) == 1
+        assert undo_import(project, first.imported.batch).labels == 1
         assert (pulled(project).tasks, pulled(project).out) == (0, 2)
         again = import_labels(project, Path(first.file), ImportOptions())
         assert (again.format, again.added, pulled(project).out) == ("label-studio", 1, 1)

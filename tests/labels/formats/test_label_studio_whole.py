@@ -268,7 +268,10 @@ def handed_out(folder: Path, task: str, count: int = 2, **more: Any) -> list[dic
     given = [
         Assignment(
             n, f"deep/{n} ü.jpg", f"images/{n:07}_{n} ü.jpg", WIDTH, HEIGHT, 3, "ab" * 32,
-            **{"score": 1.5, "predictions": PREDICTED[task], "model": "run 3", **more},
+            **{
+                "score": 1.5, "strategy": "learning-loss", "predictions": PREDICTED[task], "model": "run 3",
+                "confidence": 0.75, **more,
+            },
         )
         for n in range(1, count + 1)
     ]  # fmt: skip
@@ -288,6 +291,23 @@ def test_a_task_tells_the_address_and_whose_it_is(tmp_path):
         "predicted_loss": 1.5,
     }
     assert "annotations" not in first
+
+
+def test_only_a_predicted_loss_is_called_so(tmp_path):
+    """Label Studio sorts by what tasks have in their data; a score of another strategy says whose it is."""
+    first, _ = handed_out(tmp_path, "classification", strategy="entropy")
+    assert "predicted_loss" not in first["data"]
+    assert (first["data"]["score"], first["data"]["strategy"]) == (1.5, "entropy")
+    random, _ = handed_out(tmp_path, "classification", strategy="random", score=None)
+    assert not {"predicted_loss", "score", "strategy"} & random["data"].keys()
+
+
+def test_a_prediction_has_the_confidence_as_its_score(tmp_path):
+    first, _ = handed_out(tmp_path, "classification")
+    (prediction,) = first["predictions"]
+    assert (prediction["score"], prediction["model_version"]) == (0.75, "run 3")
+    without, _ = handed_out(tmp_path, "classification", confidence=None)
+    assert "score" not in without["predictions"][0]
 
 
 def test_a_blind_task_tells_neither_score_nor_prediction(tmp_path):
