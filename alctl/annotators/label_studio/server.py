@@ -59,7 +59,7 @@ class ServerProject(NamedTuple):
 class Server:
     """One server and the right to use it, to be used in a ``with``; making one does not talk to it yet."""
 
-    def __init__(self, address: str, token: str, timeout: float = TIMEOUT) -> None:
+    def __init__(self, address: str, token: str, timeout: float = TIMEOUT, most: int = MOST) -> None:
         try:
             from label_studio_sdk.client import LabelStudio
             from label_studio_sdk.core.api_error import ApiError
@@ -68,7 +68,7 @@ class Server:
         except ImportError as error:
             missing = "talking to Label Studio needs its SDK: pip install 'alctl[label-studio]'"
             raise AlctlError(missing) from error
-        self.address, self._token, self._timeout = address, token, timeout
+        self.address, self._token, self._timeout, self._most = address, token, timeout, most
         self._refusal: type[Any] = ApiError
         self._http = bounded.client(timeout)
         try:
@@ -178,7 +178,7 @@ class Server:
                     raise
             rows = answer.items or []
             for task in map(_plain, rows):
-                if task["id"] <= last or page * PAGE > MOST:
+                if task["id"] <= last or page * PAGE > self._most:
                     raise AlctlError(
                         f"{self.address} lists tasks without an end, or one twice; is it a Label Studio?"
                     )
