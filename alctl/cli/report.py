@@ -22,6 +22,17 @@ PageOption = Annotated[
         "--out", show_default=False, help="The file to write [report.html; md and json are printed]."
     ),
 ]
+CostOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        callback=finite,
+        show_default=False,
+        metavar="PRICE",
+        help="What an annotator's hour costs, in any currency.",
+    ),
+]
+OpenPageOption = Annotated[bool, typer.Option("--open", help="Open the page when it is written.")]
 PictureOption = Annotated[
     Path | None, typer.Option("--out", show_default=False, help="The picture to write [round-0003.png].")
 ]
@@ -39,18 +50,9 @@ def report(
     project: ProjectOption = None,
     out: PageOption = None,
     form: Annotated[Literal["html", "md", "json"], typer.Option("--format", help="What to write.")] = "html",
-    cost_per_hour: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            callback=finite,
-            show_default=False,
-            metavar="PRICE",
-            help="What an annotator's hour costs, in any currency.",
-        ),
-    ] = None,
+    cost_per_hour: CostOption = None,
     device: DeviceOption = "auto",
-    launch: Annotated[bool, typer.Option("--open", help="Open the page when it is written.")] = False,
+    launch: OpenPageOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write one page on how the project stands, and whether another round is worth it.

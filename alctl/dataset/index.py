@@ -263,17 +263,12 @@ def _ingest(
     report.several = several
     report.levels = measure_levels.settle(connection, dataset.root, sample, options.levels)
     report.contradictions = staged_images.contradictions(connection)
-    named = staged_images.staged_categories(connection)
-    if options.classes and (strange := sorted(set(named) - set(options.classes))):
-        raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
-    check_names(named, [*categories.resolver(connection)])
-    new = categories.add_categories(connection, named)
+    new = _new_classes(connection, options)
     staged_images.merge(connection)
     report.labels = labels.write_initial(connection, source=report.root, now=now())
     if report.labels:
-        ids = categories.resolver(connection)
         batch = labels.imports(connection)[-1].id
-        classes_of_imports.record_brought(connection, {name: ids[name] for name in new}, batch, now())
+        classes_of_imports.record_brought(connection, new, batch, now())
     report.broken = staged_images.staged_files(connection, "broken")
     report.duplicates = staged_images.staged_files(connection, "duplicate")
     report.changed = staged_images.staged_files(connection, "changed")
@@ -281,6 +276,17 @@ def _ingest(
     report.skipped = list(dataset.skipped)
     report.classes = [found.name for found in categories.numbered(connection) if not found.taken_back]
     report.items = items.size(connection)
+
+
+def _new_classes(connection: Connection, options: Options) -> dict[str, int]:
+    """Add the classes that the staged files name; return the ids of the new ones by name."""
+    named = staged_images.staged_categories(connection)
+    if options.classes and (strange := sorted(set(named) - set(options.classes))):
+        raise AlctlError(f"the dataset names classes that --classes does not: {', '.join(strange[:20])}")
+    check_names(named, [*categories.resolver(connection)])
+    new = categories.add_categories(connection, named)
+    ids = categories.resolver(connection)
+    return {name: ids[name] for name in new}
 
 
 def staged(

@@ -28,8 +28,8 @@ REBUILD = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -109,11 +109,11 @@ def test_two_processes_may_open_a_fresh_database_at_once(url):
 
 def test_a_migration_that_rebuilds_the_item_table_keeps_every_label(url, newer):
     used(url)
-    (newer / "0004_rebuild.py").write_text(REBUILD)
+    (newer / "0005_rebuild.py").write_text(REBUILD)
     engine = db.engine_of(url)
     db.upgrade(engine)
     with db.writing(engine) as connection:
-        assert db.revision_of(connection) == "0004"
+        assert db.revision_of(connection) == "0005"
         assert len(rows_of(connection, "label")) == 3
         assert len(rows_of(connection, "selection")) == 3
         assert [row[0] for row in run(connection, "SELECT note FROM item ORDER BY id")] == ["none"] * 4
@@ -126,12 +126,12 @@ def test_a_migration_that_rebuilds_the_item_table_keeps_every_label(url, newer):
 
 def test_a_failing_migration_leaves_nothing_behind(url, newer):
     used(url)
-    (newer / "0004_fail.py").write_text(FAIL)
+    (newer / "0005_fail.py").write_text(FAIL)
     engine = db.engine_of(url)
     with pytest.raises(Exception, match="no_such_table"):
         db.upgrade(engine)
     with db.reading(engine) as connection:
-        assert db.revision_of(connection) == "0003"
+        assert db.revision_of(connection) == "0004"
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert not [name for name in inspect(connection).get_table_names() if "alembic_tmp" in name]
         assert len(rows_of(connection, "label")) == 3
@@ -143,12 +143,12 @@ def test_a_failing_migration_leaves_nothing_behind(url, newer):
 def test_a_migration_that_would_orphan_labels_is_taken_back(tmp_path, newer):
     url = f"sqlite:///{tmp_path / 'alctl.db'}"
     used(url)
-    (newer / "0004_orphan.py").write_text(ORPHAN)
+    (newer / "0005_orphan.py").write_text(ORPHAN)
     engine = db.engine_of(url)
     with pytest.raises(AlctlError, match="nothing was changed"):
         db.upgrade(engine)
     with db.reading(engine) as connection:
-        assert db.revision_of(connection) == "0003"
+        assert db.revision_of(connection) == "0004"
         assert len(rows_of(connection, "item")) == 4
     assert db.integrity_problems(engine) == []
     engine.dispose()
@@ -157,13 +157,13 @@ def test_a_migration_that_would_orphan_labels_is_taken_back(tmp_path, newer):
 def test_a_used_database_is_copied_before_it_is_migrated(tmp_path, newer):
     url = f"sqlite:///{tmp_path / 'alctl.db'}"
     used(url)
-    (newer / "0004_rebuild.py").write_text(REBUILD)
+    (newer / "0005_rebuild.py").write_text(REBUILD)
     engine = db.engine_of(url)
     db.upgrade(engine)
     engine.dispose()
-    copy = tmp_path / "alctl.before-0004.db"
+    copy = tmp_path / "alctl.before-0005.db"
     with closing(sqlite3.connect(copy)) as old:
-        assert old.execute("SELECT version_num FROM alembic_version").fetchall() == [("0003",)]
+        assert old.execute("SELECT version_num FROM alembic_version").fetchall() == [("0004",)]
         assert old.execute("SELECT count(*) FROM label").fetchall() == [(3,)]
     assert sorted(path.name for path in tmp_path.glob("*.db*")) == [copy.name, "alctl.db"]
 

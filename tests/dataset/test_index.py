@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import create_engine, inspect
 
+from alctl.annotators.imports.undo import undo_import
 from alctl.database import categories, counts, items, labels
 from alctl.database.bulk import run
 from alctl.dataset.index import (
@@ -693,3 +694,13 @@ def test_the_empty_images_of_a_real_dataset_are_quarantined_and_its_portraits_ar
 def test_the_guard_can_judge_by_what_is_reserved_and_four_fifths_are_left_to_teach(images, validation, test):
     assert default_reserved("validation", images) == validation
     assert default_reserved("test", images) == test
+
+
+def test_classes_of_folders_go_with_the_labels_that_brought_them(init, tmp_path):
+    project, _ = init(by_class(pictures(tmp_path / "images", "cat/a.png", "dog/b.png")))
+    assert undo_import(project, 1).classes == ["cat", "dog"]
+    picture(tmp_path / "images" / "cat" / "c.png", 9)
+    extend(project, by_class(tmp_path / "images"))
+    assert known(project)["cat/c.png"] == "cat"
+    with project.reading() as connection:
+        assert categories.resolver(connection) == {"cat": 1}
