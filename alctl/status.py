@@ -177,9 +177,7 @@ def _next_step(
     if out and (step := _of_round(project.folder, task, out[-1])):
         return step
     if untrained:
-        probe = run is not None and run.config.get("head") == training_runs.PROBE != project.config.train.head
-        command = "alctl train --head probe" if probe else "alctl train"  # the kind of model that is in use
-        return NextStep(command, f"{pool['labeled']:,} images are labeled")
+        return NextStep(_train(project, run), f"{pool['labeled']:,} images are labeled")
     if free := pool["unlabeled"]:
         return NextStep(f"alctl select --k {min(ROUND, free)}", f"{free:,} images are unlabeled")
     if late := sum(row.overdue for row in out):
@@ -191,6 +189,18 @@ def _next_step(
         )
     last = _at_the_end(states, run) if trainable else "alctl export-labels labels.json --format coco"
     return NextStep(last, "every image is answered")
+
+
+def train_again(project: Project) -> str:
+    """Return the command that trains the kind of model that is in use again; empty where none was trained."""
+    with project.reading() as connection:
+        run = _last_run(training_runs.last_run(connection))
+    return _train(project, run) if run else ""
+
+
+def _train(project: Project, run: LastRun | None) -> str:
+    probe = run is not None and run.config.get("head") == training_runs.PROBE != project.config.train.head
+    return "alctl train --head probe" if probe else "alctl train"
 
 
 def _at_the_end(states: Mapping[Split, Mapping[State, int]], run: LastRun | None) -> str:

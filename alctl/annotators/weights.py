@@ -268,7 +268,7 @@ def weigh(project: Project) -> dict[str, Weight]:
         if not quality:
             raise AlctlError(
                 "no image was labeled by two annotators, so nothing tells how good they are; "
-                "`alctl select --annotators ann,bob --overlap 0.1` makes some that are"
+                "`alctl select --k N --annotators ann,bob --overlap 0.1` makes some that are"
             )
         mean = sum(quality[name] * answers[name] for name in quality) / sum(answers.values())
         found = {name: Weight(value, value / mean if mean else 1.0) for name, value in quality.items()}

@@ -125,12 +125,13 @@ def change_weights(project: "Project", *, weigh: bool, reset: bool, json: bool) 
     if json:
         screen.as_json({"weights": given, "reset": taken})
     else:
-        show_weights(given, taken)
+        show_weights(given, taken, project)
 
 
-def show_weights(given: Mapping[str, "Weight"], taken: Sequence[str]) -> None:
+def show_weights(given: Mapping[str, "Weight"], taken: Sequence[str], project: "Project") -> None:
     """Print the weights that annotators have got, or how many have lost theirs."""
     from alctl.cli import screen
+    from alctl.status import train_again
 
     if given:
         rows = [[name, row.quality, row.weight] for name, row in sorted(given.items())]
@@ -138,7 +139,10 @@ def show_weights(given: Mapping[str, "Weight"], taken: Sequence[str]) -> None:
         screen.say("votes count by these weights now; `alctl agreement --reset` takes them away")
     else:
         screen.say(f"all votes count alike; {len(taken)} annotators had weights")
-    screen.next_step("alctl train", "the labels that hold may have changed")
+    if command := train_again(project):
+        screen.next_step(command, "the labels that hold may have changed")
+    else:
+        screen.next_step_of(project)
 
 
 def show_agreement(found: "Agreement", project: "Project") -> None:

@@ -155,7 +155,9 @@ def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: st
     tables = rounds_out.tables(selected.terms.annotators)
     also = f", and for the others {', '.join(tables[1:])}" if len(tables) > 1 else ""
     if task == "classification":
-        screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
+        screen.say(
+            f"  fill in {as_typed(folder / tables[0])}{also}  (images and contact_sheet.jpg are beside)"
+        )
     show_tools(folder, tools)
     table = as_typed(folder / tables[0]) if task == "classification" else "FILE"
     screen.next_step(f"alctl import-labels {table}")
@@ -164,10 +166,11 @@ def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: st
 def show_tools(folder: Path, tools: Sequence[str]) -> None:
     """Print what annotators' tools open, and what to import afterwards."""
     from alctl.cli import screen
+    from alctl.files import as_typed
 
     for tool in sorted({*tools} - {"csv"}):
         for path in sorted(folder.glob(f"{tool}*")):
-            screen.say(f"  for {tool}: {path}")
+            screen.say(f"  for {tool}: {as_typed(path)}")
     if set(tools) - {"csv"}:
         screen.say("  what the tools export is imported with `alctl import-labels FILE`")
 

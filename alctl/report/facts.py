@@ -29,7 +29,7 @@ from alctl.report.evaluation import RoundItems
 from alctl.report.label_value import value_of_labels
 from alctl.rounds import own_simulation
 from alctl.rounds.own_simulation import OwnSimulation
-from alctl.status import next_step
+from alctl.status import ROUND, next_step
 
 GALLERY = 12
 """Picks of a round that are shown."""
@@ -269,6 +269,13 @@ def _curve(facts: Facts) -> list[CurvePoint]:
     return sorted(points, key=lambda point: (point.labeled, point.run))
 
 
+def _no_control(facts: Facts) -> str:
+    k = min(ROUND, facts.states["pool"]["unlabeled"])
+    return "No round has answered control images yet" + (
+        f": `alctl select --k {k} --control 0.1`." if k else "."
+    )
+
+
 def missing(facts: Facts) -> dict[str, str]:
     """Return for each section that has nothing to show what it waits for."""
     untrained = "Nothing is trained yet: `alctl train`."
@@ -290,7 +297,7 @@ def missing(facts: Facts) -> dict[str, str]:
         "certain": [(facts.certain, model)],
         "balance": [(any(row.pool for row in facts.balance), "No image of the pool is labeled yet.")],
         "rounds": [(facts.rounds, "No round was selected yet; `alctl status` names the command.")],
-        "control": [(facts.control or facts.label_value, "No round has answered control images yet: `alctl select --control 0.1`.")],
+        "control": [(facts.control or facts.label_value, _no_control(facts))],
         "simulated": [(facts.own_simulation, _NOT_SIMULATED)],
         "agreement": [(facts.agreement, "No image was given a class by two annotators.")],
         "time": [(facts.time, "No answer says how long it took: the column `seconds` of items.csv.")],

@@ -164,3 +164,19 @@ def test_own_labels_are_simulated_in_the_project_that_was_named(tmp_path):
     said = run_warm("report", "--format", "md", "-p", "project", cwd=tmp_path).stdout
     assert "`alctl simulate --mine -p project`" in said
     assert project.name == "project"
+
+
+def test_weights_are_followed_by_training_only_where_something_was_trained(tmp_path):
+    project = small_project(tmp_path)
+    rows = [(i, "cat", who) for i in (1, 2) for who in ("ann", "bob")]
+    take(project, write_csv(tmp_path / "l.csv", rows, ("item", "label", "annotator")))
+    said = run_warm("agreement", "--weights", "-p", "project", cwd=tmp_path).stdout
+    assert HINT.findall(said)[-1] == "alctl select --k 4 -p project"
+
+
+def test_a_round_says_what_to_fill_in_where_it_is_from_here(tmp_path):
+    small_project(tmp_path)
+    words = ("select", "--k", 2, "--strategy", "random", "--format", "label-studio", "-p", "project")
+    said = run_warm(*words, cwd=tmp_path).stdout
+    assert "fill in project/rounds/0001/items.csv " in said
+    assert "for label-studio: project/rounds/0001/label-studio.json\n" in said

@@ -703,4 +703,4 @@ def test_classes_of_folders_go_with_the_labels_that_brought_them(init, tmp_path)
     extend(project, by_class(tmp_path / "images"))
     assert known(project)["cat/c.png"] == "cat"
     with project.reading() as connection:
-        assert categories.resolver(connection) == {"cat": 1}
+        assert categories.resolver(connection) == {"cat": 1, "dog": 2}
