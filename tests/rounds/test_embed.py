@@ -14,7 +14,7 @@ from alctl.dataset import index, moved
 from alctl.errors import AlctlError
 from alctl.images.decode import BrokenImages, Source
 from alctl.images.embeddings import Embeddings
-from alctl.model.embedding import Backbone
+from alctl.model.backbone import Backbone
 from alctl.project import Project, open_project
 from alctl.rounds import train_plan, train_run
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
