@@ -98,7 +98,9 @@ def _network(timm: Any, short: str, known: Any, file: Path) -> nn.Module:
     classes = next((len(state[name]) for head in heads if (name := f"{head}.weight") in state), 0)
     given = {"state_dict": state, "num_classes": classes, "label_offset": 0}
     try:
-        network = timm.create_model(short, pretrained=True, num_classes=classes, pretrained_cfg_overlay=given)
+        network: Any = timm.create_model(
+            short, pretrained=True, num_classes=classes, pretrained_cfg_overlay=given
+        )
         network.reset_classifier(0)
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         why = " ".join(str(error).split())
