@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -40,6 +41,10 @@ class Project:
     folder: Path
     config: Config
     engine: Engine
+
+    def __post_init__(self) -> None:
+        """Close the connections that wait in the engine's pool when nobody has the project any more."""
+        weakref.finalize(self, self.engine.dispose)
 
     @property
     def name(self) -> str:
@@ -180,9 +185,11 @@ def connect(folder: Path) -> Project:
     config = read_config(folder / CONFIG)
     # Not as text: there a "?" in the folder's name would end the path.
     own = URL.create("sqlite", database=str(folder / "alctl.db"))
-    engine = engine_of(os.environ.get("ALCTL_DATABASE") or config.storage.database or own)
-    upgrade(engine)
-    return Project(folder, config, engine)
+    project = Project(
+        folder, config, engine_of(os.environ.get("ALCTL_DATABASE") or config.storage.database or own)
+    )
+    upgrade(project.engine)
+    return project
 
 
 @contextmanager

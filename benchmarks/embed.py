@@ -27,7 +27,8 @@ from PIL import Image
 from alctl.images.decode import Source
 from alctl.images.pixels import decode_ahead
 from alctl.model import efficientnet_lite
-from alctl.model.embedding import Backbone, backbone
+from alctl.model.backbone import Backbone
+from alctl.model.embedding import backbone
 
 RUNS = 3
 

@@ -1,5 +1,6 @@
 """Finding a project, its settings file, and the lock that tells a second process who is writing."""
 
+import gc
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import QueuePool
 
 from alctl.config import Config, check_config, read_config
 from alctl.database import categories, items
@@ -216,3 +218,17 @@ def test_the_time_is_recorded_in_utc_to_the_second():
 def test_a_project_is_called_as_its_folder_or_the_one_around_a_folder_called_like_any(tmp_path, folder, name):
     make_images(tmp_path / "images", 2)
     assert make_project(tmp_path / folder, tmp_path / "images").name == name
+
+
+def test_a_project_that_nobody_has_any_more_leaves_no_database_open(tmp_path):
+    """SQLAlchemy's pool keeps a connection for the next time; Python 3.13 warns of one that was never closed."""
+    small_project(tmp_path, 1)
+    project = open_project(tmp_path / "project")
+    project.state()
+    engine = project.engine
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.checkedin() == 1
+    del project
+    gc.collect()
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.checkedin() == 0

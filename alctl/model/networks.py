@@ -1,7 +1,7 @@
 """The networks that can be trained: the paper's ResNet-18 for small images, and torchvision's by name."""
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from http.client import HTTPException
@@ -197,7 +197,19 @@ def _blank_run(network: nn.Module, image_size: int) -> Any:
 
 def _load(network: nn.Module, head: str, path: Path) -> str:
     """Load a file of weights into ``network``; a head for other classes stays random."""
-    state = _read(path)
+    if not _is_weights(path):
+        raise AlctlError(
+            f"weights {str(path)!r} is none of auto, pretrained and none, and no .safetensors or .pt file that exists"
+        )
+    fit_weights(network, read_weights(path), path, but=head)
+    return f"file {path.name} sha256:{file_digest(path)}"
+
+
+def fit_weights(network: nn.Module, state: Mapping[str, Any], path: Path, *, but: str = "") -> None:
+    """Put the tensors of a file into ``network``, all but those of the layer ``but`` if they do not fit.
+
+    What the file holds beside them does not matter. AlctlError where others are missing or of another shape.
+    """
     own = network.state_dict()
     fits = {
         key: state[key]
@@ -207,7 +219,9 @@ def _load(network: nn.Module, head: str, path: Path) -> str:
     wrong = [
         key
         for key in own
-        if key not in fits and not key.startswith(f"{head}.") and not key.endswith("num_batches_tracked")
+        if key not in fits
+        and not (but and key.startswith(f"{but}."))
+        and not key.endswith("num_batches_tracked")
     ]
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
@@ -216,15 +230,19 @@ def _load(network: nn.Module, head: str, path: Path) -> str:
             "missing there or of another shape"
         )
     network.load_state_dict(fits, strict=False)
-    return f"file {path.name} sha256:{file_digest(path)}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the tensors of a .safetensors or .pt file by name; nothing in the file is ever executed."""
-    if path.suffix not in {".safetensors", ".pt", ".pth"} or not path.is_file():
-        raise AlctlError(
-            f"weights {str(path)!r} is none of auto, pretrained and none, and no .safetensors or .pt file that exists"
-        )
+def _is_weights(path: Path) -> bool:
+    return path.suffix in {".safetensors", ".pt", ".pth"} and path.is_file()
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Return the tensors of a .safetensors or .pt file by name; nothing in the file is ever executed.
+
+    AlctlError if there is no such file, or it holds something else.
+    """
+    if not _is_weights(path):
+        raise AlctlError(f"{path} is no .safetensors or .pt file that exists")
     try:
         if path.suffix == ".safetensors":
             state: Any = load_file(path)
@@ -234,5 +252,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise AlctlError(f"{path} holds no weights that can be read: {str(error).splitlines()[0]}") from error
     if not isinstance(state, dict):
         raise AlctlError(f"{path} holds no weights by name")
-    nested = state.get("state_dict", state)
+    nested = state.get("state_dict", state.get("model", state))
+    if not isinstance(nested, dict):
+        raise AlctlError(f"{path} holds no weights by name")
     return {str(key).removeprefix("model.network."): value for key, value in nested.items()}

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from alctl.database import items
 from alctl.errors import AlctlError
-from alctl.images.decode import BrokenImages, MissingImages, Source, allow_missing
+from alctl.images.decode import Source
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.report.contents import Run
 from alctl.report.measures import Bools, Floats
 from alctl.rounds import pool, trained_model
 from alctl.rounds.model import Answers, Model
-from alctl.rounds.training_set import Labeled
+from alctl.rounds.training_set import Labeled, without_broken
 
 TASK = "classification"
 """The task whose images have one class each, which is what is compared here."""
@@ -116,17 +116,12 @@ def _judge(project: Project, model: Model, truth: Truth, progress: Progress) -> 
 def _asked_without_the_broken(
     project: Project, model: Model, some: Labeled, progress: Progress
 ) -> Answers | None:
-    """Return the answers about the images that can be decoded; a report leaves the others where they are.
+    """Return the answers about the images that can be read; a report leaves the others where they are.
 
     MissingImages where more than a tenth are not there.
     """
-    every = len(some.sources)
-    while some.sources:
-        try:
-            return model.answers(project, some, progress)
-        except BrokenImages as broken:
-            some = some.without(broken.reasons)
-        except MissingImages as gone:
-            allow_missing(gone.reasons, every)
-            some = some.without(gone.reasons)
-    return None
+
+    def ask(left: Labeled) -> Answers | None:
+        return model.answers(project, left, progress) if left.sources else None
+
+    return without_broken(some, ask, lambda _: None, missing_too=True)

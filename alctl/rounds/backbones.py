@@ -18,8 +18,9 @@ from alctl.images.embeddings import Digests, Embeddings, Key, Vectors, as_digest
 from alctl.images.levels import Levels
 from alctl.images.pixels import decode_ahead
 from alctl.model import embedding
+from alctl.model.backbone import Backbone, batch_of, record, with_views
 from alctl.model.device import best_device, check_device
-from alctl.model.embedding import LITE0, Backbone
+from alctl.model.embedding import LITE0
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds import own_vectors
@@ -68,6 +69,12 @@ class Used:
         found = self.key.preprocessing.get("size")
         return found if isinstance(found, int) else None
 
+    @property
+    def views(self) -> int:
+        """How many views of an image a vector is of; 1 for a table."""
+        found = self.key.preprocessing.get("views")
+        return found if isinstance(found, int) else 1
+
 
 def used(connection: Connection) -> Used | None:
     """Return the embeddings of the project; None where it has none yet."""
@@ -91,10 +98,8 @@ def used_or_default(project: Project, device: str) -> Used:
 def source_of(project: Project, wanted: Used, device: str) -> ProjectBackbone | OwnVectors:
     """Return what gives the vectors of these embeddings; AlctlError where nothing here gives the same any more."""
     name = wanted.name
-    if name == MODEL:
-        source = source_named(project, name, None, device, weights=wanted.key.weights)
-    else:
-        source = source_named(project, name, wanted.size, device)
+    size, weights = (None, wanted.key.weights) if name == MODEL else (wanted.size, None)
+    source = source_named(project, name, size, device, views=wanted.views, weights=weights)
     if key_of(source).digest != wanted.key.digest:
         raise AlctlError(
             f"{name} gives other embeddings here than those in use, because its weights, its file or the library that "
@@ -105,7 +110,7 @@ def source_of(project: Project, wanted: Used, device: str) -> ProjectBackbone | 
 
 
 def source_named(
-    project: Project, name: str, size: int | None, device: str, *, weights: str | None = None
+    project: Project, name: str, size: int | None, device: str, *, views: int = 1, weights: str | None = None
 ) -> ProjectBackbone | OwnVectors:
     """Return what gives the vectors; ``weights`` is the digest of the training run that "model" means, else the last."""
     if name.startswith(TABLE):
@@ -116,13 +121,20 @@ def source_named(
         largest = max(items.sizes(connection))
         ranges = settings.levels(connection)
     if name == MODEL:
-        return _for_project(_model(project, where, weights), ranges)
-    return _for_project(embedding.backbone(name, size, largest, where), ranges)
+        network = _model(project, where, weights)
+    else:
+        network = embedding.backbone(name, size, largest, where)
+    return _for_project(with_views(network, views), ranges)
 
 
 def table_file(name: str) -> Path:
     """Return the file of ``table:FILE``."""
     return Path(name.removeprefix(TABLE)).expanduser().resolve()
+
+
+def whole_name(name: str) -> str:
+    """Return the name of a backbone as it is remembered: with the whole path of its file, where it has one."""
+    return f"{TABLE}{table_file(name)}" if name.startswith(TABLE) else str(embedding.named(name))
 
 
 def _model(project: Project, device: str, weights: str | None) -> Backbone:
@@ -145,12 +157,10 @@ def _model(project: Project, device: str, weights: str | None) -> Backbone:
         embed_batch(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1],
         size,
         model.run.digest,
-        embedding.record(
-            size, mean=model.trained.mean.tolist(), std=model.trained.std.tolist(), resize="the task's"
-        ),
+        record(size, mean=model.trained.mean.tolist(), std=model.trained.std.tolist(), resize="the task's"),
         lambda image: model.task.encode_image(image, size),
         embed_batch,
-        embedding.batch_of(device),
+        batch_of(device),
     )
 
 

@@ -130,7 +130,8 @@ def _setting(project: Project, images: Images, choosing: Asked) -> float:
         return 0.0
     if setting != "auto":
         return setting
-    return THRESHOLD if choosing.frozen.backbone == LITE0 else 0.0
+    known = choosing.frozen.known
+    return THRESHOLD if known is None or (known.name, known.views) == (LITE0, 1) else 0.0
 
 
 def said(images: Images, made: Search, found: Collapsed, repeated: int) -> Duplicates:

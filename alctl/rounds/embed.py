@@ -28,9 +28,9 @@ from alctl.rounds.backbones import (
     images_per_second,
     key_of,
     source_named,
-    table_file,
     use,
     used,
+    whole_name,
 )
 from alctl.rounds.own_vectors import OwnVectors
 from alctl.rounds.pool import quarantine, source_of
@@ -44,6 +44,8 @@ class EmbedOptions:
     """Empty: the project's, at first ``efficientnet-lite0``."""
     size: int | None = None
     """Input in pixels; None: the project's, else the backbone's own."""
+    views: int | None = None
+    """2: each image and its mirror image; None: the project's, else 1."""
     device: str = "auto"
     subset: int | None = None
     """Only the random subset of this size of the next round, the labeled images and the reserved ones."""
@@ -65,6 +67,11 @@ class Plan:
     images_per_second: float | None
     """Measured on the first images; None where nothing has to be computed."""
     source: ProjectBackbone | OwnVectors
+
+    @property
+    def licence(self) -> str:
+        """That of the network's weights, where it is known."""
+        return "" if isinstance(self.source, OwnVectors) else self.source.licence
 
     @property
     def seconds(self) -> float:
@@ -100,14 +107,8 @@ def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
     """
     with project.reading() as connection:
         remembered = used(connection)
-    name = options.backbone or (remembered.name if remembered else LITE0)
-    size = options.size
-    if size is not None and (name == MODEL or name.startswith(TABLE)):
-        raise AlctlError(f"{name} has a size of its own; leave --size out")
-    if size is None and remembered and name == remembered.name and name != MODEL:
-        size = remembered.size
-    source = source_named(project, name, size, options.device)
-    name = f"{TABLE}{table_file(name)}" if isinstance(source, OwnVectors) else name
+    name = whole_name(options.backbone or (remembered.name if remembered else LITE0))
+    source = _source(project, name, options, remembered)
     key = key_of(source)
     with project.reading() as connection:
         ids, digests = items.digests(connection)
@@ -119,6 +120,21 @@ def plan_embedding(project: Project, options: EmbedOptions) -> Plan:
     if isinstance(source, ProjectBackbone) and len(todo):
         rate = images_per_second(source, _sources(project, root, todo[: source.batch]))
     return Plan(name, key, todo, int((~lacking).sum()), int((lacking & ~wanted).sum()), rate, source)
+
+
+def _source(
+    project: Project, name: str, options: EmbedOptions, remembered: Used | None
+) -> ProjectBackbone | OwnVectors:
+    """Return what gives the vectors; size and views that nobody asked for are those that the backbone had before."""
+    size, views = options.size, options.views
+    if size is not None and (name == MODEL or name.startswith(TABLE)):
+        raise AlctlError(f"{name} has a size of its own; leave --size out")
+    if views is not None and name.startswith(TABLE):
+        raise AlctlError(f"{name} has its vectors already; leave --views out")
+    if remembered and name == remembered.name:
+        size = remembered.size if size is None and name != MODEL else size
+        views = views or remembered.views
+    return source_named(project, name, size, options.device, views=views or 1)
 
 
 def _wanted(

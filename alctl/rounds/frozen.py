@@ -29,7 +29,10 @@ from alctl.rounds.backbones import (
     used_or_default,
 )
 from alctl.rounds.own_vectors import OwnVectors
+from alctl.rounds.pool import Incomparable
 
+COMPARED = 2
+"""Groups of a round that strategies compare: the candidates and the labeled images."""
 PATIENCE = 15 * 60
 """Seconds that computing missing embeddings may take without being asked for (SELECTION.md §4.3)."""
 
@@ -223,6 +226,13 @@ class FrozenGroups:
             )
         return self.found
 
+    def check_comparable(self, groups: int) -> None:
+        """Raise Incomparable where images of the first ``groups`` groups have a vector of zeros, which is like nothing."""
+        both = zip(self.groups[:groups], self.found or (), strict=False)
+        useless = [group[i].id for group, found in both for i in (~found.any(dim=1)).nonzero()[:, 0].tolist()]
+        if useless:
+            raise Incomparable(useless)
+
     def group(self, number: int, candidates: Candidates) -> Candidates:
         """Return the candidates of a group, compared by these vectors where they are at hand."""
         return _WithFrozen(candidates, self, number)
@@ -244,7 +254,10 @@ class _WithFrozen:
 
     def embeddings(self) -> Tensor:
         found = self.groups.found
-        return self.candidates.embeddings() if found is None else found[self.number]
+        if found is None:
+            return self.candidates.embeddings()
+        self.groups.check_comparable(COMPARED)
+        return found[self.number]
 
     def images(self) -> Iterator[Tensor]:
         return self.candidates.images()

@@ -11,14 +11,14 @@ from torch import Tensor
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.files import file_digest
-from alctl.images.decode import BrokenImages, Source
+from alctl.images.decode import Source
 from alctl.model.score import Predictions
 from alctl.model.strategy import Candidates
 from alctl.model.task import Task
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds.pool import quarantine
-from alctl.rounds.training_set import Labeled
+from alctl.rounds.training_set import Labeled, without_broken
 
 
 class Answers(NamedTuple):
@@ -73,13 +73,9 @@ class Model(ABC):
 
 def asked(project: Project, some: Labeled, ask: Callable[[Labeled], Answers]) -> Answers | None:
     """Return the answers about the images that can be decoded; quarantine the others. None where no image is left."""
-    while some.sources:
-        try:
-            return ask(some)
-        except BrokenImages as broken:
-            quarantine(project, broken)
-            some = some.without(broken.reasons)
-    return None
+    return without_broken(
+        some, lambda left: ask(left) if left.sources else None, lambda broken: quarantine(project, broken)
+    )
 
 
 def has_weights(project: Project, run: TrainingRun) -> bool:

@@ -1,6 +1,6 @@
 """What the database says before a selection: the random subset that may be chosen from, and what goes out beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,14 @@ from alctl.images.decode import BrokenImages, Source
 from alctl.progress import Progress, silent
 from alctl.project import Project, required_state
 from alctl.rounds.select_options import RANDOM, SelectOptions
+
+
+class Incomparable(Exception):  # noqa: N818 - it names what it carries
+    """The strategy compares images, and the embeddings of some are zero or not finite: ``ids`` of the items."""
+
+    def __init__(self, ids: Collection[int]) -> None:
+        super().__init__(f"{len(ids)} images cannot be compared with others")
+        self.ids = set(ids)
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,13 @@ class Found:
     """How many images there would be in all if none were missing."""
 
 
-def look(project: Project, options: SelectOptions, missing: Mapping[int, str]) -> Found:
-    """Read the state of the pool; draw the random subset, and the control images beside it, without the missing ones."""
+def look(
+    project: Project, options: SelectOptions, missing: Mapping[int, str], incomparable: Collection[int] = ()
+) -> Found:
+    """Read the state of the pool; draw the random subset, and the control images beside it, without the missing ones.
+
+    ``incomparable`` images are neither in the subset nor among the labeled ones that a strategy compares it with.
+    """
     size = project.config.select.subset if options.subset is None else options.subset
     share = project.config.select.control if options.control is None else options.control
     with project.reading() as connection:
@@ -55,12 +68,15 @@ def look(project: Project, options: SelectOptions, missing: Mapping[int, str]) -
         labeled = [] if options.strategy == RANDOM else labels.labeled_ids(connection)
         reserved = rounds.unsent_reserved(connection)
 
+        def compared(ids: Ids | list[int]) -> list[Source]:
+            return [source for source in sources(ids) if source.id not in incomparable]
+
         def sources(ids: Ids | list[int]) -> list[Source]:
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
             return [source_of(state.root, item) for item in found if item.id not in missing]
 
         return Found(
-            number, seed, left, state.root, sources(control), sources(subset), sources(labeled),
+            number, seed, left, state.root, sources(control), compared(subset), compared(labeled),
             sources([item for item, _ in reserved]), [split for item, split in reserved if item not in missing],
             [known.name for known in categories.as_categories(connection, living=True)],
             len(subset) + len(control) + len(labeled) + len(reserved),

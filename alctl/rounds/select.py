@@ -20,13 +20,18 @@ from alctl.plugins import Plugins, unknown
 from alctl.progress import Progress
 from alctl.project import Project, now
 from alctl.rounds.answer import Decided, Kept, at_random
-from alctl.rounds.pool import Found, look, quarantine
+from alctl.rounds.pool import Found, Incomparable, look, quarantine
 from alctl.rounds.select_options import AUTO, RANDOM, Limits, SelectOptions
 
 if TYPE_CHECKING:
     from alctl.rounds.cold_start_guard import Judgement
     from alctl.rounds.duplicates import Duplicates
     from alctl.rounds.strategy_choice import Choice
+
+NOTHING_TO_COMPARE = (
+    "no image that could be chosen has an embedding that tells anything: all are zero or not finite; choose with "
+    "--strategy random, or embed with another backbone"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Selected:
     """Images that turned out not to decode and were replaced, by item id, and why."""
     missing: Mapping[int, str] = field(default_factory=dict)
     """Images that are not there and were left out, by item id, and where they should be."""
+    incomparable: Sequence[int] = ()
+    """Items that a strategy that compares images could not choose: their embedding is zero or not finite."""
     stale: Sequence[str] = ()
     """Classes that the model has never seen, because they were added after it was trained."""
     duplicates: "Duplicates | None" = None
@@ -77,10 +84,12 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
     check_strategies(options)
     due, terms = ledger.due_at(options.due), ledger.terms(options.annotators, options.overlap)
     choose = _chooser(project, options, progress)
-    quarantined, missing = dict[int, str](), dict[int, str]()
+    quarantined, missing, incomparable = dict[int, str](), dict[int, str](), set[int]()
     with project.held("select", "select.lock"):
         while True:
-            found = look(project, options, missing)
+            found = look(project, options, missing, incomparable)
+            if incomparable and not found.subset:
+                raise AlctlError(NOTHING_TO_COMPARE)
             try:
                 decided = choose(found)
                 picked = [source for source, _ in decided.answer.of(found.subset)]
@@ -90,12 +99,17 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 quarantine(project, broken, progress)
                 quarantined |= broken.reasons
                 continue
+            except Incomparable as useless:
+                incomparable |= useless.ids
+                continue
             except MissingImages as gone:
                 missing |= gone.reasons
                 allow_missing(missing, found.looked_at)
                 continue
             selected = _selected(options, found, decided, terms)
-            selected = replace(selected, quarantined=quarantined, missing=missing)
+            selected = replace(
+                selected, quarantined=quarantined, missing=missing, incomparable=sorted(incomparable)
+            )
             with project.recording("select", progress) as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile

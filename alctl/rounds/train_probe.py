@@ -26,7 +26,7 @@ from alctl.rounds.backbones import Used, digests_of, use
 from alctl.rounds.pool import quarantine, source_of
 from alctl.rounds.probe_model import probe_of, said_of
 from alctl.rounds.train_plan import FinishedRun, Plan, Trained, record
-from alctl.rounds.training_set import Labeled
+from alctl.rounds.training_set import Labeled, without_broken
 
 FEWEST = 1_000
 """Images of the pool that its mean is taken over at least, if it has so many."""
@@ -108,13 +108,15 @@ def _embedded(
     project: Project, plan: Plan, used: Used, some: Labeled, broken: dict[int, str], progress: Progress
 ) -> _Embedded:
     """Return the images that can be decoded, with their vectors; quarantine the others, and add them to ``broken``."""
-    while True:
-        try:
-            return _Embedded(some, frozen.vectors(project, used, some.sources, progress, plan.config.device))
-        except BrokenImages as found:
-            quarantine(project, found, progress)
-            broken |= found.reasons
-            some = some.without(found.reasons)
+
+    def left_out(found: BrokenImages) -> None:
+        quarantine(project, found, progress)
+        broken.update(found.reasons)
+
+    def embedded(left: Labeled) -> _Embedded:
+        return _Embedded(left, frozen.vectors(project, used, left.sources, progress, plan.config.device))
+
+    return without_broken(some, embedded, left_out)
 
 
 def _measure(plan: Plan, probe: Probe, splits: Mapping[str, _Embedded]) -> dict[str, Metrics]:

@@ -1,8 +1,8 @@
 """What models learn from and are measured on: the labeled images of a split, their pixels and their targets."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alctl.database import categories, items, labels, settings
 from alctl.errors import AlctlError
-from alctl.images.decode import BrokenImages, Source, allow_missing, gone
+from alctl.images.decode import BrokenImages, MissingImages, Source, allow_missing, gone
 from alctl.images.pixels import ImageCache, Pixels
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
@@ -20,6 +20,8 @@ from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds.learnable import check_learnable
 from alctl.rounds.pool import quarantine, source_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,31 @@ def without_gone(some: Labeled) -> tuple[Labeled, dict[int, str]]:
     missing = gone(some.sources)
     allow_missing(missing, len(some.sources))
     return some.without(missing), missing
+
+
+def without_broken(
+    some: Labeled,
+    ask: Callable[[Labeled], T],
+    left_out: Callable[[BrokenImages], None],
+    *,
+    missing_too: bool = False,
+) -> T:
+    """Return what is found out about images, leaving out those that cannot be decoded, which ``left_out`` is told.
+
+    ``missing_too`` leaves out a few that are not there as well; MissingImages where they are too many, or without it.
+    """
+    every = len(some.sources)
+    while True:
+        try:
+            return ask(some)
+        except BrokenImages as broken:
+            left_out(broken)
+            some = some.without(broken.reasons)
+        except MissingImages as missing:
+            if not missing_too:
+                raise
+            allow_missing(missing.reasons, every)
+            some = some.without(missing.reasons)
 
 
 class Loaded(NamedTuple):

@@ -144,7 +144,14 @@ def test_a_network_of_torchvision_gives_the_input_of_its_last_linear_layer(monke
     ("name", "size", "sentence"),
     [
         ("resnet50", None, "no backbone 'resnet50'; there are efficientnet-lite0, torchvision:NAME"),
-        ("timm:vit_small", None, "no backbone 'timm:vit_small'"),
+        ("timms:vit_small", None, "no backbone 'timms:vit_small'"),
+        ("file:weights.pt", None, "does not say which network the weights are of"),
+        ("file:resnet50=weights.pt", None, "no backbone 'resnet50'"),
+        (
+            "file:torchvision:resnet18=weights.pt",
+            None,
+            r"weights.pt is no .safetensors or .pt file that exists",
+        ),
         ("torchvision:resnet5", None, "no classification model 'resnet5'"),
         ("efficientnet-lite0", 31, "31 pixels is not possible: 32 to 1024"),
         ("efficientnet-lite0", 0, "0 pixels is not possible"),

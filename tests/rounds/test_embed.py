@@ -14,7 +14,7 @@ from alctl.dataset import index, moved
 from alctl.errors import AlctlError
 from alctl.images.decode import BrokenImages, Source
 from alctl.images.embeddings import Embeddings
-from alctl.model.embedding import Backbone
+from alctl.model.backbone import Backbone
 from alctl.project import Project, open_project
 from alctl.rounds import train_plan, train_run
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
@@ -323,3 +323,49 @@ def test_an_embedding_that_lacks_a_candidate_is_not_used(tmp_path, highest):
     run(project, table_of(project, [(paths[i], i, 0.5) for i in range(1, 5)]))
     with pytest.raises(AlctlError, match="run `alctl embed`"):
         select(project, SelectOptions(2, highest, device="cpu"), no_progress)
+
+
+@pytest.mark.parametrize("strategy", ["core-set", "uherding", "typiclust"])
+def test_a_strategy_that_compares_images_leaves_out_what_has_no_usable_vector(tmp_path, strategy):
+    """Zero, infinite and NaN vectors: the farthest from everything, if they counted, so core-set would begin there."""
+    project = small_project(tmp_path, 8)
+    useless = {2: (0, 0), 5: ("inf", 1), 6: ("nan", 1), 7: (1e-30, 0)}
+    paths = paths_of(project)
+    take(project, write_csv(tmp_path / "l.csv", [(7, "cat"), (8, "dog")]))
+    run(project, table_of(project, [(path, *useless.get(i, (i, 1))) for i, path in paths.items()]))
+    selected = select(project, SelectOptions(6, strategy, device="cpu", subset=0), no_progress)
+    assert sorted(pick.item for pick in selected.picks) == [1, 3, 4]
+    assert selected.incomparable == [2, 5, 6, 7]
+    at_random = select(project, SelectOptions(6, "random", device="cpu", subset=0), no_progress)
+    assert sorted(pick.item for pick in at_random.picks) == [2, 5, 6]
+    assert not at_random.incomparable
+
+
+def test_where_no_vector_is_usable_a_strategy_that_compares_images_says_so(tmp_path):
+    project = small_project(tmp_path, 3)
+    run(project, table_of(project, [(path, 0, 0) for path in paths_of(project).values()]))
+    with pytest.raises(
+        AlctlError, match="no image that could be chosen has an embedding that tells anything"
+    ):
+        select(project, SelectOptions(2, "maxherding", device="cpu"), no_progress)
+
+
+def test_two_views_are_the_mean_of_the_unit_vectors_of_an_image_and_its_mirror_image(tmp_path):
+    project = small_project(tmp_path, 2, size=40)
+    one = plan_embedding(project, EmbedOptions(device="cpu", size=32))
+    run(project, size=32, views=2)
+    again = plan_embedding(project, EmbedOptions(device="cpu"))
+    assert (len(again.ids), again.key.preprocessing["views"]) == (0, 2)  # remembered, like the size
+    assert again.key.digest != one.key.digest
+    assert isinstance(one.source, Backbone)
+    image = Image.open(sources(project, 1)[0].path).convert("RGB")
+    both = [
+        one.source.embed(torch.from_numpy(one.source.encode(seen))[None])[0]
+        for seen in (image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    ]
+    expected = both[0] / both[0].norm() + both[1] / both[1].norm()
+    found = frozen_vectors(project, [sources(project, 1)])
+    assert found is not None
+    assert torch.allclose(found[0][0], expected / expected.norm(), atol=2e-3)
+    with pytest.raises(AlctlError, match="leave --views out"):
+        run(project, "table:x.csv", views=2)
