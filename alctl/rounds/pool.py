@@ -14,7 +14,6 @@ from alctl.progress import Progress, silent
 from alctl.project import Project, required_state
 from alctl.rounds.select_options import RANDOM, SelectOptions
 
-
 _NOTHING_TO_COMPARE = (
     "no image that could be chosen has an embedding that tells anything: all are zero or not finite; choose with "
     "--strategy random, or embed with another backbone"

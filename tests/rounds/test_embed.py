@@ -393,6 +393,12 @@ def own_weights(request, tmp_path):
             network, name = torchvision.models.mobilenet_v3_small(), "torchvision:mobilenet_v3_small"
         else:
             network, name = EfficientNetLite0(), "efficientnet-lite0"
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        network.train()(
+            torch.randn(4, 3, 64, 64)
+        )  # what is normalised by it is of a size that float16 can tell
         file = tmp_path / f"{seed}.pt"
         torch.save(network.state_dict(), file)
         return f"file:{name}={file}"
