@@ -83,7 +83,7 @@ def _known(timm: Any, short: str) -> Any:
     except RuntimeError as error:
         raise AlctlError(f"timm has no such weights: {error}") from error
     if known is None:
-        near = get_close_matches(short, timm.list_models(pretrained=True), n=1)
+        near = get_close_matches(short, timm.list_models(), n=1)
         raise AlctlError(f"timm has no network {short!r}{f'; did you mean {near[0]!r}?' if near else ''}")
     return known
 

@@ -8,10 +8,16 @@ import numpy as np
 from alctl.chance import stream
 from alctl.database import categories, items, labels, rounds
 from alctl.database.random_order import Ids
+from alctl.errors import AlctlError
 from alctl.images.decode import BrokenImages, Source
 from alctl.progress import Progress, silent
 from alctl.project import Project, required_state
 from alctl.rounds.select_options import RANDOM, SelectOptions
+
+_NOTHING_TO_COMPARE = (
+    "no image that could be chosen has an embedding that tells anything: all are zero or not finite; choose with "
+    "--strategy random, or embed with another backbone"
+)
 
 
 class Incomparable(Exception):  # noqa: N818 - it names what it carries
@@ -48,7 +54,8 @@ def look(
 ) -> Found:
     """Read the state of the pool; draw the random subset, and the control images beside it, without the missing ones.
 
-    ``incomparable`` images are neither in the subset nor among the labeled ones that a strategy compares it with.
+    ``incomparable`` images are neither in the subset nor among the labeled ones that a strategy compares it with;
+    AlctlError where that leaves nothing to choose from.
     """
     size = project.config.select.subset if options.subset is None else options.subset
     share = project.config.select.control if options.control is None else options.control
@@ -75,8 +82,11 @@ def look(
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
             return [source_of(state.root, item) for item in found if item.id not in missing]
 
+        candidates = compared(subset)
+        if incomparable and not candidates:
+            raise AlctlError(_NOTHING_TO_COMPARE)
         return Found(
-            number, seed, left, state.root, sources(control), compared(subset), compared(labeled),
+            number, seed, left, state.root, sources(control), candidates, compared(labeled),
             sources([item for item, _ in reserved]), [split for item, split in reserved if item not in missing],
             [known.name for known in categories.as_categories(connection, living=True)],
             len(subset) + len(control) + len(labeled) + len(reserved),

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from alctl.rounds.duplicates import Duplicates
     from alctl.rounds.strategy_choice import Choice
 
-NOTHING_TO_COMPARE = (
-    "no image that could be chosen has an embedding that tells anything: all are zero or not finite; choose with "
-    "--strategy random, or embed with another backbone"
-)
-
 
 @dataclass(frozen=True)
 class Selected:
@@ -88,8 +83,6 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
     with project.held("select", "select.lock"):
         while True:
             found = look(project, options, missing, incomparable)
-            if incomparable and not found.subset:
-                raise AlctlError(NOTHING_TO_COMPARE)
             try:
                 decided = choose(found)
                 picked = [source for source, _ in decided.answer.of(found.subset)]

@@ -2,12 +2,15 @@
 
 import hashlib
 import importlib
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from alctl.dataset import index, moved
@@ -15,10 +18,12 @@ from alctl.errors import AlctlError
 from alctl.images.decode import BrokenImages, Source
 from alctl.images.embeddings import Embeddings
 from alctl.model.backbone import Backbone
+from alctl.model.efficientnet_lite import EfficientNetLite0
 from alctl.project import Project, open_project
 from alctl.rounds import train_plan, train_run
+from alctl.rounds.backbones import used
 from alctl.rounds.embed import EmbedOptions, embed, plan_embedding
-from alctl.rounds.frozen import FrozenGroups
+from alctl.rounds.frozen import FrozenGroups, vectors
 from alctl.rounds.pool import quarantine
 from alctl.rounds.select import select
 from alctl.rounds.select_options import SelectOptions
@@ -369,3 +374,92 @@ def test_two_views_are_the_mean_of_the_unit_vectors_of_an_image_and_its_mirror_i
     assert torch.allclose(found[0][0], expected / expected.norm(), atol=2e-3)
     with pytest.raises(AlctlError, match="leave --views out"):
         run(project, "table:x.csv", views=2)
+
+
+# --- what holds for every kind of backbone ----------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["efficientnet-lite0", "torchvision", "timm"])
+def own_weights(request, tmp_path):
+    """Return what makes a file of random weights, by a seed, and returns the name of the backbone that it is."""
+    if request.param == "timm":
+        timm = pytest.importorskip("timm")
+
+    def make(seed: int) -> str:
+        torch.manual_seed(seed)
+        if request.param == "timm":
+            network, name = timm.create_model("test_convnext"), "timm:test_convnext"
+        elif request.param == "torchvision":
+            network, name = torchvision.models.mobilenet_v3_small(), "torchvision:mobilenet_v3_small"
+        else:
+            network, name = EfficientNetLite0(), "efficientnet-lite0"
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        network.train()(
+            torch.randn(4, 3, 64, 64)
+        )  # what is normalised by it is of a size that float16 can tell
+        file = tmp_path / f"{seed}.pt"
+        torch.save(network.state_dict(), file)
+        return f"file:{name}={file}"
+
+    return make
+
+
+def key_by(project: Project, name: str, **options):
+    return plan_embedding(project, EmbedOptions(name, **{"device": "cpu", **options})).key
+
+
+def test_own_weights_are_a_backbone_with_a_table_of_their_own(tmp_path, own_weights):
+    """Vectors never mix: other weights, other views and another file's content are other tables."""
+    project = small_project(tmp_path, 3, size=40)
+    first, second = own_weights(1), own_weights(2)
+    done = run(project, first)
+    assert (done.embedded, done.backbone, done.excluded) == (3, first, 0)
+    assert status(project).embedding == EmbeddingStatus(first, 3, 0)
+    keys = [key_by(project, name, views=views).digest for name in (first, second) for views in (1, 2)]
+    assert len(set(keys)) == 4
+    assert len(plan_embedding(project, EmbedOptions(device="cpu")).ids) == 0  # it goes on with the same
+    shutil.copy(Path(second.partition("=")[2]), Path(first.partition("=")[2]))
+    make_images(tmp_path / "images" / "more", 1, seed=9)
+    index.add(
+        project, index.folder_dataset(tmp_path / "images", class_folders=False), index.Options(), no_progress
+    )
+    with pytest.raises(AlctlError, match="run `alctl embed` to compute them anew"):
+        vectors(project, used_by(project), sources(project, 4), no_progress, "cpu")
+
+
+def test_the_vectors_of_every_backbone_do_not_depend_on_batches_or_a_stop(tmp_path, own_weights):
+    project = small_project(tmp_path, 5, size=40)
+    plan = plan_embedding(project, EmbedOptions(own_weights(1), device="cpu"))
+    assert isinstance(plan.source, Backbone)
+    images = [Image.open(one.path).convert("RGB") for one in sources(project, *range(1, 6))]
+    pixels = torch.from_numpy(np.stack([plan.source.encode(image) for image in images]))
+    together = plan.source.embed(pixels)
+    alone = torch.cat([plan.source.embed(one[None]) for one in pixels])
+    assert torch.allclose(together, alone, rtol=1e-4, atol=1e-4 * float(together.abs().max()))
+    with pytest.raises(KeyboardInterrupt):
+        embed(project, replace(plan, ids=plan.ids[:2]), stopped_after(1))
+    again = plan_embedding(project, EmbedOptions(device="cpu"))
+    assert again.key == plan.key
+    assert embed(project, again, no_progress).embedded == 5 - again.already
+    found = frozen_vectors(project, [sources(project, *range(1, 6))])
+    assert found is not None
+    assert torch.allclose(found[0], together, rtol=2e-3, atol=2e-3 * float(together.abs().max()))
+
+
+def stopped_after(count: int):
+    """Return a progress that stops the work once it has been told of ``count`` images."""
+
+    def shown(stage: str, done: int, total: int) -> None:
+        if stage == "embedding images" and done >= count:
+            raise KeyboardInterrupt
+
+    return shown
+
+
+def used_by(project: Project):
+    with project.reading() as connection:
+        found = used(connection)
+    assert found is not None
+    return found
