@@ -22,7 +22,7 @@ from alctl.annotators import classes
 from alctl.model import checkpoint
 from alctl.model.train import Epoch
 from alctl.project import Project
-from alctl.rounds import trained_model
+from alctl.rounds import trained_model, training_set
 from alctl.rounds.model import Model
 from alctl.rounds.select import select
 from alctl.rounds.select_options import SelectOptions
@@ -119,8 +119,7 @@ def _numbers(project: Project, events: list[Epoch | FinishedRun]) -> Numbers:
 
 def _candidates(project: Project, model: Model):
     with project.reading() as connection:
-        root = trained_model.required_state(connection, project.folder).root
-        some = trained_model.labeled(connection, root, model.task, "pool")
+        some = training_set.labeled(connection, project.state().root, model.task, "pool")
     return model.candidates(project, some.sources, no_progress)
 
 
