@@ -145,7 +145,9 @@ class _Headless(NamedTuple):
 def _headless(short: str, file: Path | None) -> _Headless:
     """Return a network of torchvision without its last linear layer, with torchvision's weights or those of a file."""
     network = (
-        networks.pretrained(short)[0] if file is None else torchvision.models.get_model(short, weights=None)
+        networks.pretrained(short).network
+        if file is None
+        else torchvision.models.get_model(short, weights=None)
     )
     head = networks.head_of(network, short)
     linear = network.get_submodule(head)

@@ -113,8 +113,9 @@ def _fit(network: nn.Module, name: str, own: int, size: int) -> int:
     """Make a network read images of ``size`` pixels, and return how many numbers its vector has."""
     network.eval()
     try:
-        if size != own and hasattr(network, "set_input_size"):
-            network.set_input_size(img_size=size)
+        resize = getattr(network, "set_input_size", None)
+        if size != own and callable(resize):
+            resize(img_size=size)
         with torch.inference_mode():
             found = network(torch.zeros(1, 3, size, size))
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:

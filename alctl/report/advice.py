@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alctl.labels.annotation import one_class_each
 from alctl.report import measures
-from alctl.report.ask_models import TASK, Judged
+from alctl.report.ask_models import Judged
 from alctl.report.contents import Advice, Facts, Gain, Run
 from alctl.report.numbers_as_text import hours, interval, points
 from alctl.rounds.own_simulation import FEWEST
@@ -73,11 +74,11 @@ def _others(facts: Facts) -> list[NextStep]:
     if free:
         n = min(ROUND, free)
         found.append(NextStep(f"alctl select --k {n}", f"another round: have {n:,} more images labeled"))
-    if labeled and facts.runs and facts.task == TASK:
+    if labeled and facts.runs and one_class_each(facts.task):
         n = min(ROUND // 2, labeled)
         why = f"a second look at the {n:,} labels that are most likely wrong, instead of new ones"
         found.append(NextStep(f"alctl select --relabel --k {n}", why))
-    if labeled >= FEWEST and facts.own_simulation is None and facts.task == TASK:
+    if labeled >= FEWEST and facts.own_simulation is None and one_class_each(facts.task):
         why = "whether choosing images beats drawing them at random here, from the labels that there are"
         found.append(NextStep("alctl simulate --mine", why))
     if labeled:

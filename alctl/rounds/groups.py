@@ -12,6 +12,7 @@ from torch import Tensor
 from alctl.database import counts, item_columns
 from alctl.errors import AlctlError
 from alctl.images.camera import cameras
+from alctl.labels.annotation import one_class_each
 from alctl.model.quotas import NO_GROUP, Quota, balanced, share_of
 from alctl.model.strategy import Candidates
 from alctl.progress import Progress
@@ -92,7 +93,7 @@ class Classes:
 
     def predicted(self, candidates: Candidates) -> Tensor:
         """Return the class of each candidate by what the model says, (N,) int64."""
-        outputs = candidates.map(lambda said: said.probabilities[:, 0].argmax(-1)).cpu()
+        outputs = candidates.map(lambda said: said.distributions.likeliest()[1]).cpu()
         return torch.tensor([*self.of_output, NO_GROUP])[outputs]
 
     def balance(self, predicted: Tensor, fresh: Tensor, n: int) -> list[int]:
@@ -115,7 +116,7 @@ def classes_of(project: Project, model: Model | None) -> Classes:
         )
     with project.reading() as connection:
         found = {name: of_split["pool"] for name, of_split in counts.count(connection).classes.items()}
-    if project.state().task != "classification":
+    if not one_class_each(project.state().task):
         raise AlctlError("--balance and --per-class need one class for a whole image, and this task has none")
     names, labels = list(found), list(found.values())
     enough = sum(count >= FEWEST for count in labels)
@@ -125,5 +126,5 @@ def classes_of(project: Project, model: Model | None) -> Classes:
             f"classes have {FEWEST} labels or more, and 80 % are needed; label a round without them first"
         )
     place = {name: i for i, name in enumerate(names)}
-    pairs = zip(model.ids, model.task.categories, strict=True)
+    pairs = zip(model.ids, model.task.names, strict=True)
     return Classes(names, [place.get(name, NO_GROUP) if id_ else NO_GROUP for id_, name in pairs], labels)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from alctl.config import TrainConfig
 from alctl.database import categories, items, training_runs
 from alctl.database.training_runs import PROBE, TrainingRun
@@ -11,7 +13,8 @@ from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.metrics import Metrics
 from alctl.model.device import check_device, environment, resolve
-from alctl.model.task import Task
+from alctl.model.schedule import enough_epochs
+from alctl.model.task import TASKS, WHOLE_IMAGES, Task
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds.backbones import Used, used_or_default
@@ -21,8 +24,9 @@ from alctl.rounds.fingerprint import (
     fingerprint_of_probe,
     run_to_start_from,
 )
+from alctl.rounds.learnable import check_learnable
 from alctl.rounds.model import has_weights
-from alctl.rounds.training_set import Labeled, labeled, task_of, without_gone
+from alctl.rounds.training_set import Labeled, classes_named, labeled, task_of, without_gone
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Plan:
         return [self.config, alone] if self.config.report_model else [self.config]
 
     @property
+    def idle(self) -> dict[int, str]:
+        """Why the labels of some images teach nothing, by item id: the run goes on without them, too."""
+        return {id_: why for some in self.splits.values() for id_, why in some.idle.items()}
+
+    @property
     def epochs(self) -> int:
         """How many epochs all networks together take."""
         return self.config.epochs * len(self.models)
@@ -69,6 +78,22 @@ class FinishedRun:
     """Images that could not be decoded and were left out, by item id, and why."""
     missing: Mapping[int, str] = field(default_factory=dict)
     """Labeled images that are not there and were left out, by item id, and where they should be."""
+    idle: Mapping[int, str] = field(default_factory=dict)
+    """Labeled images that teach nothing and were left out, by item id, and why."""
+
+
+def training_settings(project: Project, given: Mapping[str, object]) -> TrainConfig:
+    """Return whole settings: the task's own defaults, over them those of `alctl.toml`, over these the ``given`` ones.
+
+    AlctlError where the task that they name learns from other labels than the project's.
+    """
+    labels = project.state().task
+    name = str(given.get("task") or project.config.train.task or labels)
+    check_learnable(name)
+    kind = TASKS.load(name)
+    if kind.labels != labels:
+        raise AlctlError(f"{name} learns from labels for {kind.labels}, and this project's are for {labels}")
+    return project.config.train_for(kind.defaults, given)
 
 
 def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
@@ -78,28 +103,28 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         state = required_state(connection, project.folder)
         known = categories.numbered(connection)
         names, _, merged = categories.outputs(known, len(known))
-        task = task_of(state.task, names, merged)
-        found = {
-            split: without_gone(labeled(connection, state.root, task, split))
-            for split in ("pool", "validation", "test")
-        }
-        splits = {split: some for split, (some, _) in found.items()}
-        missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
         config, oblong = resolve(config, items.sizes(connection)), items.oblong(connection)
-        task.flip = flips(config, names)
-        config = replace(config, flip=task.flip)
+        config = replace(config, flip=flips(config, names))
+        task = replace(
+            task_of(config.task or state.task, classes_named(known, names), config.frame, merged),
+            flip=bool(config.flip),
+        )
+        splits, missing = _labeled(connection, state.root, task)
         check_device(config.device)
         pool = splits["pool"]
-        _check_enough(pool, names)
+        _check_enough(pool, task)
+        fine_tuned = used is None and task.fine_tunes(config)
+        epochs = config.epochs or enough_epochs(len(pool.sources), config, fine_tuned=fine_tuned)
+        config = replace(config, epochs=epochs)
         seed = state.seed if seed is None else seed
         classes = [*names, *map(str, merged)]
         before = None
         if used is not None:
-            _check_one_class_each(pool, state.task)
+            _check_one_class_each(task)
             config = replace(config, model=f"probe on {used.name}", start="cold", report_model=False)
             fingerprint = fingerprint_of_probe(classes, config, used.key.digest, pool.plain)
         else:
-            own = fingerprint_of(classes, config, seed, pool.plain)
+            own = fingerprint_of(classes, config, seed, pool.plain, fine_tuned=fine_tuned)
             if config.start == "warm":
                 networks = [run for run in training_runs.every_run(connection) if run.head != PROBE]
                 before = run_to_start_from(own, networks)
@@ -110,6 +135,16 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
     return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, oblong)
 
 
+def _labeled(connection: Connection, root: str, task: Task) -> tuple[dict[str, Labeled], dict[int, str]]:
+    """Return what is labeled of each split, and where images of them should be that are not there."""
+    found = {
+        split: without_gone(labeled(connection, root, task, split))
+        for split in ("pool", "validation", "test")
+    }
+    missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
+    return {split: some for split, (some, _) in found.items()}, missing
+
+
 def flips(config: TrainConfig, classes: Sequence[str]) -> bool:
     """Tell whether mirror images are trained on: by itself not where classes are letters or digits, which they turn."""
     if config.flip == "auto":
@@ -117,23 +152,23 @@ def flips(config: TrainConfig, classes: Sequence[str]) -> bool:
     return config.flip
 
 
-def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
+def _check_enough(pool: Labeled, task: Task) -> None:
     if len(pool.sources) < 2:
+        nothing = (
+            f"; {len(pool.idle)} more teach nothing: {next(iter(pool.idle.values()))}" if pool.idle else ""
+        )
         raise AlctlError(
-            f"{len(pool.sources)} labeled images are too few to train on; label a round first; "
+            f"{len(pool.sources)} labeled images are too few to train on{nothing}; label a round first; "
             "`alctl status` names the command"
         )
-    if pool.targets.dim() == 1 and len(classes := pool.targets.unique()) < 2:
-        only = names[int(classes[0])]
-        raise AlctlError(
-            f"all {len(pool.sources)} labeled images are {only!r}; training needs at least two classes"
-        )
+    if why := task.check(pool.targets):
+        raise AlctlError(why)
 
 
-def _check_one_class_each(pool: Labeled, task: str) -> None:
-    if pool.targets.dim() != 1:
+def _check_one_class_each(task: Task) -> None:
+    if task.units != WHOLE_IMAGES:
         raise AlctlError(
-            f"a probe answers with one class for an image, which is not what {task} is; "
+            f"a probe answers with one class for an image, which is not what {task.labels} is; "
             "train the network: `alctl train --head network`"
         )
 
@@ -142,6 +177,8 @@ def _check_one_class_each(pool: Labeled, task: str) -> None:
 class Trained:
     """What came out of a training run, before it is recorded."""
 
+    config: TrainConfig
+    """With what was found out on the way, such as the learning rate."""
     save: Callable[[Path], None]
     """Writes the model."""
     weights: str
@@ -169,8 +206,8 @@ def record(project: Project, plan: Plan, trained: Trained, progress: Progress) -
             id=number,
             fingerprint=plan.fingerprint,
             seed=plan.seed,
-            config=asdict(plan.config),
-            categories=list(plan.task.categories),
+            config=asdict(trained.config),
+            categories=list(plan.task.names),
             labeled=len(trained.learned),
             metrics=trained.metrics,
             report=trained.report,

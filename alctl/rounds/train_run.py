@@ -12,7 +12,8 @@ from alctl.errors import AlctlError
 from alctl.metrics import Metrics
 from alctl.model import checkpoint, score
 from alctl.model.loss_prediction import Trained as Network
-from alctl.model.train import Epoch, Images, new_model, train
+from alctl.model.schedule import with_rate
+from alctl.model.train import Epoch, Images, Stepped, new_model, not_told, train
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds.model import weights_of
@@ -23,7 +24,7 @@ from alctl.rounds.training_set import Loaded, cache_of, load
 
 
 def run_training(
-    project: Project, plan: Plan, progress: Progress
+    project: Project, plan: Plan, progress: Progress, stepped: Stepped = not_told
 ) -> Generator[Epoch | FinishedRun, None, None]:
     """Train as planned, yielding every epoch; record the run, whole or not at all, and yield it last.
 
@@ -34,20 +35,19 @@ def run_training(
         yield fit_probe(project, plan, plan.used, progress)
         return
     with project.held("train", "train.lock"):
-        cache = cache_of(project, plan.task, plan.config.image_size)
+        cache = cache_of(project, plan.task)
         learned, images, broken = load(project, cache, plan.splits["pool"], progress)
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
         started, done, resumed = time.perf_counter(), 0, 0
         finished: list[Network] = []
         files = [project.models / f"{plan.fingerprint[:12]}.{n}.checkpoint.safetensors" for n in range(2)]
-        told = held["validation"]
-        validation = (told.pixels, told.labeled.targets) if told.labeled.sources else None
         ids = [source.id for source in learned.sources]
         for config, file in zip(plan.models, files, strict=False):
             trained = _untrained(project, plan, config, images)
             epochs = train(
-                trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=validation,
+                trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=held["validation"].told,
                 checkpoint=file, fingerprint=plan.fingerprint,
+                stepped=_after(len(finished) * config.epochs, stepped),
             )  # fmt: skip
             for epoch in epochs:
                 done += 1
@@ -61,7 +61,12 @@ def run_training(
         for file in files:
             file.unlink(missing_ok=True)
     left_out = {**broken, **held["validation"].broken, **held["test"].broken}
-    yield FinishedRun(run, resumed, left_out, plan.missing)
+    yield FinishedRun(run, resumed, left_out, plan.missing, plan.idle)
+
+
+def _after(epochs: int, stepped: Stepped) -> Stepped:
+    """Count the steps of a model that is trained after others."""
+    return lambda done, share: stepped(epochs + done, share)
 
 
 def _came(
@@ -69,10 +74,10 @@ def _came(
 ) -> Trained:  # fmt: skip
     """Return what came out of a training; ``metrics`` are of the joint model and the one to report."""
     info = {
-        "task": project.state().task, "categories": plan.task.categories, "fingerprint": plan.fingerprint,
+        "task": plan.config.task or project.state().task, "categories": checkpoint.as_plain(plan.task.categories), "fingerprint": plan.fingerprint,
     }  # fmt: skip
     return Trained(
-        lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
+        joint.config, lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
         metrics[1] if len(metrics) > 1 else {}, time.perf_counter() - started,
     )  # fmt: skip
 
@@ -89,7 +94,7 @@ def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress
     if known or not count or finished.config["loss_weight"] == 0:
         return finished
     with project.held("train", "train.lock"):
-        cache = cache_of(project, plan.task, plan.config.image_size)
+        cache = cache_of(project, plan.task)
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
         trained = network_of(project, finished, plan.config.device).trained
         again = replace(finished, metrics=_measure(plan, trained, held))
@@ -112,7 +117,7 @@ def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Images
     if config.start == "cold" or plan.before is None:
         return new_model(plan.task, images, config, seed=plan.seed)
     trained = new_model(plan.task, images, replace(config, weights="none"), seed=plan.seed)
-    trained.config = config
+    trained.config = with_rate(config, fine_tuned=plan.task.fine_tunes(config))
     checkpoint.carry_over(weights_of(project, plan.before), trained)
     trained.model.weights = f"training run {plan.before.id}"
     return trained
@@ -122,8 +127,7 @@ def _measure(plan: Plan, trained: Network, held: Mapping[str, Loaded]) -> dict[s
     """Return the metrics of a model on each reserved split that has labels; AlctlError if one is no finite number."""
     found = {
         split: score.measure(
-            score.predict(trained, plan.task, pixels, some.targets), plan.task, some.targets,
-            interval=split == "validation",
+            score.predict(trained, plan.task, pixels, some.targets), interval=split == "validation"
         )
         for split, (some, pixels, _) in held.items()
         if some.sources
@@ -133,6 +137,6 @@ def _measure(plan: Plan, trained: Network, held: Mapping[str, Loaded]) -> dict[s
             if number is not None and not math.isfinite(number):
                 raise AlctlError(
                     f"{name} on the {split} images is {number} after epoch {plan.config.epochs}, so the training diverged; "
-                    f"train with a lower learning rate than --lr {plan.config.lr:g}"
+                    f"train with a lower learning rate than --lr {trained.config.lr:g}"
                 )
     return found

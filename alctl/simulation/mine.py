@@ -19,6 +19,7 @@ from alctl.chance import stream
 from alctl.database import categories, rounds
 from alctl.errors import AlctlError
 from alctl.images.decode import BrokenImages, Source
+from alctl.labels.annotation import one_class_each
 from alctl.model.strategies.random import Random
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
@@ -27,7 +28,7 @@ from alctl.rounds.backbones import MODEL, use
 from alctl.rounds.frozen import FrozenGroups
 from alctl.rounds.own_simulation import FEWEST, LabelsSaved, Measured, OwnSimulation, Replayed, Rival
 from alctl.rounds.strategy_choice import make_strategy
-from alctl.rounds.training_set import labeled, task_of
+from alctl.rounds.training_set import classes_named, labeled, task_of
 from alctl.simulation import paired, statistics
 from alctl.simulation.paired import Floats
 from alctl.simulation.replay import Arm, Known, replay, split
@@ -141,18 +142,18 @@ def _labels(project: Project) -> _Labels:
     """
     with project.reading() as connection:
         state = required_state(connection, project.folder)
-        if state.task != "classification":
+        if not one_class_each(state.task):
             raise AlctlError(
                 f"`--mine` replays classification, and this project's task is {state.task}; compare strategies with "
                 "`alctl simulate DATASET` on images with one class each"
             )
         classes = categories.class_list(connection)
         names, _, merged = categories.outputs(classes, len(classes))
-        task = task_of(state.task, names, merged)
+        task = task_of(state.task, classes_named(classes, names), (0, 0), merged)
         both = [labeled(connection, state.root, task, part) for part in ("pool", "validation")]
         picked = set(rounds.picked_by_strategies(connection))
     sources = [source for part in both for source in part.sources]
-    return _Labels(sources, torch.cat([part.targets for part in both]), task.categories, picked)
+    return _Labels(sources, torch.cat([part.targets["class"] for part in both]), task.names, picked)
 
 
 def _known(
