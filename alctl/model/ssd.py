@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +111,7 @@ def vgg(classes: int, frame: Frame, *, normalised: bool = False, backbone: nn.Mo
         normalised: With batch normalisation.
         backbone: A pretrained VGG16 instead of a random one.
     """
-    made = backbone or (vgg16_bn if normalised else vgg16)(weights=None)
+    made: Any = backbone or (vgg16_bn if normalised else vgg16)(weights=None)
     maps = SSDFeatureExtractorVGG(made.features, highres=False)
     sizes, channels = map_sizes(maps, frame)
     ratios = (_FEW, _MANY, _MANY, _MANY, _FEW, _FEW)
@@ -123,8 +124,8 @@ def mobile(classes: int, frame: Frame, *, backbone: nn.Module | None = None) -> 
     """Return SSDLite320 of MobileNetV3 (Howard et al. 2019), with six maps and few multiplications."""
     momentum = 0.03 if backbone else MOMENTUM
     norm = partial(nn.BatchNorm2d, eps=0.001, momentum=momentum)
-    made = backbone or mobilenet_v3_large(weights=None, norm_layer=norm, reduced_tail=True)
-    strided = [i for i, block in enumerate(made.features.children()) if getattr(block, "_is_cn", False)]
+    made: Any = backbone or mobilenet_v3_large(weights=None, norm_layer=norm, reduced_tail=True)
+    strided = [i for i, block in enumerate(made.features) if getattr(block, "_is_cn", False)]
     maps = SSDLiteFeatureExtractorMobileNet(made.features, strided[-1], norm)
     sizes, channels = map_sizes(maps, frame)
     scales = [0.2 + 0.15 * k for k in range(6)] + [1.0]
