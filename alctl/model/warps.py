@@ -190,4 +190,5 @@ def recoloured(images: Tensor, rng: torch.Generator) -> Tensor:
     matrix = (torch.linalg.inv(yiq) @ change @ yiq * contrast[:, None, None]).to(images.device)
     shift = (brightness * contrast)[:, None, None].to(images.device)
     light = (matrix @ images.flatten(2).float() + shift).round().clamp(0, 255)
-    return light.to(torch.uint8).view(images.shape)
+    result: Tensor = light.to(torch.uint8).view(images.shape)
+    return result
