@@ -137,7 +137,7 @@ class Found(NamedTuple):
 
 
 def suppressed(
-    p: Tensor,
+    scores: Tensor,
     boxes: Tensor,
     *,
     least: float = 0.05,
@@ -145,15 +145,15 @@ def suppressed(
     overlap: float = 0.45,
     most: int = 200,
 ) -> Found:
-    """Return what is left of boxes (B, A, 4), inside the frame, with probabilities (B, A, C + 1), background first.
+    """Return what is left of boxes (B, A, 4), inside the frame, with scores (B, A, C) of the classes.
 
     Of each class the ``candidates`` surest of at least ``least``, without those that overlap a surer one of the same
     class by more than ``overlap``; of all classes the ``most`` surest (SSD, section 2.2: 0.45 and 200).
     """
-    scores, place = p[..., 1:].transpose(1, 2).topk(min(candidates, p.shape[1]), dim=2)
-    classes = torch.arange(scores.shape[1], device=p.device)[:, None].expand(scores.shape[1:])
+    scores, place = scores.transpose(1, 2).topk(min(candidates, scores.shape[1]), dim=2)
+    classes = torch.arange(scores.shape[1], device=scores.device)[:, None].expand(scores.shape[1:])
     kept = []
-    for i in range(len(p)):
+    for i in range(len(scores)):
         sure = scores[i] >= least
         at, score, of_class = place[i][sure], scores[i][sure], classes[sure]
         left = batched_nms(boxes[i][at], score, of_class, overlap)[:most]

@@ -145,8 +145,8 @@ def test_an_absurd_offset_decodes_to_a_finite_box():
 
 def test_what_overlaps_a_surer_box_of_its_class_is_left_out():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 9], [30, 30, 40, 40]])[None]
-    p = torch.tensor([[0.1, 0.9, 0.0], [0.3, 0.7, 0.0], [0.2, 0.0, 0.8], [0.96, 0.02, 0.02]])[None]
-    found = suppressed(p, boxes)
+    scores = torch.tensor([[0.9, 0.0], [0.7, 0.0], [0.0, 0.8], [0.02, 0.02]])[None]
+    found = suppressed(scores, boxes)
     assert found.place.tolist() == [[0, 2]]
     assert found.classes.tolist() == [[0, 1]]
     assert found.scores[0].tolist() == pytest.approx([0.9, 0.8])
@@ -154,18 +154,17 @@ def test_what_overlaps_a_surer_box_of_its_class_is_left_out():
 
 def test_images_with_fewer_boxes_are_padded_and_none_may_be_left_at_all():
     boxes = torch.tensor([[0.0, 0, 10, 10], [30, 30, 40, 40]]).expand(2, 2, 4)
-    p = torch.tensor([[[0.1, 0.9], [0.2, 0.8]], [[0.99, 0.01], [0.4, 0.6]]])
-    found = suppressed(p, boxes)
+    found = suppressed(torch.tensor([[[0.9], [0.8]], [[0.01], [0.6]]]), boxes)
     assert found.classes.tolist() == [[0, 0], [0, -1]]
     assert found.scores[1].tolist() == pytest.approx([0.6, 0])
-    nothing = suppressed(torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), boxes[:1])
+    nothing = suppressed(torch.zeros(1, 2, 1), boxes[:1])
     assert nothing.classes.shape == (1, 0)
 
 
 def test_an_untrained_networks_answers_are_cut_before_they_are_compared():
     """An untrained SSD finds all of its 8,732 anchors a little likely; suppression must not see them all."""
-    p = torch.full((1, 8732, 4), 0.25) + torch.rand(1, 8732, 4) * 0.01
+    scores = torch.full((1, 8732, 3), 0.25) + torch.rand(1, 8732, 3) * 0.01
     boxes = torch.cat((torch.rand(1, 8732, 2) * 200, 200 + torch.rand(1, 8732, 2) * 100), -1)
-    found = suppressed(p, boxes, overlap=1.0)
+    found = suppressed(scores, boxes, overlap=1.0)
     assert found.scores.shape == (1, 200)
-    assert found.scores.min() >= p[..., 1:].flatten(1).topk(1200).values.min()
+    assert found.scores.min() >= scores.flatten(1).topk(1200).values.min()
