@@ -164,4 +164,4 @@ def tiny(classes: int, frame: Frame, width: int = 32) -> SSD:
     maps = TinyMaps(width)
     sizes, channels = map_sizes(maps, frame)
     head = SSDHead(channels, [6] * 4, classes + 1)
-    return SSD(maps, head, len(sizes), anchors(sizes, frame, (0.1, 0.2, 0.38, 0.6, 0.85), (_MANY,) * 4))
+    return SSD(maps, head, len(sizes), anchors(sizes, frame, (0.07, 0.15, 0.3, 0.55, 0.85), (_MANY,) * 4))

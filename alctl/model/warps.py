@@ -19,7 +19,7 @@ GREY = (123.0, 117.0, 104.0)
 TRIES = 50
 LEAST_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0, -1.0)
 """How much of a crop each kept box must be (SSD, section 2.2); 0: anything, -1: no crop."""
-_ZOOM = 4.0
+_ZOOM, _SMALLEST = 4.0, 75.0
 _SHAPES = (0.5, 2.0)
 _YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
@@ -130,7 +130,8 @@ def ssd_windows(
 ) -> Tensor:
     """Choose for each image what SSD shows of it (section 2.2 and 3.6), (B, 4), by chance from a CPU generator.
 
-    Half of the images lie at random on a canvas up to four times as wide. Of the canvas a random crop is shown that
+    Half of the images lie at random on a canvas up to four times as wide, which leaves an image of 300 pixels 75; no
+    smaller frame leaves less, since small objects would vanish. Of the canvas a random crop is shown that
     every box with its centre in it overlaps by a least amount, drawn from ``least_overlaps``, and in which there is one
     at all. All tries are compared at once; where none fits, the whole canvas is shown.
 
@@ -142,7 +143,8 @@ def ssd_windows(
         least_overlaps: What least overlaps are drawn from; 0 is any, -1 no crop.
     """
     n, size = len(boxes), boxes.new_tensor([frame[1], frame[0]])
-    zoom = torch.rand(n, 1, generator=rng) * (_ZOOM - 1) + 1
+    most = min(max(min(frame) / _SMALLEST, 1.0), _ZOOM)
+    zoom = torch.rand(n, 1, generator=rng) * (most - 1) + 1
     zoom = torch.where(torch.rand(n, 1, generator=rng) < 0.5, zoom, 1.0)
     corner = -torch.rand(n, 2, generator=rng) * (zoom - 1) * size
     canvas = torch.cat((corner, corner + zoom * size), 1)
