@@ -50,11 +50,16 @@ class TrainConfig:
         "auto", "pretrained, none, or a .safetensors/.pt file; auto: pretrained if it can be had"
     )
     taps: str = option(
-        "", "layers the loss prediction module reads, comma separated; empty: last of each stage"
+        "",
+        "layers the loss prediction module reads, comma separated; <layer: what goes into one; empty: last of each stage",
     )
     width: Width = option(64, "channels of resnet18-cifar's first stage; 64 is the paper's network")
     image_size: Annotated[int, Interval(ge=0, le=4096)] = option(
         0, "side of the network's input in pixels; 0: the images' own up to 64, else 224"
+    )
+    image_height: Annotated[int, Interval(ge=0, le=4096)] = option(
+        0,
+        "height of the network's input, where it is not as high as it is wide; image-size is the width then",
     )
     start: Literal["cold", "warm"] = option(
         "cold",
@@ -97,6 +102,16 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = option("auto", "fp32 or bf16; auto: bf16 on CUDA, else fp32")
     device: str = option("auto", "cpu, cuda, cuda:1 or mps; auto: the best there is")
     checkpoint_every: Count = option(5, "epochs between checkpoints; a killed run goes on from the last one")
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width of the images that the cache holds."""
+        return self.image_height or self.image_size, self.image_size
+
+    @property
+    def tap_names(self) -> list[str]:
+        """The layers that `taps` names."""
+        return [name.strip() for name in self.taps.split(",") if name.strip()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,15 @@ class Plugins(Generic[T]):
             return self._class_of(others[name])
         raise AlctlError(unknown(name, self.names(), self.kind))
 
+    def name_of(self, plugin: type[T]) -> str:
+        """Return the name that `load` knows a class by; one that is no plugin is called by where it is defined."""
+        package, _, module = plugin.__module__.rpartition(".")
+        if package == self.package:
+            return module.replace("_", "-")
+        where = f"{plugin.__module__}:{plugin.__qualname__}"
+        points = self._entry_points().items()
+        return next((name for name, point in points if point.value == where), where)
+
     def _files(self) -> list[str]:
         spec = find_spec(self.package)
         folders = spec.submodule_search_locations if spec else None

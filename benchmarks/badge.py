@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from alctl.model.strategies.badge import Badge
 from alctl.model.strategy import Prediction
+from alctl.model.tensors import of_whole_images
 
 D = 512
 
@@ -49,7 +50,9 @@ class Predictions:
 
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
         """Predict all in one batch."""
-        return fn(Prediction(self.probabilities[:, None], self.vectors, torch.zeros(0), None))
+        return fn(
+            Prediction(self.probabilities, self.vectors, torch.zeros(0), lambda p, _: of_whole_images(p))
+        )
 
     def embeddings(self) -> Tensor:
         """Return the embeddings (N, 512)."""

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from alctl.model.strategies.core_set import CoreSet
 from alctl.model.strategy import Prediction
+from alctl.model.tensors import of_whole_images
 
 D = 512
 LABELED = 1000
@@ -50,7 +51,7 @@ class Embeddings:
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
         """Predict all in one batch."""
         empty = torch.zeros(0)
-        return fn(Prediction(empty, self.vectors, empty, None))
+        return fn(Prediction(empty, self.vectors, empty, lambda p, _: of_whole_images(p)))
 
     def embeddings(self) -> Tensor:
         """Return the embeddings (N, 512)."""

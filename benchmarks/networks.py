@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from alctl.config import Config, TrainConfig
+from alctl.config import TrainConfig
+from alctl.labels.annotation import Category
 from alctl.model.loss_prediction import TargetModel, Trained, rank_loss
 from alctl.model.tasks.classification import Classification
+from alctl.model.tensors import Targets
 from alctl.model.train import new_model
 
 SIZE = 32
@@ -24,23 +26,23 @@ SIZE = 32
 def settings(*, precision: str, loss_weight: float = 1.0, width: int = 64) -> TrainConfig:
     """The paper's settings, on the CPU, for as many epochs as are asked for."""
     return replace(
-        Config().train, model="resnet18-cifar", image_size=SIZE, device="cpu", precision=precision,
+        TrainConfig(), model="resnet18-cifar", image_size=SIZE, device="cpu", precision=precision,
         loss_weight=loss_weight, width=width, epochs=10_000, checkpoint_every=10_000,
     )  # fmt: skip
 
 
-def random_images(n: int) -> tuple[Tensor, Tensor]:
-    """(n, 3, 32, 32) uint8 and (n,) classes."""
+def random_images(n: int) -> tuple[Tensor, Targets]:
+    """(n, 3, 32, 32) uint8 and their classes."""
     rng = torch.Generator().manual_seed(0)
     return (
         torch.randint(0, 256, (n, 3, SIZE, SIZE), generator=rng, dtype=torch.uint8),
-        torch.randint(0, 10, (n,), generator=rng),
+        {"class": torch.randint(0, 10, (n,), generator=rng)},
     )
 
 
 def fresh(config: TrainConfig, images: Tensor) -> tuple[Classification, Trained]:
     """A task of 10 classes and its untrained model."""
-    task = Classification([str(i) for i in range(10)])
+    task = Classification(tuple(Category(str(i)) for i in range(10)), config.frame)
     return task, new_model(task, images, config, seed=0)
 
 
@@ -83,7 +85,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 class Port:
     """A port's training and scoring loops."""
 
-    def __init__(self, images: Tensor, classes: Tensor) -> None:
+    def __init__(self, images: Tensor, targets: Targets) -> None:
         _, trained = fresh(settings(precision="fp32", loss_weight=0), images)
         self.model: TargetModel = trained.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.module = PortModule(self.model.channels)
@@ -91,8 +93,8 @@ class Port:
         self.optimizers = [
             torch.optim.SGD(part.parameters(), **options) for part in (self.model, self.module)
         ]
-        self.train_loader = DataLoader(PilImages(images, classes, train=True), 128, shuffle=True)
-        self.score_loader = DataLoader(PilImages(images, classes, train=False), 128)
+        self.train_loader = DataLoader(PilImages(images, targets["class"], train=True), 128, shuffle=True)
+        self.score_loader = DataLoader(PilImages(images, targets["class"], train=False), 128)
 
     def epoch(self) -> None:
         """Train one epoch."""

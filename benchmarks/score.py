@@ -70,8 +70,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=9)
     given = parser.parse_args()
-    images, classes = random_images(given.images)
-    port = Port(images, classes)
+    images, targets = random_images(given.images)
+    port = Port(images, targets)
     print(
         f"{'':6}{'alone / ours':>14}{'with / without module':>24}{'port / ours':>14}{'img/s':>8}{'agree':>8}   (medians)"
     )
@@ -90,11 +90,10 @@ def measure(
     task: Classification, trained: Trained, sources: list[Source], cache: Path, port: Port, rounds: int
 ) -> tuple[float, ...]:
     """Return alone / ours, with / without module, port / ours, our seconds, agreement of the top 10 %."""
-    size = trained.config.image_size
     n = len(sources)
 
     def store(limit: float) -> ImageCache:
-        return ImageCache(cache, size, lambda image: task.encode_image(image, size), limit)
+        return ImageCache(cache, task.frame, task.encode_image, limit, made_for="classification")
 
     def ours() -> Tensor:
         batches = store(0).batches  # nothing is stored, so every round decodes

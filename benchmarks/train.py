@@ -20,6 +20,7 @@ from statistics import median, quantiles
 
 import torch
 
+from alctl.model.tensors import rows
 from alctl.model.train import batches, train
 from benchmarks.networks import Port, fresh, random_images, settings
 
@@ -32,22 +33,22 @@ def seconds(work: Callable[[], object]) -> float:
 
 def epochs(precision: str, loss_weight: float, n: int) -> Callable[[], object]:
     """Return a function that trains one more epoch at every call."""
-    images, classes = random_images(n)
+    images, targets = random_images(n)
     config = settings(precision=precision, loss_weight=loss_weight)
     task, trained = fresh(config, images)
-    run = train(trained, task, images, classes, list(range(n)), seed=0)
+    run = train(trained, task, images, targets, list(range(n)), seed=0)
     return lambda: next(run)
 
 
 def pipeline(n: int) -> Callable[[], object]:
     """Return a function that gathers and augments every batch of one epoch."""
-    images, classes = random_images(n)
+    images, targets = random_images(n)
     task, _ = fresh(settings(precision="fp32"), images)
     rng = torch.Generator().manual_seed(0)
 
     def once() -> None:
         for items in batches(n, 128, rng):
-            task.augment(images[items], classes[items], rng)
+            task.augment(images[items], rows(targets, items), rng)
 
     return once
 
@@ -58,8 +59,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--fp32-rounds", type=int, default=5)
     given = parser.parse_args()
-    images, classes = random_images(given.images)
-    port = Port(images, classes)
+    images, targets = random_images(given.images)
+    port = Port(images, targets)
     print(
         f"{'':6}{'joint / plain':>22}{'pipeline / epoch':>18}{'port / ours':>14}{'img/s':>8}   (medians; quartiles)"
     )

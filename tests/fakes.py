@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from alctl.config import TrainConfig
+from alctl.labels.annotation import Category
 from alctl.model.loss_prediction import LossPredictionModule, TargetModel, Trained
 from alctl.model.tasks.classification import Classification
+from alctl.model.tensors import Raw, Targets, first
 from alctl.model.train import new_model, train
 
 TINY = TrainConfig(
@@ -33,7 +35,7 @@ torch.set_num_threads(1)  # such small networks gain nothing from more, and lose
 CLASSES = ("top", "upper", "lower", "bottom")
 
 
-def pictures(n: int, *, size: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
+def pictures(n: int, *, size: int = 8, seed: int = 0) -> tuple[Tensor, Targets]:
     """Return (n, 3, size, size) uint8 noise with one brighter band of rows, faint in some, and which band it is."""
     rng = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, 4, (n,), generator=rng)
@@ -41,7 +43,7 @@ def pictures(n: int, *, size: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
     strength = torch.randint(0, 150, (n,), generator=rng)
     for image, target, extra in zip(images, targets, strength, strict=True):
         image[:, int(target) * size // 4 : (int(target) + 1) * size // 4] += extra
-    return images.to(torch.uint8), targets
+    return images.to(torch.uint8), {"class": targets}
 
 
 def tiny(**changes: Any) -> TrainConfig:
@@ -49,72 +51,78 @@ def tiny(**changes: Any) -> TrainConfig:
     return replace(TINY, **changes)
 
 
+def classifier(
+    kind: Callable[..., Any] = Classification, names: Iterable[str] = CLASSES, size: int = 8, **options: Any
+) -> Any:
+    """Return a task of these classes for square images."""
+    return kind(tuple(map(Category, names)), (size, size), **options)
+
+
+@dataclass(frozen=True)
 class Plain(Classification):
     """Classification without augmentation, by a network without batch normalisation."""
 
-    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def augment(self, images: Tensor, targets: Targets, rng: torch.Generator) -> tuple[Tensor, Targets]:
         return images, targets
 
-    def model(
-        self, name: str, weights: str, *, image_size: int, width: int, taps: Sequence[str]
-    ) -> TargetModel:
+    def model(self, config: TrainConfig, weights: str) -> TargetModel:
         network = nn.Sequential(
-            nn.Conv2d(3, width, 3, padding=1),
+            nn.Conv2d(3, config.width, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.Conv2d(config.width, config.width, 3, stride=2, padding=1),
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(width, len(self.categories)),
+            nn.Linear(config.width, len(self.categories)),
         )
-        return TargetModel(network, ("1", "3"), "6", image_size)
+        return TargetModel(network, ("1", "3"), "<6", self.frame)
 
 
+@dataclass(frozen=True)
 class ShortOfMemory(Plain):
-    """Passes of more than ``limit`` images run out of memory."""
+    """Passes of more than ``limit`` images run out of memory; notes how many went through."""
 
-    def __init__(self, categories: Sequence[str], limit: int) -> None:
-        super().__init__(categories)
-        self.limit = limit
-        self.largest = 0
+    limit: int = 0
+    passes: list[int] = field(default_factory=list)
 
-    def loss(self, raw: Tensor, targets: Tensor) -> Tensor:
-        if len(raw) > self.limit:
+    def loss(self, raw: Raw, targets: Targets) -> Tensor:
+        if len(first(raw)) > self.limit:
             raise torch.OutOfMemoryError("out of memory, says the fake")
-        self.largest = max(self.largest, len(raw))
+        self.passes.append(len(first(raw)))
         return super().loss(raw, targets)
 
 
+@dataclass(frozen=True)
 class NeverFinite(Plain):
     """The loss of an image whose first pixel is 255 is not a number."""
 
-    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        return images, torch.where(images[:, 0, 0, 0] == 255, targets + 1000, targets)
+    def augment(self, images: Tensor, targets: Targets, rng: torch.Generator) -> tuple[Tensor, Targets]:
+        return images, {**targets, "spoilt": images[:, 0, 0, 0] == 255}
 
-    def loss(self, raw: Tensor, targets: Tensor) -> Tensor:
-        return torch.where(targets >= 1000, torch.nan, super().loss(raw, targets % 1000))
+    def loss(self, raw: Raw, targets: Targets) -> Tensor:
+        return torch.where(targets["spoilt"], torch.nan, super().loss(raw, targets))
 
 
+@dataclass(frozen=True)
 class Recorder(Plain):
     """Keeps the targets of every training step."""
 
-    def __init__(self, categories: Sequence[str]) -> None:
-        super().__init__(categories)
-        self.steps: list[list[int]] = []
+    steps: list[list[int]] = field(default_factory=list)
 
-    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        self.steps.append(targets.tolist())
+    def augment(self, images: Tensor, targets: Targets, rng: torch.Generator) -> tuple[Tensor, Targets]:
+        self.steps.append(targets["class"].tolist())
         return images, targets
 
 
+@dataclass(frozen=True)
 class KillsItself(Classification):
     """Ends its process in the middle of the third epoch of four steps, as `kill -9` would."""
 
-    calls = 0
+    calls: list[int] = field(default_factory=list)
 
-    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        self.calls += 1
-        if self.calls == 11:
+    def augment(self, images: Tensor, targets: Targets, rng: torch.Generator) -> tuple[Tensor, Targets]:
+        self.calls.append(len(images))
+        if len(self.calls) == 11:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().augment(images, targets, rng)
 
@@ -122,10 +130,10 @@ class KillsItself(Classification):
 def train_until_killed(checkpoint: str) -> None:
     """Train `KillsItself`; the test runs this in a process of its own."""
     images, targets = pictures(32)
-    task = KillsItself(CLASSES)
-    trained = new_model(task, images, tiny(), seed=7)
+    killing = classifier(KillsItself)
+    trained = new_model(killing, images, tiny(), seed=7)
     for _ in train(
-        trained, task, images, targets, range(32), seed=7, checkpoint=Path(checkpoint), fingerprint="run"
+        trained, killing, images, targets, range(32), seed=7, checkpoint=Path(checkpoint), fingerprint="run"
     ):
         pass
 
@@ -139,7 +147,7 @@ def id_reader() -> Trained:
         for zero in (module.compress[0].bias, module.predict.bias):
             zero.zero_()  # type: ignore[operator]
         module.predict.weight.fill_(1.0)
-    model = TargetModel(network, ("0",), "2", 4)
+    model = TargetModel(network, ("0",), "<2", (4, 4))
     return Trained(model, module, torch.zeros(3), torch.ones(3), tiny(image_size=4)).eval()
 
 

@@ -60,7 +60,7 @@ def train(
     if plan.finished is not None:
         with screen.bars() as progress:
             run = train_run.measured_again(opened, plan, plan.finished, progress)
-        show_run(opened, FinishedRun(run, 0, {}, plan.missing), already=True, json=json)
+        show_run(opened, FinishedRun(run, 0, {}, plan.missing, plan.idle), already=True, json=json)
         return
     screen.note(describe(plan))
     if plan.oblong and plan.used is None:
@@ -132,10 +132,11 @@ def follow(
 
 def quicker(project: "Project", plan: "Plan", first: "Epoch") -> str:
     """Return how long the rest takes beside a probe, where that is long and a probe could do; measured on both."""
+    from alctl.model.task import WHOLE_IMAGES
     from alctl.rounds.train_probe import seconds_of
 
     left = (plan.epochs - 1) * first.seconds
-    if left < LONG or plan.splits["pool"].targets.dim() != 1:
+    if left < LONG or plan.task.units != WHOLE_IMAGES:
         return ""
     probe = seconds_of(project, plan)
     if probe is None or probe > left / 10:
@@ -172,10 +173,15 @@ def show_run(project: "Project", finished: "FinishedRun", *, already: bool, json
     run, resumed = finished.run, finished.resumed
     quarantined = dict(finished.quarantined)
     if json:
-        left = {"quarantined": quarantined, "missing": finished.missing}
+        left = {"quarantined": quarantined, "missing": finished.missing, "idle": finished.idle}
         screen.as_json({**run.plain(), "already": already, "resumed": resumed, **left})
         return
     screen.left_out(finished.missing)
+    if finished.idle:
+        screen.warn(
+            f"{screen.counted(len(finished.idle), 'labeled image')} left out that teach nothing, such as item "
+            f"{min(finished.idle)}: {finished.idle[min(finished.idle)]}"
+        )
     for item, reason in quarantined.items():
         screen.warn(f"item {item} cannot be used and was left out: {reason}")
     if already:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ Pixels = NDArray[np.uint8]
 Encode = Callable[[Image.Image], Pixels]
 
 BATCH = 512
+BATCH_BYTES = 2**28
+"""What a batch takes at most: 256 MiB."""
 _AHEAD = 3  # batches whose images are being decoded while one is in use
 
 
@@ -37,29 +40,38 @@ def made_by(ranges: Levels) -> str:
 
 
 class ImageCache:
-    """Encoded images of one size on disk, (3, size, size) uint8 each, decoded by threads when first asked for.
+    """Encoded images of one shape on disk, (3, height, width) uint8 each, decoded by threads when first asked for.
 
     It can be deleted at any time. Rows are only ever appended, and counted as there once they are safely on disk, so
     a killed process leaves no half image. While another process is filling it, this one decodes without storing.
     """
 
     def __init__(
-        self, folder: Path, size: int, encode: Encode, limit_gb: float, ranges: Levels = levels.FULL
+        self,
+        folder: Path,
+        frame: tuple[int, int],
+        encode: Encode,
+        limit_gb: float,
+        ranges: Levels = levels.FULL,
+        *,
+        made_for: str,
     ) -> None:
-        """Keep at most ``limit_gb`` of images for a network whose input is ``size`` pixels.
+        """Keep at most ``limit_gb`` of images that ``encode`` makes, (height, width) as in ``frame``.
 
-        ``ranges`` says what is black and white in images of more than 8 bits.
+        ``ranges`` says what is black and white in images of more than 8 bits, ``made_for`` whose way of encoding it is:
+        others make other pixels of the same files.
         """
-        self.size = size
+        self.size = max(frame)
         self.encode = encode
-        self.shape = (3, size, size)
+        self.shape = (3, *frame)
         self.row = int(np.prod(self.shape))
         self.capacity = int(limit_gb * 2**30) // self.row
         self.ranges = ranges
-        self.folder = folder / f"{size}px-{made_by(ranges)}"
+        whose = re.sub(r"[^\w.-]", "_", made_for)
+        self.folder = folder / f"{whose}-{frame[1]}x{frame[0]}px-{made_by(ranges)}"
 
     def load(self, sources: Sequence[Source], progress: Progress) -> Pixels:
-        """Return all images, (N, 3, size, size): in memory, or in a temporary file if they are very many."""
+        """Return all images, (N, 3, height, width): in memory, or in a temporary file if they are very many."""
         shape = (len(sources), *self.shape)
         if len(sources) * self.row <= _memory() // 4:
             images: Pixels = np.empty(shape, np.uint8)
@@ -74,12 +86,12 @@ class ImageCache:
         return images
 
     def batches(self, sources: Sequence[Source], progress: Progress, size: int = BATCH) -> Iterator[Pixels]:
-        """Yield the images in order, ``size`` at a time, decoding ahead of their use.
+        """Yield the images in order, up to ``size`` at a time as far as `BATCH_BYTES` allow, decoding ahead of their use.
 
         At the end `MissingImages` names all that are not there, or else `BrokenImages` all that could not be decoded;
         their pixels were zeros.
         """
-        faults = Faults()
+        faults, size = Faults(), max(1, min(size, BATCH_BYTES // self.row))
         with _Store(self, sources) as store, ThreadPoolExecutor(os.cpu_count()) as pool:
             waiting: deque[tuple[Sequence[Source], dict[int, Future[Pixels]]]] = deque()
             starts = deque(range(0, len(sources), size))

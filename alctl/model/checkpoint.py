@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,11 @@ from torch import Tensor
 from alctl.config import TrainConfig, check_config
 from alctl.errors import AlctlError
 from alctl.files import whole_file
+from alctl.labels.annotation import Category
 from alctl.model.device import LAYOUT
 from alctl.model.loss_prediction import Trained, new_module
 from alctl.model.task import Task
+from alctl.model.tensors import Frame
 
 KEY = "alctl"
 """The one metadata entry, which holds all of the JSON."""
@@ -58,37 +60,63 @@ def save_model(path: Path, trained: Trained, info: Mapping[str, Any]) -> None:
     write(path, trained.state_dict(), header)
 
 
-def load_model(path: Path, task: Callable[[dict[str, Any]], Task]) -> tuple[Trained, dict[str, Any]]:
-    """Load a finished model on the CPU, in eval mode, with its ``info``; ``task`` makes the task from that."""
+def as_plain(classes: Sequence[Category]) -> list[object]:
+    """Return classes as a file of weights records them: by name, and with their keypoints where they have some."""
+    return [list(one) if one.keypoints else one.name for one in classes]
+
+
+def from_plain(recorded: Sequence[Any]) -> list[Category]:
+    """Return the classes that `as_plain` made that of."""
+    return [Category(one) if isinstance(one, str) else _category(*one) for one in recorded]
+
+
+def _category(name: str, keypoints: Sequence[str], skeleton: Sequence[Sequence[int]]) -> Category:
+    return Category(
+        str(name), tuple(keypoints), tuple((int(first), int(second)) for first, second in skeleton)
+    )
+
+
+def load_model(
+    path: Path, task: Callable[[str, list[Category], Frame], Task]
+) -> tuple[Trained, dict[str, Any]]:
+    """Load a finished model on the CPU, in eval mode, with its ``info``.
+
+    ``task`` makes a task from its name and classes, which ``info`` has under "task" and "categories", and its frame.
+    What the file says is read first, so that a failure of the code that builds a network is not taken for damage.
+    """
     weights, header = read(path)
     try:
-        info, taps, origin = dict(header["info"]), list(header["taps"]), str(header["weights"])
+        info, taps, origin = dict(header["info"]), ",".join(header["taps"]), str(header["weights"])
         config = check_config({"train": header["config"]}, str(path)).train
-        made = task(info)
-        with torch.device("meta"):  # takes no memory, whatever size the file claims
-            _compare(_empty(made, config, taps), weights)
-        trained = _empty(made, config, taps)
-        trained.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        name, classes = str(info["task"]), from_plain(info["categories"])
+    except (KeyError, TypeError, ValueError) as error:
         raise AlctlError(f"{path} is damaged or was not written by alctl: {error}") from error
+    made = task(name, classes, config.frame)
+    with torch.device("meta"):  # takes no memory, whatever size the file claims
+        _compare(path, _empty(made, config, taps), weights)
+    trained = _empty(made, config, taps)
+    trained.load_state_dict(weights)
     trained.model.weights = origin
     trained.to(memory_format=LAYOUT)
     return trained.eval(), info
 
 
-def _empty(task: Task, config: TrainConfig, taps: Sequence[str]) -> Trained:
+def _empty(task: Task, config: TrainConfig, taps: str) -> Trained:
     """Return a model of this shape, whose weights mean nothing."""
-    model = task.model(config.model, "none", image_size=config.image_size, width=config.width, taps=taps)
+    model = task.model(replace(config, taps=taps), "none")
     return Trained(model, new_module(model.channels, config), torch.zeros(3), torch.ones(3), config)
 
 
-def _compare(wanted: Trained, found: Mapping[str, Tensor]) -> None:
-    """Raise ValueError unless the tensors found are those of the model, by name and shape."""
+def _compare(path: Path, wanted: Trained, found: Mapping[str, Tensor]) -> None:
+    """Refuse a file unless its tensors are those of the model, by name and shape."""
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.state_dict().items()}
     for name in [*shapes, *found]:
         there = tuple(found[name].shape) if name in found else None
         if there != shapes.get(name):
-            raise ValueError(f"its {name} is {there}, and its own settings say {shapes.get(name)}")
+            raise AlctlError(
+                f"{path} is damaged or was not written by alctl: its {name} is {there}, and its own settings say "
+                f"{shapes.get(name)}"
+            )
 
 
 def carry_over(path: Path, trained: Trained) -> None:

@@ -123,7 +123,7 @@ def _torchvision(name: str, size: int | None, device: str) -> Backbone:
     short = name.removeprefix(TORCHVISION)
     if short not in torchvision.models.list_models(module=torchvision.models):
         raise AlctlError(f"torchvision has no classification model {short!r}")
-    network, _ = networks.pretrained(short)
+    network = networks.pretrained(short).network
     weights = torchvision.models.get_model_weights(short).DEFAULT
     own = weights.transforms()
     if size is not None and size != own.crop_size[0]:

@@ -14,45 +14,78 @@ from torch import Tensor, nn
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.model.device import LAYOUT, sound
+from alctl.model.tensors import Frame, Raw, floats
 
 
 class Output(NamedTuple):
     """One forward pass of a target model over B images."""
 
-    raw: Tensor
+    raw: Raw
     """What the task's loss reads: (B, C) logits for classification."""
     features: list[Tensor]
-    """The tapped feature maps, (B, C_m, H_m, W_m) each, live in the autograd graph."""
+    """What was tapped, (B, C_m, H_m, W_m) maps or (B, N_m, C_m) tokens, live in the autograd graph."""
     embedding: Tensor
-    """(B, D): the input of the last linear layer."""
+    """(B, D), such as the input of the last linear layer."""
+
+
+class Norm(NamedTuple):
+    """The mean and the standard deviation of each channel that a network's images are normalised by, 0 to 255."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 class TargetModel(nn.Module):
     """Any network plus the names of the layers that the loss prediction module reads.
 
-    The layers stay where they are and are read through forward hooks, so the state dict is the network's own.
+    A name is that of a layer, for what comes out of it, or begins with "<", for what goes into it: SSD's first map
+    exists only as the input of a head. The layers stay where they are and are read through forward hooks, so the state
+    dict is the network's own.
     """
 
     def __init__(
-        self, network: nn.Module, taps: Sequence[str], head: str, image_size: int, weights: str = "none"
+        self,
+        network: nn.Module,
+        taps: Sequence[str],
+        embedding: str,
+        shape: Frame,
+        weights: str = "none",
+        norm: Norm | None = None,
     ) -> None:
-        """Tap ``network``; ``head`` names the last linear layer; ``weights`` says what it started from."""
+        """Tap ``network``, whose input is (B, 3, *shape).
+
+        Args:
+            network: Returns a tensor, or a dict of tensors, with a row for each image.
+            taps: What the loss prediction module reads: maps (B, C, H, W) or tokens (B, N, C).
+            embedding: What the strategies compare images by; averaged over the positions of a map or of tokens.
+            shape: Height and width of the input.
+            weights: What the network started from, as a person would say it.
+            norm: The normalisation that pretrained weights were made with; None for that of the training images.
+        """
         super().__init__()
         self.network = network
         self.taps = tuple(taps)
-        self.head = head
-        self.image_size = image_size
+        self.embedding = embedding
+        self.shape = shape
         self.weights = weights
+        self.norm = norm
         self._seen: dict[str, Tensor] = {}
         modules = dict(network.named_modules())
-        if missing := [name for name in (*taps, head) if name not in modules]:
-            raise AlctlError(
-                f"the model has no layer {missing[0]!r}; its layers are: {', '.join(modules)[:600]}"
-            )
-        for name in taps:
-            modules[name].register_forward_hook(partial(_remember, self._seen, name))
-        modules[head].register_forward_pre_hook(partial(_remember_input, self._seen))
+        for name in dict.fromkeys((*taps, embedding)):
+            if (layer := modules.get(_layer(name))) is None:
+                raise AlctlError(
+                    f"the model has no layer {_layer(name)!r}; its layers are: {', '.join(modules)[:600]}"
+                )
+            if name.startswith("<"):
+                layer.register_forward_pre_hook(partial(_remember_input, self._seen, name))
+            else:
+                layer.register_forward_hook(partial(_remember, self._seen, name))
         self.channels = self._probe()
+
+    @property
+    def head(self) -> str:
+        """The layer at the embedding; for a classifier the last linear one, which has a row for each class."""
+        return _layer(self.embedding)
 
     def forward(self, images: Tensor) -> Output:
         """Run the network over (B, 3, H, W) normalised images."""
@@ -62,25 +95,44 @@ class TargetModel(nn.Module):
             seen = dict(self._seen)
         finally:
             self._seen.clear()  # after a failure too: what is kept here would outlive it in memory
-        return Output(raw, [seen[name] for name in self.taps], seen["embedding"])
+        if not isinstance(raw, Tensor):
+            raw = dict(raw)
+        return Output(raw, [seen[name] for name in self.taps], _averaged(seen[self.embedding]))
 
     def drop_out(self, share: float) -> None:
-        """Leave out a share of the head's inputs in training; the embedding is what there was before that."""
+        """Leave out a share of the embedding's numbers in training; the embedding is what there was before that."""
         self.dropout = nn.Dropout(share)
         head = self.network.get_submodule(self.head)
-        head.register_forward_pre_hook(partial(_drop, self.dropout))
+        if self.embedding.startswith("<"):
+            head.register_forward_pre_hook(partial(_drop_input, self.dropout))
+        else:
+            head.register_forward_hook(partial(_drop, self.dropout))
 
     def _probe(self) -> list[int]:
         """Return the channels of each tap, from one blank image."""
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            features = self(torch.zeros(1, 3, self.image_size, self.image_size)).features
+            features = self(torch.zeros(1, 3, *self.shape)).features
         self.train(was_training)
         for name, feature in zip(self.taps, features, strict=True):
-            if feature.dim() != 4:
-                raise AlctlError(f"layer {name!r} gives {tuple(feature.shape)}; a tap must give (B, C, H, W)")
-        return [feature.shape[1] for feature in features]
+            if feature.dim() not in {3, 4}:
+                raise AlctlError(
+                    f"layer {name!r} gives {tuple(feature.shape)}; a tap must give maps (B, C, H, W) or tokens (B, N, C)"
+                )
+        return [feature.shape[1 if feature.dim() == 4 else 2] for feature in features]
+
+
+def _layer(name: str) -> str:
+    """Return the layer of a tap."""
+    return name.removeprefix("<")
+
+
+def _averaged(embedding: Tensor) -> Tensor:
+    """Return (B, D) of a vector for each image, of a map (B, D, H, W) or of tokens (B, N, D)."""
+    if embedding.dim() == 4:
+        return embedding.mean((2, 3))
+    return embedding.mean(1) if embedding.dim() == 3 else embedding
 
 
 def _remember(
@@ -90,11 +142,18 @@ def _remember(
     seen[name] = output
 
 
-def _remember_input(seen: dict[str, Tensor], _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    seen["embedding"] = inputs[0]
+def _remember_input(
+    seen: dict[str, Tensor], name: str, _module: nn.Module, inputs: tuple[Tensor, ...]
+) -> None:
+    seen[name] = inputs[0]
 
 
-def _drop(dropout: nn.Dropout, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _drop(dropout: nn.Dropout, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    dropped: Tensor = dropout(output)
+    return dropped
+
+
+def _drop_input(dropout: nn.Dropout, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (dropout(inputs[0]), *inputs[1:])
 
 
@@ -123,8 +182,9 @@ class _GlobalAveragePool(torch.autograd.Function):
 class LossPredictionModule(nn.Module):
     """Per tap: global average pool → linear → ReLU; concatenated → linear → one predicted loss (LL4AL, figure 2).
 
-    The deeper one (LL4AL, supplement) has a 3 × 3 convolution with batch normalisation and ReLU before each pool. The linear layers run in float32 whatever autocast says: bfloat16 has so few distinct values
-    that thousands of predicted losses would tie, and the top K would be cut through ties.
+    The deeper one (LL4AL, supplement) has a 3 × 3 convolution with batch normalisation and ReLU before each pool. Tokens
+    are a map of one column. The linear layers run in float32 whatever autocast says: bfloat16 has so few distinct
+    values that thousands of predicted losses would tie, and the top K would be cut through ties.
     """
 
     def __init__(self, channels: Sequence[int], width: int = 128, *, deeper: bool = False) -> None:
@@ -136,6 +196,7 @@ class LossPredictionModule(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return the predicted loss of each image, shape (B,), float32; it may be negative."""
+        features = [tap.mT[..., None] if tap.dim() == 3 else tap for tap in features]
         if self.convolve is not None:
             features = [layer(feature) for layer, feature in zip(self.convolve, features, strict=True)]
         pooled: list[Tensor] = [_GlobalAveragePool.apply(feature) for feature in features]
@@ -200,7 +261,7 @@ class Trained(nn.Module):
             output = self.model(normal.contiguous(memory_format=LAYOUT))
             features = [feature.detach() for feature in output.features] if detach else output.features
             predicted = None if self.module is None else self.module(features)
-        return Output(output.raw.float(), features, output.embedding.float()), predicted
+        return Output(floats(output.raw), features, output.embedding.float()), predicted
 
 
 def pairs(n: int, pairing: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -18,20 +18,12 @@ from torchvision.models.resnet import BasicBlock
 
 from alctl.errors import AlctlError
 from alctl.files import file_digest
+from alctl.model.loss_prediction import Norm, TargetModel
+from alctl.model.tensors import Frame
 
 RESNET_CIFAR = "resnet18-cifar"
 NETWORK_WAIT = 10.0
 """Seconds that one wait for a server may take before a download counts as impossible."""
-
-
-class Network(NamedTuple):
-    """A network and what has to be known to make it a target model."""
-
-    network: nn.Module
-    taps: tuple[str, ...]
-    head: str
-    weights: str
-    """What it really started from, as a person would say it."""
 
 
 class ResNetCifar(nn.Module):
@@ -66,18 +58,18 @@ def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 def build(
-    name: str, weights: str, *, classes: int, image_size: int, width: int, taps: Sequence[str]
-) -> Network:
+    name: str, weights: str, *, classes: int, shape: Frame, width: int, taps: Sequence[str]
+) -> TargetModel:
     """Build the network called ``name`` for ``classes`` classes, with weights as `TrainConfig.weights` says."""
     choices = [RESNET_CIFAR, *torchvision.models.list_models(module=torchvision.models)]
     if name not in choices:
         near = get_close_matches(name, choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise AlctlError(f"{name!r} is neither {RESNET_CIFAR} nor a torchvision classification model{hint}")
-    network, used = _start(name, weights, width, classes)
+    network, used, norm = _start(name, weights, width, classes)
     head = head_of(network, name)
     _fit_head(network, head, classes)
-    found = _stages(network, image_size, name)
+    found = _stages(network, shape, name)
     if weights not in {"auto", "pretrained", "none"}:
         used = _load(network, head, Path(weights))
     if not taps and not found:
@@ -85,24 +77,34 @@ def build(
             f"{name} has no feature maps that the loss prediction module could read; "
             "name some layers in `taps`, or take another model"
         )
-    return Network(network, tuple(taps) or found, head, used)
+    return TargetModel(network, tuple(taps) or found, f"<{head}", shape, used, norm)
 
 
-def _start(name: str, weights: str, width: int, classes: int) -> tuple[nn.Module, str]:
-    """Return the network, and whether its weights are pretrained; a file is loaded later, over random weights."""
+class Start(NamedTuple):
+    """A network with its first weights."""
+
+    network: nn.Module
+    weights: str
+    """What they really are, as a person would say it."""
+    norm: Norm | None = None
+    """What its images are normalised by, if the weights were made with that."""
+
+
+def _start(name: str, weights: str, width: int, classes: int) -> Start:
+    """Return the network with pretrained or random weights; a file is loaded later, over random ones."""
     if weights in {"auto", "pretrained"}:
         try:
             return pretrained(name)
         except AlctlError as error:
             if weights == "pretrained":
                 raise
-            return _start(name, "none", width, classes)[0], f"none ({error})"
+            return Start(_start(name, "none", width, classes).network, f"none ({error})")
     if name == RESNET_CIFAR:
-        return ResNetCifar(width, classes), "none"
-    return torchvision.models.get_model(name, weights=None, num_classes=classes), "none"
+        return Start(ResNetCifar(width, classes), "none")
+    return Start(torchvision.models.get_model(name, weights=None, num_classes=classes), "none")
 
 
-def pretrained(name: str) -> tuple[nn.Module, str]:
+def pretrained(name: str) -> Start:
     """Return a network of torchvision with its best pretrained weights, and what those are called.
 
     AlctlError where there are none, or they cannot be downloaded within a short wait.
@@ -116,7 +118,7 @@ def pretrained(name: str) -> tuple[nn.Module, str]:
             network = torchvision.models.get_model(name, weights=best, progress=False)
     except (OSError, EOFError, RuntimeError, HTTPException, UnpicklingError) as error:
         raise AlctlError(f"the pretrained weights of {name} could not be downloaded: {error}") from error
-    return network, f"torchvision {best.name}"
+    return Start(network, f"torchvision {best.name}")
 
 
 @contextmanager
@@ -147,22 +149,25 @@ def _fit_head(network: nn.Module, head: str, classes: int) -> None:
         network.set_submodule(head, nn.Linear(old.in_features, classes))
 
 
-def _stages(network: nn.Module, image_size: int, name: str) -> tuple[str, ...]:
+def _stages(network: nn.Module, shape: Frame, name: str) -> tuple[str, ...]:
     """Return up to four layers to tap: the last of each resolution before the global pooling.
 
     Two blank images in training mode also show a model that cannot be trained here. Only layers at the top, or one
-    level below, count; a bare convolution is no stage, and square images give square maps in (B, C, H, W).
+    level below, count; a bare convolution is no stage, and maps in (B, C, H, W) are as oblong as the images.
     """
-    last: dict[int, str] = {}
+    last: dict[tuple[int, ...], str] = {}
+    aspect = shape[1] / shape[0]
     pooled: list[str] = []
 
     def remember(layer: str, module: nn.Module, output: Any) -> None:
         if isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             pooled.append(layer)
-        is_map = isinstance(output, Tensor) and output.dim() == 4 and output.shape[2] == output.shape[3]
-        if is_map and not pooled and not isinstance(module, nn.Conv2d):
-            last.pop(output.shape[2], None)
-            last[output.shape[2]] = layer
+        if not isinstance(output, Tensor) or output.dim() != 4 or pooled or isinstance(module, nn.Conv2d):
+            return
+        height, width = output.shape[2:]
+        if abs(width - height * aspect) < max(1, aspect):  # both are rounded up at each stride
+            last.pop((height, width), None)
+            last[height, width] = layer
 
     hooks = [
         module.register_forward_hook(lambda module, _, output, layer=layer: remember(layer, module, output))
@@ -170,11 +175,9 @@ def _stages(network: nn.Module, image_size: int, name: str) -> tuple[str, ...]:
         if layer and layer.count(".") <= 1
     ]
     try:
-        output = _blank_run(network, image_size)
+        output = _blank_run(network, shape)
     except (RuntimeError, ValueError) as error:
-        raise AlctlError(
-            f"{name} cannot read images of {image_size} × {image_size} pixels: {error}"
-        ) from error
+        raise AlctlError(f"{name} cannot read images of {shape[1]} × {shape[0]} pixels: {error}") from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -183,14 +186,14 @@ def _stages(network: nn.Module, image_size: int, name: str) -> tuple[str, ...]:
     return tuple(last.values())[-4:]
 
 
-def _blank_run(network: nn.Module, image_size: int) -> Any:
+def _blank_run(network: nn.Module, shape: Frame) -> Any:
     """Return the output for two blank images in training mode, leaving buffers and random numbers as they were."""
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     was_training = network.training
     network.train()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return torch.func.functional_call(network, buffers, torch.zeros(2, 3, image_size, image_size))
+            return torch.func.functional_call(network, buffers, torch.zeros(2, 3, *shape))
     finally:
         network.train(was_training)
 

@@ -97,7 +97,7 @@ class Remembered:
 
         def listen(batch: Prediction) -> Tensor:
             nonlocal kept
-            kept += batch.probabilities.numel() + batch.embedding.numel()
+            kept += batch.distributions.p.numel() + batch.embedding.numel()
             if kept <= REMEMBERED:
                 said.append(batch)
             return fn(batch)

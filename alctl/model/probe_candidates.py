@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from alctl.model.distances import blocks
 from alctl.model.probe import Probe
 from alctl.model.strategy import Prediction
 from alctl.model.task import Task
+from alctl.model.tensors import Distributions, Raw, Targets, of_whole_images, rows
 
 DROPPED = 0.5
 """Share of the numbers of an embedding that a dropout pass leaves out (SELECTION.md §3.5)."""
@@ -28,10 +30,10 @@ class ProbeCandidates:
         vectors: Tensor,
         *,
         task: Task | None = None,
-        targets: Tensor | None = None,
+        targets: Targets | None = None,
         seed: int = 0,
     ) -> None:
-        """Take the vectors (N, D) of N images, with ``targets`` (N,) if labeled; ``seed`` is for dropout only.
+        """Take the vectors (N, D) of N images, with ``targets`` if they are labeled; ``seed`` is for dropout only.
 
         A ``task`` knows which classes were merged since the probe was fitted.
         """
@@ -61,25 +63,39 @@ class ProbeCandidates:
 
         Dropout leaves out half of the numbers of an embedding; what is left out depends on the image's position only.
         """
-        rng = torch.Generator().manual_seed(stream(self.seed, "dropout"))
-        results = [fn(self._prediction(rows, dropout_passes, rng)) for rows in blocks(len(self))]
+        results = [fn(said) for said in self.each(dropout_passes=dropout_passes)]
         result = torch.cat(results) if results else torch.empty(0)
         if bool(torch.isnan(result).any()):
             raise AlctlError(NO_LOSSES)
         return result
 
-    def _prediction(self, rows: slice, passes: int, rng: torch.Generator) -> Prediction:
-        z = probes.centred(self.probe, self.vectors, rows)
-        said = torch.stack(
-            [self._said(_with_dropout(z, rng)) for _ in range(passes)] if passes else [self._said(z)], dim=1
-        )
-        no_loss = torch.full((len(z),), math.nan)
-        target = None if self.targets is None else self.targets[rows]
-        return Prediction(said, self.vectors[rows].float(), no_loss, target)
+    def each(self, *, dropout_passes: int = 0) -> Iterator[Prediction]:
+        """Yield what the probe says of each batch, in order."""
+        rng = torch.Generator().manual_seed(stream(self.seed, "dropout"))
+        for some in blocks(len(self)):
+            z = probes.centred(self.probe, self.vectors, some)
+            yield Prediction(
+                self._said(z),
+                self.vectors[some].float(),
+                torch.full((len(z),), math.nan),
+                _as_they_are if self.task is None else self.task.distributions,
+                None if self.targets is None else rows(self.targets, some),
+                partial(self._again, z, dropout_passes, rng) if dropout_passes else None,
+            )
+
+    def _again(self, z: Floats, passes: int, rng: torch.Generator) -> Iterator[Raw]:
+        for _ in range(passes):
+            yield self._said(_with_dropout(z, rng))
 
     def _said(self, z: Floats) -> Tensor:
+        """Return the probabilities (n, C), or for a task their logarithms, which are a probe's logits."""
         said = torch.from_numpy(probes.probabilities(self.probe, z)).float()
-        return said if self.task is None else self.task.probabilities(said.log())[:, 0]
+        return said if self.task is None else said.log()
+
+
+def _as_they_are(probabilities: Raw, _like: Distributions | None) -> Distributions:
+    assert isinstance(probabilities, Tensor)
+    return of_whole_images(probabilities)
 
 
 NO_LOSSES = (

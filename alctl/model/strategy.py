@@ -7,29 +7,51 @@ A strategy speaks in positions (row i of what it was given) and never learns ids
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from alctl.errors import AlctlError
+from alctl.model.tensors import Distributions, Raw, Targets
 from alctl.plugins import Plugins
 
 
-class Prediction(NamedTuple):
-    """What the trained model says of one batch of B images."""
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the trained model says of one batch of B images; distributions are made when they are asked for."""
 
-    probabilities: Tensor
-    """(B, M, C) in float32: M is 1 for a whole image, else boxes, joints or pixels."""
+    raw: Raw
+    """What the task's own functions read."""
     embedding: Tensor
     """(B, D) in float32: the input of the last linear layer."""
     predicted_loss: Tensor
     """(B,) in float32, from the loss prediction module; only its order means anything."""
-    target: Tensor | None
-    """(B, …) the label of labeled images, as `Task.encode_target` gives it.
+    read: Callable[[Raw, Distributions | None], Distributions]
+    """The task's `distributions`."""
+    target: Targets | None = None
+    """The labels of labeled images, as `Task.stack` gives them.
 
     None for unlabeled ones, and for all where the model has never seen the class of one.
     """
+    again: Callable[[], Iterator[Raw]] | None = None
+    """Goes through the images once more for each dropout pass that was asked for."""
+
+    @cached_property
+    def distributions(self) -> Distributions:
+        """The class distributions of each image: one of the whole image, or those of its boxes, joints or pixels."""
+        return self.read(self.raw, None)
+
+    def dropout(self) -> Iterator[Distributions]:
+        """Yield the distributions of each pass with dropout, at the places of `distributions`.
+
+        They are those that `Candidates.map` was asked for with ``dropout_passes``.
+        """
+        if self.again is None:
+            raise ValueError("no pass with dropout was asked for: map(fn, dropout_passes=T)")
+        for raw in self.again():
+            yield self.read(raw, self.distributions)
 
 
 class Candidates(Protocol):
@@ -42,8 +64,8 @@ class Candidates(Protocol):
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
         """Apply ``fn`` to each batch and concatenate: row i belongs to image i; the result stays on the model's device.
 
-        One pass over the images, model in eval mode, no augmentation, no gradient. With ``dropout_passes=T`` only
-        the dropout layers are stochastic and ``probabilities`` is (B, T·M, C), pass by pass; a model without
+        One pass over the images, model in eval mode, no augmentation, no gradient. With ``dropout_passes=T``
+        `Prediction.dropout` makes T passes more in which only the dropout layers are stochastic; a model without
         dropout raises AlctlError, because identical passes would rank rounding noise.
         """
         ...
@@ -58,6 +80,14 @@ class Candidates(Protocol):
 
     def images(self) -> Iterator[Tensor]:
         """Yield the images in batches of (B, 3, H, W) uint8, in order, for strategies that train their own model."""
+        ...
+
+
+class Scored(Candidates, Protocol):
+    """Candidates that a trained model can be asked about batch by batch."""
+
+    def each(self, *, dropout_passes: int = 0) -> Iterator[Prediction]:
+        """Yield what the model says of each batch, in order: the one pass that `map` is made of."""
         ...
 
 
@@ -86,6 +116,11 @@ class QueryStrategy(ABC):
     @property
     def uses_predicted_loss(self) -> bool:
         """Tell whether it reads predicted losses; if not, it can be compared without training the module for them."""
+        return False
+
+    @property
+    def one_distribution(self) -> bool:
+        """Tell whether it needs exactly one class distribution for an image; boxes, joints and pixels have many."""
         return False
 
     @abstractmethod

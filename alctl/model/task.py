@@ -1,66 +1,144 @@
-"""The contract of a task: everything that differs between classification, detection, pose and segmentation."""
+"""The contract of a task: everything that differs between classification, detection, pose and segmentation.
+
+`project.task` is a kind of labels. A task learns from one kind; which one is in `Task.labels`, so that a model of one's
+own is one more task for the same labels.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from alctl.labels.annotation import Annotation
+from alctl.config import TrainConfig
+from alctl.labels.annotation import Annotation, Category
 from alctl.model.loss_prediction import TargetModel
+from alctl.model.tensors import Distributions, Frame, Raw, Size, Target, Targets
 from alctl.plugins import Plugins
 
+WHOLE_IMAGES = "images"
+"""The `Task.units` of a task that gives each image exactly one class distribution."""
 
+
+class Meter(ABC):
+    """Measures a model over as many batches as come; its memory does not grow with boxes or pixels."""
+
+    @abstractmethod
+    def update(self, raw: Raw, targets: Targets) -> Tensor:
+        """Take in a batch; return how good each image's answer is, (B,) in [0, 1]: what models are compared by."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Return every metric by name; those of a class are called "AP: RBC"."""
+
+    def confusion(self) -> tuple[str, NDArray[np.int64]] | None:
+        """Return what is counted ("images", "boxes", "pixels") and the table true × said.
+
+        Its last row and column are for nothing, where there can be nothing. None where classes are not told apart.
+        """
+        return None
+
+    def confidence(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
+        """Return probabilities (K,) and whether each was right, for calibration: a bounded part of them if they are many."""
+        return None
+
+
+@dataclass(frozen=True)
 class Task(ABC):
-    """One kind of label and all that training and scoring need to know of it; made for one class list."""
+    """A kind of model for one kind of labels. It holds no state: two tasks of the same values are the same."""
 
-    metric: ClassVar[str]
-    """The name of the headline number that `evaluate` returns, such as "accuracy"."""
-    merged: Sequence[Sequence[int]] = ()
+    labels: ClassVar[str]
+    """The kind of labels that it learns from, one of `annotation.KINDS`."""
+    units: ClassVar[str]
+    """What each of an image's class distributions is of: `WHOLE_IMAGES`, "boxes", "joints" or "pixels"."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Training settings that are other than those of `TrainConfig` by default."""
+    padding: ClassVar[Mapping[str, float]] = {}
+    """What `stack` fills up with where a target is shorter than others, by key; else 0."""
+
+    categories: tuple[Category, ...]
+    frame: Frame
+    """Height and width of the images that it encodes, which the cache holds."""
+    merged: tuple[tuple[int, ...], ...] = ()
     """Places in ``categories`` that count as one class; probabilities and losses are those of the first of them."""
-
     flip: bool = True
     """Whether a mirror image shows the same, so that `augment` may flip."""
 
-    def __init__(self, categories: Sequence[str]) -> None:
-        self.categories = tuple(categories)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(category.name for category in self.categories)
+
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """The name of the headline number among those that its `meter` computes, such as "accuracy"."""
 
     @abstractmethod
-    def model(
-        self, name: str, weights: str, *, image_size: int, width: int, taps: Sequence[str]
-    ) -> TargetModel:
-        """Build the target model; ``weights`` is "auto", "pretrained", "none" or a file."""
+    def encode_image(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return (3, *frame) uint8, deterministic; called in threads."""
 
     @abstractmethod
-    def encode_image(self, image: Image.Image, size: int) -> np.ndarray:
-        """Return (3, size, size) uint8, deterministic: what the cache holds and what scoring sees."""
+    def encode_target(self, annotations: Sequence[Annotation], size: Size) -> Target | str:
+        """Return what the label of an image of this size teaches, or a clause that says why it teaches nothing.
+
+        "Nothing there" may be a lesson; an image without any labeled joint or pixel is none. AlctlError for a label that
+        is not of the task's kind.
+        """
+
+    def stack(self, targets: Sequence[Target]) -> Targets:
+        """Return the targets of N images as one tensor for each key, (N, …), padded to the longest; none: {}."""
+        keys = targets[0] if targets else ()
+        return {key: _stacked([target[key] for target in targets], self.padding.get(key, 0)) for key in keys}
+
+    def check(self, targets: Targets) -> str:
+        """Return why nothing can be learned from these targets, such as "all 40 labeled images are 'cat'"; else ""."""
+        return ""
 
     @abstractmethod
-    def encode_target(self, annotations: Sequence[Annotation]) -> Tensor:
-        """Return the training target of one image as a tensor."""
+    def model(self, config: TrainConfig, weights: str) -> TargetModel:
+        """Build the target model; ``weights`` is "auto", "pretrained", "none" or a file.
+
+        It is also built on torch's meta device, to check a file of weights: sizes may matter to it, values may not.
+        """
 
     @abstractmethod
-    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Augment a batch of (B, 3, H, W) uint8 on its device; all chance comes from ``rng``, a CPU generator."""
+    def augment(self, images: Tensor, targets: Targets, rng: torch.Generator) -> tuple[Tensor, Targets]:
+        """Augment a batch of (B, 3, *frame) uint8 on its device; all chance comes from ``rng``, a CPU generator."""
+
+    def view(self, images: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        """Return what the network sees of a batch outside of training, without chance; ``targets`` may be {}."""
+        return images, targets
 
     @abstractmethod
-    def loss(self, raw: Tensor, targets: Tensor) -> Tensor:
-        """Return the target loss of each image, shape (B,), never a scalar."""
+    def loss(self, raw: Raw, targets: Targets) -> Tensor:
+        """Return the target loss of each image, (B,), never a scalar; no image's may depend on the others."""
 
     @abstractmethod
-    def probabilities(self, raw: Tensor) -> Tensor:
-        """Return (B, M, C) float32 class probabilities."""
+    def distributions(self, raw: Raw, like: Distributions | None = None) -> Distributions:
+        """Return the class distributions of each image; those at the places of ``like`` where that is given."""
 
     @abstractmethod
-    def decode(self, probabilities: Tensor, sizes: Sequence[tuple[int, int]]) -> list[tuple[Annotation, ...]]:
-        """Turn (B, M, C) probabilities into annotations in pixels of images of the given (width, height)."""
+    def decode(self, raw: Raw, sizes: Sequence[Size], *, sure: float = 0.5) -> list[tuple[Annotation, ...]]:
+        """Turn what the network says into annotations in pixels of the original images, objects of at least ``sure``."""
 
     @abstractmethod
-    def evaluate(self, probabilities: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return the task's metrics over (N, M, C) probabilities and N targets; `metric` is among them."""
+    def meter(self) -> Meter:
+        """Return what measures a model of this task, with nothing in it yet."""
+
+
+def _stacked(values: Sequence[NDArray[np.generic]], padding: float) -> Tensor:
+    """Return arrays of the same rank as one tensor; the shorter ones are filled up at the end of each dimension."""
+    longest = np.max([value.shape for value in values], axis=0).astype(int)
+    whole = np.full((len(values), *longest), padding, values[0].dtype)
+    for i, value in enumerate(values):
+        whole[i : i + 1][(slice(None), *map(slice, value.shape))] = value
+    return torch.from_numpy(whole)
 
 
 TASKS = Plugins("alctl.model.tasks", Task)

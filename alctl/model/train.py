@@ -25,9 +25,10 @@ from alctl.model.device import LAYOUT
 from alctl.model.loss_prediction import Trained, new_module, pairs, rank_loss
 from alctl.model.score import evaluate
 from alctl.model.task import Task
+from alctl.model.tensors import Targets, cut, moved, rows
 
 Images = Tensor | np.ndarray
-"""(N, 3, S, S) uint8; may be a memory map that is larger than memory."""
+"""(N, 3, H, W) uint8; may be a memory map that is larger than memory."""
 
 
 class Epoch(NamedTuple):
@@ -57,9 +58,10 @@ class _Data(NamedTuple):
 
     task: Task
     gather: Callable[[Tensor], Tensor]
-    """Positions (B,) on the device → images (B, 3, S, S) uint8 there."""
-    targets: Tensor
-    """(N, …) on the device."""
+    """Positions (B,) on the device → images (B, 3, H, W) uint8 there."""
+    targets: Targets
+    """Of N images, on the device."""
+    n: int
 
 
 class _Step(NamedTuple):
@@ -73,16 +75,13 @@ class _Step(NamedTuple):
 
 
 def new_model(task: Task, images: Images, config: TrainConfig, *, seed: int) -> Trained:
-    """Return an untrained model on ``config.device``, normalised by its training images (N, 3, S, S) uint8.
+    """Return an untrained model on ``config.device``, normalised by its training images (N, 3, H, W) uint8.
 
     The target model starts from the same weights with and without a loss prediction module.
     """
-    taps = [name.strip() for name in config.taps.split(",") if name.strip()]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream(seed, "target model"))
-        model = task.model(
-            config.model, config.weights, image_size=config.image_size, width=config.width, taps=taps
-        )
+        model = task.model(config, config.weights)
         torch.default_generator.manual_seed(stream(seed, "loss prediction module"))
         module = new_module(model.channels, config)
     trained = Trained(model, module, *channel_statistics(images), config)
@@ -92,9 +91,9 @@ def new_model(task: Task, images: Images, config: TrainConfig, *, seed: int) -> 
 def channel_statistics(images: Images) -> tuple[Tensor, Tensor]:
     """Return the mean and standard deviation of each channel, (3,) float32 in pixel values 0 to 255."""
     counts = torch.zeros(3, 256, dtype=torch.float64)
-    rows = max(1, 2**24 // int(np.prod(images.shape[1:])))
-    for start in range(0, len(images), rows):
-        part = images[start : start + rows]
+    part_size = max(1, 2**24 // int(np.prod(images.shape[1:])))
+    for start in range(0, len(images), part_size):
+        part = images[start : start + part_size]
         pixels = part if isinstance(part, Tensor) else torch.from_numpy(np.array(part))
         for channel in range(3):
             counts[channel] += torch.bincount(pixels[:, channel].flatten(), minlength=256).cpu()
@@ -109,17 +108,17 @@ def train(
     trained: Trained,
     task: Task,
     images: Images,
-    targets: Tensor,
+    targets: Targets,
     ids: Sequence[int],
     *,
     seed: int,
-    validation: tuple[Images, Tensor] | None = None,
+    validation: tuple[Images, Targets] | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
 ) -> Generator[Epoch, None, None]:
     """Train ``trained`` in place, as its config says, and yield after every epoch.
 
-    ``images`` are (N, 3, S, S) uint8, ``targets`` (N, …), ``ids`` the names of the N items in error messages. A
+    ``images`` are (N, 3, H, W) uint8, ``targets`` theirs, ``ids`` the names of the N items in error messages. A
     ``checkpoint`` of the same ``fingerprint`` is resumed, exactly; it is written every `checkpoint_every`
     epochs, and when the caller stops or is stopped, always with the last whole epoch. Longer than 40
     lines because the whole loop reads best in one piece.
@@ -127,7 +126,8 @@ def train(
     config = trained.config
     if len(images) < 2:
         raise AlctlError(f"training needs at least 2 labeled images, not {len(images)}")
-    data = _Data(task, _gatherer(images, trained.device), targets.to(trained.device))
+    device = trained.device
+    data = _Data(task, _gatherer(images, device), moved(targets, device), len(images))
     optimizer = _optimizer(trained)
     state = resume(checkpoint, fingerprint, trained, optimizer)
     saved, micro_batch = state.epochs, state.micro_batch or min(config.batch_size, len(images))
@@ -195,9 +195,9 @@ def _one_epoch(
     trained.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(stream(seed, "dropout", epoch))
-        for batch in batches(len(data.targets), config.batch_size, order):
+        for batch in batches(data.n, config.batch_size, order):
             items = batch.to(device, non_blocking=True)
-            images, targets = data.task.augment(data.gather(items), data.targets[items], rng)
+            images, targets = data.task.augment(data.gather(items), rows(data.targets, items), rng)
             optimizer.zero_grad()
             steps += _backward(trained, data.task, (items, images, targets), micro_batch, detach=detach)
             optimizer.step()
@@ -216,7 +216,7 @@ def batches(n: int, size: int, rng: torch.Generator) -> list[Tensor]:
 
 
 def _backward(
-    trained: Trained, task: Task, batch: tuple[Tensor, Tensor, Tensor], micro_batch: int, *, detach: bool
+    trained: Trained, task: Task, batch: tuple[Tensor, Tensor, Targets], micro_batch: int, *, detach: bool
 ) -> list[_Step]:
     """Add up the gradient of mean(l) + λ · mean ranking loss of a batch of (items, images, targets).
 
@@ -224,10 +224,11 @@ def _backward(
     """
     config, n = trained.config, len(batch[0])
     count = max(1, math.ceil((n - 1) / micro_batch))
-    cut = list(zip(*(tensor.tensor_split(count) for tensor in batch), strict=True))
-    every = max(1, sum(_terms(len(items), config) for items, _, _ in cut))
+    cuts = (batch[0].tensor_split(count), batch[1].tensor_split(count), cut(batch[2], count))
+    pieces = list(zip(*cuts, strict=True))
+    every = max(1, sum(_terms(len(items), config) for items, _, _ in pieces))
     steps = []
-    for items, images, targets in cut:
+    for items, images, targets in pieces:
         output, predicted = trained(images, detach=detach)
         loss = task.loss(output.raw, targets)
         total, ranking, terms = loss.sum() / n, None, _terms(len(items), config)
@@ -308,7 +309,7 @@ class _HeldBack(NamedTuple):
     ranking_accuracy: float | None
 
 
-def _validate(trained: Trained, task: Task, validation: tuple[Images, Tensor]) -> _HeldBack:
+def _validate(trained: Trained, task: Task, validation: tuple[Images, Targets]) -> _HeldBack:
     found = evaluate(trained, task, *validation, batch_size=trained.config.batch_size)
     return _HeldBack(found.of_task[task.metric], found.ranking.ranking_accuracy if found.ranking else None)
 

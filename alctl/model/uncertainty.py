@@ -1,7 +1,11 @@
 """How unsure a class distribution is: pure functions of probabilities (…, C), in float64."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
+
+from alctl.model.tensors import Distributions
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -21,22 +25,24 @@ def margin(probabilities: Tensor) -> Tensor:
     return highest[..., 0] - highest[..., 1]
 
 
-def dropout_entropies(probabilities: Tensor, passes: int) -> tuple[Tensor, Tensor]:
-    """Return the entropy of the mean and the mean entropy of T dropout passes, (B,) each, in nats.
+def dropout_entropies(passes: Iterable[Distributions]) -> tuple[Tensor, Tensor]:
+    """Return the entropy of the mean and the mean entropy of dropout passes, (B,) each, in nats.
 
-    ``probabilities`` is (B, T·M, C), pass by pass; both are averaged over the M distributions of an image. Means are
-    taken of the differences from the first pass, so identical passes give two identical numbers, not nearly.
+    Both are averaged over the distributions of an image. Means are taken of the differences from the first pass, so
+    identical passes give two identical numbers, not nearly; passes are read one by one, and none is kept.
     """
-    by_pass = probabilities.unflatten(1, (passes, -1)).unbind(1)
-    first = _exact(by_pass[0])
+    every = iter(passes)
+    said = next(every)
+    first, count = _exact(said.p), 1
     first_entropy = entropy(first)
     shift = torch.zeros_like(first)
     entropy_shift = torch.zeros_like(first_entropy)
-    for later in by_pass[1:]:
-        shift += _exact(later) - first
-        entropy_shift += entropy(later) - first_entropy
-    of_mean = entropy(first + shift / passes)
-    return of_mean.mean(-1), (first_entropy + entropy_shift / passes).mean(-1)
+    for later in every:
+        shift += _exact(later.p) - first
+        entropy_shift += entropy(later.p) - first_entropy
+        count += 1
+    of_mean = entropy(first + shift / count)
+    return said.mean_of(of_mean), said.mean_of(first_entropy + entropy_shift / count)
 
 
 def _exact(probabilities: Tensor) -> Tensor:

@@ -91,7 +91,8 @@ class Judges:
 def _judge(project: Project, model: Model, truth: Truth, progress: Progress) -> Judged | None:
     place_of = {id_ - 1: output for output, id_ in enumerate(model.ids) if id_}
     targets = np.array([place_of.get(int(c), -1) for c in truth.classes], dtype=np.int64)
-    some = Labeled(truth.sources, torch.from_numpy(np.where(targets >= 0, targets, 0)))
+    known = np.where(targets >= 0, targets, 0)  # an older model has never seen the classes that came after it
+    some = Labeled(truth.sources, {"class": torch.from_numpy(known)}, known.tolist())
     answers = _asked_without_the_broken(project, model, some, progress)
     if answers is None:
         return None
@@ -99,17 +100,14 @@ def _judge(project: Project, model: Model, truth: Truth, progress: Progress) -> 
     place = {source.id: i for i, source in enumerate(truth.sources)}
     kept = [place[source.id] for source in sources]
     classes = truth.classes[kept]
-    known = targets[kept] >= 0  # an older model has never seen the classes that came after it
-    confidence, best = said.probabilities.mean(dim=1).max(dim=1)
-    loss = said.target_loss
-    predicted = said.predicted_loss
+    loss, predicted = said.target_loss, said.predicted_loss
     return Judged(
         np.array([source.id for source in sources], dtype=np.int64),
         classes,
-        np.array(model.ids, dtype=np.int64)[best.numpy()] - 1,
-        confidence.double().numpy(),
+        np.array(model.ids, dtype=np.int64)[said.likeliest.numpy()] - 1,
+        said.confidence.double().numpy(),
         None if predicted is None else predicted.double().numpy(),
-        np.where(known, np.nan if loss is None else loss.double().numpy(), np.nan),
+        np.where(targets[kept] >= 0, np.nan if loss is None else loss.double().numpy(), np.nan),
     )
 
 

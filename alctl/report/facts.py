@@ -10,7 +10,6 @@ from alctl.agreement.measures import kappas, krippendorff
 from alctl.database import categories, counts, history, items, labels, rounds, training_runs
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Split
-from alctl.model.task import TASKS
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.report import advice, evaluation, measures, near_duplicates
@@ -29,6 +28,7 @@ from alctl.report.evaluation import RoundItems
 from alctl.report.label_value import value_of_labels
 from alctl.rounds import own_simulation
 from alctl.rounds.own_simulation import OwnSimulation
+from alctl.rounds.training_set import headline
 
 GALLERY = 12
 """Picks of a round that are shown."""
@@ -116,7 +116,7 @@ def _recorded(
         folder=str(project.folder),
         root=state.root,
         task=state.task,
-        metric=TASKS.load(state.task).metric if state.task in TASKS.names() else "",
+        metric=headline(connection, state.task),
         created_at=state.created_at,
         generated_at=now(),
         classes=[names[place] for place in evaluation.living(len(names), merged)],

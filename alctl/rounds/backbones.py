@@ -132,7 +132,7 @@ def _model(project: Project, device: str, weights: str | None) -> Backbone:
     if run is None:
         raise AlctlError("no network is trained yet; run `alctl train` first")
     model = network_of(project, run, device)
-    size = model.trained.config.image_size
+    frame, size = model.task.frame, model.trained.config.image_size
 
     def embed_batch(images: Tensor) -> Tensor:
         model.trained.eval()
@@ -142,13 +142,13 @@ def _model(project: Project, device: str, weights: str | None) -> Backbone:
 
     return Backbone(
         MODEL,
-        embed_batch(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1],
-        size,
+        embed_batch(torch.zeros(1, 3, *frame, dtype=torch.uint8)).shape[1],
+        max(frame),
         model.run.digest,
         embedding.record(
             size, mean=model.trained.mean.tolist(), std=model.trained.std.tolist(), resize="the task's"
         ),
-        lambda image: model.task.encode_image(image, size),
+        model.task.encode_image,
         embed_batch,
         embedding.batch_of(device),
     )

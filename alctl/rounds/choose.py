@@ -14,6 +14,7 @@ from alctl.errors import AlctlError
 from alctl.images.decode import Source
 from alctl.model.score import Unscored
 from alctl.model.strategy import Candidates, Prediction
+from alctl.model.tensors import Targets
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds import limits, training_set
@@ -54,7 +55,7 @@ class Chooser:
             answer,
             asdict(asked.strategy),
             model.run.id if model else None,
-            model.task.categories if model else None,
+            model.task.names if model else None,
             asked.judgement,
             asked.choice,
             frozen.wanted,
@@ -100,7 +101,7 @@ def _not_finite(asked: Asked, groups: Sequence[tuple[Candidates, list[Source]]],
     module = asked.model.predicts_losses
 
     def is_finite(said: Prediction) -> torch.Tensor:
-        read = [said.probabilities.flatten(1), said.embedding]
+        read = [said.distributions.p.flatten(1), said.embedding]
         read += [said.predicted_loss[:, None]] if module else []
         return torch.stack([torch.isfinite(values).all(dim=1) for values in read]).all(dim=0)
 
@@ -125,10 +126,10 @@ def _candidates(
     return model.candidates(project, sources, progress, targets)
 
 
-def _targets(project: Project, model: Model, sources: list[Source]) -> torch.Tensor | None:
-    """Return the targets (N, …) of labeled images; None where the model has never seen the class of one."""
+def _targets(project: Project, model: Model, sources: list[Source]) -> Targets | None:
+    """Return the targets of labeled images; None where the model has never seen the class of one."""
     with project.reading() as connection:
         some = training_set.labeled(connection, "", model.task, "pool", known_only=True)
     places = {source.id: place for place, source in enumerate(some.sources)}
     found = [places.get(source.id, -1) for source in sources]
-    return some.targets[torch.tensor(found, dtype=torch.int64)] if found and min(found) >= 0 else None
+    return some.at(found).targets if found and min(found) >= 0 else None

@@ -12,7 +12,11 @@ from dataclasses import asdict
 from alctl.config import TrainConfig
 from alctl.database.training_runs import TrainingRun
 
-LATER: Mapping[str, frozenset[object]] = {"dropout": frozenset({0.0}), "flip": frozenset({True, "auto"})}
+LATER: Mapping[str, frozenset[object]] = {
+    "dropout": frozenset({0.0}),
+    "flip": frozenset({True, "auto"}),
+    "image_height": frozenset({0}),
+}
 """Settings that came later, with the values at which a run is the same as before there was one."""
 
 

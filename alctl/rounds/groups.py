@@ -92,7 +92,7 @@ class Classes:
 
     def predicted(self, candidates: Candidates) -> Tensor:
         """Return the class of each candidate by what the model says, (N,) int64."""
-        outputs = candidates.map(lambda said: said.probabilities[:, 0].argmax(-1)).cpu()
+        outputs = candidates.map(lambda said: said.distributions.likeliest()[1]).cpu()
         return torch.tensor([*self.of_output, NO_GROUP])[outputs]
 
     def balance(self, predicted: Tensor, fresh: Tensor, n: int) -> list[int]:
@@ -125,5 +125,5 @@ def classes_of(project: Project, model: Model | None) -> Classes:
             f"classes have {FEWEST} labels or more, and 80 % are needed; label a round without them first"
         )
     place = {name: i for i, name in enumerate(names)}
-    pairs = zip(model.ids, model.task.categories, strict=True)
+    pairs = zip(model.ids, model.task.names, strict=True)
     return Classes(names, [place.get(name, NO_GROUP) if id_ else NO_GROUP for id_, name in pairs], labels)

@@ -13,8 +13,9 @@ from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.images.decode import BrokenImages, Source
 from alctl.model.score import Predictions
-from alctl.model.strategy import Candidates
+from alctl.model.strategy import Scored
 from alctl.model.task import Task
+from alctl.model.tensors import Targets
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds.pool import quarantine
@@ -49,9 +50,9 @@ class Model(ABC):
         project: Project,
         sources: Sequence[Source],
         progress: Progress,
-        targets: Tensor | None = None,
-    ) -> Candidates:
-        """Return images as a strategy sees them, with their ``targets`` (N, …) if they are labeled."""
+        targets: Targets | None = None,
+    ) -> Scored:
+        """Return images as a strategy sees them, with their ``targets`` if they are labeled."""
 
     @abstractmethod
     def answers(self, project: Project, some: Labeled, progress: Progress) -> Answers:

@@ -13,10 +13,11 @@ from alctl.model import checkpoint, score
 from alctl.model.device import check_device, resolve
 from alctl.model.loss_prediction import Trained
 from alctl.model.score import Scorer
+from alctl.model.tensors import Targets
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds.model import Answers, Model, weights_of
-from alctl.rounds.training_set import Labeled, cache_of, task_of
+from alctl.rounds.training_set import Labeled, cache_of, classes_named, task_of
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ class NetworkModel(Model):
         project: Project,
         sources: Sequence[Source],
         progress: Progress,
-        targets: Tensor | None = None,
+        targets: Targets | None = None,
     ) -> Scorer:
         """Return images as a strategy sees them; their pixels come through the project's cache."""
-        cache = cache_of(project, self.task, self.trained.config.image_size)
+        cache = cache_of(project, self.task)
         batches = partial(cache.batches, sources, progress)
         return Scorer(self.trained, self.task, batches, len(sources), targets=targets)
 
     def answers(self, project: Project, some: Labeled, progress: Progress) -> Answers:
         """Return what it says of labeled images; BrokenImages where one cannot be decoded."""
-        cache = cache_of(project, self.task, self.trained.config.image_size)
+        cache = cache_of(project, self.task)
         pixels = cache.load(some.sources, progress)
         return Answers(some, score.predict(self.trained, self.task, pixels, some.targets))
 
@@ -61,13 +62,13 @@ class NetworkModel(Model):
 
 def network_of(project: Project, run: TrainingRun, device: str = "auto") -> NetworkModel:
     """Load the network of a recorded training run; AlctlError if its weights are gone or not its own."""
-    trained, info = checkpoint.load_model(
-        weights_of(project, run), lambda info: task_of(info["task"], info["categories"])
-    )
+    trained, info = checkpoint.load_model(weights_of(project, run), task_of)
     config = resolve(replace(trained.config, device=device, precision="auto"), (0, 0))
     check_device(config.device)
     trained.config = replace(trained.config, device=config.device, precision=config.precision)
     trained.to(config.device)
     with project.reading() as connection:
-        names, ids, merged = categories.outputs(categories.class_list(connection), len(info["categories"]))
-    return NetworkModel(run, task_of(info["task"], names, merged), ids, trained)
+        known = categories.class_list(connection)
+    names, ids, merged = categories.outputs(known, len(info["categories"]))
+    task = task_of(info["task"], classes_named(known, names), config.frame, merged)
+    return NetworkModel(run, task, ids, trained)

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sqlalchemy import Connection
-from torch import Tensor
 
 from alctl.database import items, pre_annotations, rounds, rounds_out
+from alctl.database.items import Item
 from alctl.errors import AlctlError
-from alctl.images.decode import BrokenImages
+from alctl.images.decode import BrokenImages, Source
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation
-from alctl.model.strategy import Prediction
 from alctl.progress import Progress
 from alctl.project import Project, required_state
+from alctl.rounds.model import Model
 from alctl.rounds.pool import source_of
 from alctl.rounds.trained_model import required_model
 
@@ -37,17 +37,27 @@ def predict_round(project: Project, number: int, device: str, progress: Progress
         found = items.fetch(connection, np.array(picked, dtype=np.int64))
     sources = [source_of(root, item) for item in found]
     try:
-        probabilities = model.candidates(project, sources, progress).map(_probabilities)
+        decoded = _decoded(model, sources, found, project, progress)
     except BrokenImages as broken:
         first, reason = next(iter(sorted(broken.reasons.items())))
         raise AlctlError(f"item {first} of round {number} cannot be read any more: {reason}") from broken
-    model.check_finite(probabilities, "probabilities are")
-    decoded = model.task.decode(probabilities, [(item.width or 0, item.height or 0) for item in found])
-    ids = {name: id_ for name, id_ in zip(model.task.categories, model.ids, strict=True) if id_}
+    ids = {name: id_ for name, id_ in zip(model.task.names, model.ids, strict=True) if id_}
     rows = [(item.id, *_as_recorded(said, ids)) for item, said in zip(found, decoded, strict=True)]
     with project.recording("predictions", progress) as connection:
         pre_annotations.write(connection, number, rows, model.run.id)
     return len(rows)
+
+
+def _decoded(
+    model: Model, sources: Sequence[Source], found: Sequence[Item], project: Project, progress: Progress
+) -> list[tuple[Annotation, ...]]:
+    """Return what the model says of each image; AlctlError where that is no finite number."""
+    sizes = [(item.width or 0, item.height or 0) for item in found]
+    decoded: list[tuple[Annotation, ...]] = []
+    for said in model.candidates(project, sources, progress).each():
+        model.check_finite(said.distributions.p, "probabilities are")
+        decoded += model.task.decode(said.raw, sizes[len(decoded) : len(decoded) + len(said.embedding)])
+    return decoded
 
 
 def _recorded(connection: Connection, number: int) -> int:
@@ -69,7 +79,3 @@ def _as_recorded(said: Sequence[Annotation], ids: Mapping[str, int]) -> tuple[in
     if whole:
         return whole[0], None
     return None, canonical_json.dumps([(thing, ids[thing.category]) for thing in said], ordered=True)
-
-
-def _probabilities(prediction: Prediction) -> Tensor:
-    return prediction.probabilities

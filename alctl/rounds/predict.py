@@ -58,7 +58,7 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
 
 def _class(prediction: Prediction) -> Tensor:
     """Return (B, 2): the most probable class and its probability."""
-    probability, category = prediction.probabilities.mean(1).max(1)
+    probability, category = prediction.distributions.likeliest()
     return torch.stack([category.double(), probability.double()], dim=1)
 
 
@@ -74,7 +74,7 @@ def _write_predictions(
         writer = csv.writer(stream)
         writer.writerow(("item", "path", "predicted", "probability", "predicted_loss"))
         for (item_id, path), (category, probability, *loss) in zip(found, answer, strict=True):
-            name = safe_cell(model.task.categories[int(category)])
+            name = safe_cell(model.task.names[int(category)])
             writer.writerow(
                 (item_id, safe_cell(path), name, f"{probability:.6f}", f"{loss[0]:.6g}" if loss else "")
             )

@@ -16,14 +16,15 @@ from alctl.images.decode import Source
 from alctl.model import probe as probes
 from alctl.model.probe import Probe
 from alctl.model.probe_candidates import ProbeCandidates
-from alctl.model.score import Predictions, not_finite
+from alctl.model.score import Collector, Predictions, not_finite
 from alctl.model.task import Task
+from alctl.model.tensors import Targets
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds import frozen as embeddings
 from alctl.rounds.backbones import Used
 from alctl.rounds.model import Answers, Model, weights_of
-from alctl.rounds.training_set import Labeled, task_of
+from alctl.rounds.training_set import Labeled, classes_named, task_of
 
 FLOOR = 1e-7
 """The least probability that a loss is computed from, so that a class without labels gives a large one, not infinity."""
@@ -48,7 +49,7 @@ class ProbeModel(Model):
         project: Project,
         sources: Sequence[Source],
         progress: Progress,
-        targets: Tensor | None = None,
+        targets: Targets | None = None,
     ) -> ProbeCandidates:
         """Return images as a strategy sees them; distances are between the embeddings that the probe reads."""
         vectors = embeddings.vectors(project, self.used, sources, progress, self.device)
@@ -62,9 +63,10 @@ class ProbeModel(Model):
     def held_out_answers(self, project: Project, some: Labeled, progress: Progress) -> Answers:
         """Return what probes that have not seen an image say of it; without images whose class is then unknown."""
         vectors = embeddings.vectors(project, self.used, some.sources, progress, self.device)
-        said = torch.from_numpy(probes.held_out(self.probe, vectors, some.targets)).float()
-        known = np.flatnonzero((said[range(len(said)), some.targets] > 0).numpy())
-        kept = Labeled([some.sources[i] for i in known], some.targets[known])
+        true = some.targets["class"]
+        said = torch.from_numpy(probes.held_out(self.probe, vectors, true)).float()
+        known = np.flatnonzero((said[range(len(said)), true] > 0).numpy())
+        kept = some.at(known.tolist())
         return Answers(kept, said_of(self.task, said[known], kept.targets))
 
     def check_finite(self, values: Tensor, what: str) -> None:
@@ -80,13 +82,12 @@ class ProbeModel(Model):
         return "fit it again with `alctl train --head probe`, or use --strategy random"
 
 
-def said_of(task: Task, probabilities: Tensor, targets: Tensor) -> Predictions:
-    """Return the probabilities (N, C) of a probe as predictions of a task, with the true losses of ``targets`` (N,)."""
-    return Predictions(
-        task.probabilities(probabilities.log()),
-        None,
-        task.loss(probabilities.clamp(min=FLOOR).log(), targets),
-    )
+def said_of(task: Task, probabilities: Tensor, targets: Targets) -> Predictions:
+    """Return the probabilities (N, C) of a probe as predictions of a task, with the true losses of ``targets``."""
+    collector = Collector(task)
+    collector.add(probabilities.log(), targets, None)
+    loss = task.loss(probabilities.clamp(min=FLOOR).log(), targets)
+    return collector.predictions()._replace(target_loss=loss)
 
 
 def probe_of(project: Project, run: TrainingRun, device: str = "auto") -> ProbeModel:
@@ -97,8 +98,10 @@ def probe_of(project: Project, run: TrainingRun, device: str = "auto") -> ProbeM
     if used.key.digest != probe.embedding:
         raise AlctlError(f"{path} is damaged or was not written by alctl: it names two tables of embeddings")
     with project.reading() as connection:
-        names, ids, merged = categories.outputs(categories.class_list(connection), len(probe.classes))
-    return ProbeModel(run, task_of(task, names, merged), ids, probe, used, device)
+        known = categories.class_list(connection)
+    names, ids, merged = categories.outputs(known, len(probe.classes))
+    made = task_of(task, classes_named(known, names), (0, 0), merged)
+    return ProbeModel(run, made, ids, probe, used, device)
 
 
 def _read(path: Path, info: dict[str, Any]) -> tuple[Used, str]:

@@ -12,6 +12,7 @@ from alctl.database.training_runs import PROBE
 from alctl.errors import AlctlError
 from alctl.model.probe_candidates import NO_LOSSES
 from alctl.model.strategy import STRATEGIES, QueryStrategy
+from alctl.model.task import WHOLE_IMAGES
 from alctl.plugins import configured
 from alctl.rounds import cold_start_guard
 from alctl.rounds.cold_start_guard import FEWEST, Judgement
@@ -87,7 +88,7 @@ def asked_strategy(
     if name == AUTO:
         choice = chosen(model, at_hand)
         name, frozen.by_default = choice.strategy, frozen.by_default or choice.strategy == HERDING
-    strategy = make_strategy(name, options.params)
+    strategy = _for(model, name, options.params)
     frozen.needed = name != RANDOM and not strategy.needs_model
     asked = Asked(name, strategy, model, frozen, choice=choice)
     if strategy.uses_predicted_loss and model is not None and model.run.head == PROBE:
@@ -102,13 +103,24 @@ def asked_strategy(
     if name == AUTO:
         choice = fallback(judgement.images, at_hand)
         name, frozen.by_default = choice.strategy, choice.strategy == HERDING
-    strategy = make_strategy(name, {})
+    strategy = _for(model, name, {})
     frozen.needed = name != RANDOM and not strategy.needs_model
     if strategy.uses_predicted_loss:
         raise AlctlError(
             f"{name!r} reads predicted losses too and cannot stand in for them; choose another --fallback"
         )
     return Asked(name, strategy, model, frozen, judgement, choice)
+
+
+def _for(model: Model | None, name: str, params: Mapping[str, object]) -> QueryStrategy:
+    """Build a strategy; AlctlError where it cannot read what the model says."""
+    strategy = make_strategy(name, params)
+    if strategy.one_distribution and model is not None and model.task.units != WHOLE_IMAGES:
+        raise AlctlError(
+            f"{name} needs one class distribution per image, and this model predicts {model.task.units}; "
+            "choose another strategy, such as core-set or learning-loss-diverse"
+        )
+    return strategy
 
 
 def make_strategy(name: str, params: Mapping[str, object]) -> QueryStrategy:

@@ -11,7 +11,7 @@ from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.metrics import Metrics
 from alctl.model.device import check_device, environment, resolve
-from alctl.model.task import Task
+from alctl.model.task import WHOLE_IMAGES, Task
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds.backbones import Used, used_or_default
@@ -22,7 +22,7 @@ from alctl.rounds.fingerprint import (
     run_to_start_from,
 )
 from alctl.rounds.model import has_weights
-from alctl.rounds.training_set import Labeled, labeled, task_of, without_gone
+from alctl.rounds.training_set import Labeled, classes_named, labeled, task_of, without_gone
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Plan:
     missing: Mapping[int, str] = field(default_factory=dict)
     """Where labeled images should be that are not there, by item id: the run goes on without them."""
 
+    idle: Mapping[int, str] = field(default_factory=dict)
+    """Why the labels of some images teach nothing, by item id: the run goes on without them, too."""
     oblong: int = 0
     """Images of the project of which the central square, which a network sees, is two thirds or less."""
 
@@ -69,6 +71,8 @@ class FinishedRun:
     """Images that could not be decoded and were left out, by item id, and why."""
     missing: Mapping[int, str] = field(default_factory=dict)
     """Labeled images that are not there and were left out, by item id, and where they should be."""
+    idle: Mapping[int, str] = field(default_factory=dict)
+    """Labeled images that teach nothing and were left out, by item id, and why."""
 
 
 def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
@@ -78,24 +82,26 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         state = required_state(connection, project.folder)
         known = categories.class_list(connection)
         names, _, merged = categories.outputs(known, len(known))
-        task = task_of(state.task, names, merged)
+        config, oblong = resolve(config, items.sizes(connection)), items.oblong(connection)
+        config = replace(config, flip=flips(config, names))
+        task = replace(
+            task_of(state.task, classes_named(known, names), config.frame, merged), flip=bool(config.flip)
+        )
         found = {
             split: without_gone(labeled(connection, state.root, task, split))
             for split in ("pool", "validation", "test")
         }
         splits = {split: some for split, (some, _) in found.items()}
         missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
-        config, oblong = resolve(config, items.sizes(connection)), items.oblong(connection)
-        task.flip = flips(config, names)
-        config = replace(config, flip=task.flip)
+        idle = {id_: why for some in splits.values() for id_, why in some.idle.items()}
         check_device(config.device)
         pool = splits["pool"]
-        _check_enough(pool, names)
+        _check_enough(pool, task)
         seed = state.seed if seed is None else seed
         classes = [*names, *map(str, merged)]
         before = None
         if used is not None:
-            _check_one_class_each(pool, state.task)
+            _check_one_class_each(task)
             config = replace(config, model=f"probe on {used.name}", start="cold", report_model=False)
             fingerprint = fingerprint_of_probe(classes, config, used.key.digest, pool.plain)
         else:
@@ -107,7 +113,7 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         finished = training_runs.last_run(connection, fingerprint)
     if finished is not None and not has_weights(project, finished):
         finished = None  # training again is what the error about such weights advises
-    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, oblong)
+    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, idle, oblong)
 
 
 def flips(config: TrainConfig, classes: Sequence[str]) -> bool:
@@ -117,23 +123,23 @@ def flips(config: TrainConfig, classes: Sequence[str]) -> bool:
     return config.flip
 
 
-def _check_enough(pool: Labeled, names: Sequence[str]) -> None:
+def _check_enough(pool: Labeled, task: Task) -> None:
     if len(pool.sources) < 2:
+        nothing = (
+            f"; {len(pool.idle)} more teach nothing: {next(iter(pool.idle.values()))}" if pool.idle else ""
+        )
         raise AlctlError(
-            f"{len(pool.sources)} labeled images are too few to train on; label a round first; "
+            f"{len(pool.sources)} labeled images are too few to train on{nothing}; label a round first; "
             "`alctl status` names the command"
         )
-    if pool.targets.dim() == 1 and len(classes := pool.targets.unique()) < 2:
-        only = names[int(classes[0])]
-        raise AlctlError(
-            f"all {len(pool.sources)} labeled images are {only!r}; training needs at least two classes"
-        )
+    if why := task.check(pool.targets):
+        raise AlctlError(why)
 
 
-def _check_one_class_each(pool: Labeled, task: str) -> None:
-    if pool.targets.dim() != 1:
+def _check_one_class_each(task: Task) -> None:
+    if task.units != WHOLE_IMAGES:
         raise AlctlError(
-            f"a probe answers with one class for an image, which is not what {task} is; "
+            f"a probe answers with one class for an image, which is not what {task.labels} is; "
             "train the network: `alctl train --head network`"
         )
 
@@ -170,7 +176,7 @@ def record(project: Project, plan: Plan, trained: Trained, progress: Progress) -
             fingerprint=plan.fingerprint,
             seed=plan.seed,
             config=asdict(plan.config),
-            categories=list(plan.task.categories),
+            categories=list(plan.task.names),
             labeled=len(trained.learned),
             metrics=trained.metrics,
             report=trained.report,

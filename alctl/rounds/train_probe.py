@@ -59,7 +59,7 @@ def fit_probe(project: Project, plan: Plan, used: Used, progress: Progress) -> F
         mean = pool_mean(project, plan, used, broken, progress)
         progress("fitting the probe", 0, 1)
         fitted = probes.fit(
-            pool.vectors, pool.labeled.targets, plan.task.categories, pool_mean=mean, embedding=used.key.digest,
+            pool.vectors, pool.labeled.targets["class"], plan.task.names, pool_mean=mean, embedding=used.key.digest,
             l2=plan.config.head_l2,
         )  # fmt: skip
         progress("fitting the probe", 1, 1)
@@ -73,7 +73,7 @@ def fit_probe(project: Project, plan: Plan, used: Used, progress: Progress) -> F
         )  # fmt: skip
         with project.recording("train", progress) as connection:
             use(connection, used)
-        return FinishedRun(record(project, plan, came, progress), 0, broken, plan.missing)
+        return FinishedRun(record(project, plan, came, progress), 0, broken, plan.missing, plan.idle)
 
 
 def seconds_of(project: Project, plan: Plan) -> float | None:
@@ -121,8 +121,7 @@ def _measure(plan: Plan, probe: Probe, splits: Mapping[str, _Embedded]) -> dict[
     """Return the metrics of a probe on each reserved split that has labels."""
     return {
         split: score.measure(
-            said_of(plan.task, probes.predict(probe, vectors), some.targets), plan.task, some.targets,
-            interval=split == "validation",
+            said_of(plan.task, probes.predict(probe, vectors), some.targets), interval=split == "validation"
         )
         for split, (some, vectors) in splits.items()
         if split != "pool" and some.sources

@@ -34,7 +34,7 @@ def run_training(
         yield fit_probe(project, plan, plan.used, progress)
         return
     with project.held("train", "train.lock"):
-        cache = cache_of(project, plan.task, plan.config.image_size)
+        cache = cache_of(project, plan.task)
         learned, images, broken = load(project, cache, plan.splits["pool"], progress)
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
         started, done, resumed = time.perf_counter(), 0, 0
@@ -61,7 +61,7 @@ def run_training(
         for file in files:
             file.unlink(missing_ok=True)
     left_out = {**broken, **held["validation"].broken, **held["test"].broken}
-    yield FinishedRun(run, resumed, left_out, plan.missing)
+    yield FinishedRun(run, resumed, left_out, plan.missing, plan.idle)
 
 
 def _came(
@@ -69,7 +69,7 @@ def _came(
 ) -> Trained:  # fmt: skip
     """Return what came out of a training; ``metrics`` are of the joint model and the one to report."""
     info = {
-        "task": project.state().task, "categories": plan.task.categories, "fingerprint": plan.fingerprint,
+        "task": project.state().task, "categories": checkpoint.as_plain(plan.task.categories), "fingerprint": plan.fingerprint,
     }  # fmt: skip
     return Trained(
         lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
@@ -89,7 +89,7 @@ def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress
     if known or not count or finished.config["loss_weight"] == 0:
         return finished
     with project.held("train", "train.lock"):
-        cache = cache_of(project, plan.task, plan.config.image_size)
+        cache = cache_of(project, plan.task)
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
         trained = network_of(project, finished, plan.config.device).trained
         again = replace(finished, metrics=_measure(plan, trained, held))
@@ -122,8 +122,7 @@ def _measure(plan: Plan, trained: Network, held: Mapping[str, Loaded]) -> dict[s
     """Return the metrics of a model on each reserved split that has labels; AlctlError if one is no finite number."""
     found = {
         split: score.measure(
-            score.predict(trained, plan.task, pixels, some.targets), plan.task, some.targets,
-            interval=split == "validation",
+            score.predict(trained, plan.task, pixels, some.targets), interval=split == "validation"
         )
         for split, (some, pixels, _) in held.items()
         if some.sources

@@ -70,5 +70,5 @@ def losses(project: Project, model: Model, progress: Progress) -> Answers | None
 
 def evaluate(project: Project, model: Model, split: str, progress: Progress) -> Metrics:
     """Return the metrics of the model on the labeled images of a split, "validation" or "test"."""
-    some, said = predictions(project, model, split, progress)
-    return score.measure(said, model.task, some.targets, interval=split == "validation")
+    _, said = predictions(project, model, split, progress)
+    return score.measure(said, interval=split == "validation")

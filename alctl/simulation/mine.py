@@ -27,7 +27,7 @@ from alctl.rounds.backbones import MODEL, use
 from alctl.rounds.frozen import FrozenGroups
 from alctl.rounds.own_simulation import LabelsSaved, Measured, OwnSimulation, Replayed, Rival
 from alctl.rounds.strategy_choice import make_strategy
-from alctl.rounds.training_set import labeled, task_of
+from alctl.rounds.training_set import classes_named, labeled, task_of
 from alctl.simulation import paired, statistics
 from alctl.simulation.paired import Floats
 from alctl.simulation.replay import Arm, Known, replay, split
@@ -150,11 +150,11 @@ def _labels(project: Project) -> _Labels:
             )
         classes = categories.class_list(connection)
         names, _, merged = categories.outputs(classes, len(classes))
-        task = task_of(state.task, names, merged)
+        task = task_of(state.task, classes_named(classes, names), (0, 0), merged)
         both = [labeled(connection, state.root, task, part) for part in ("pool", "validation")]
         picked = set(rounds.picked_by_strategies(connection))
     sources = [source for part in both for source in part.sources]
-    return _Labels(sources, torch.cat([part.targets for part in both]), task.categories, picked)
+    return _Labels(sources, torch.cat([part.targets["class"] for part in both]), task.names, picked)
 
 
 def _known(

@@ -124,7 +124,7 @@ class _Asked:
     """The `Candidates` of a round: the probe with its temperature is fitted only if a strategy asks for predictions."""
 
     def __init__(self, probe: Callable[[], Probe], vectors: Tensor, targets: Tensor, seed: int) -> None:
-        self.made = cache(lambda: ProbeCandidates(probe(), vectors, targets=targets, seed=seed))
+        self.made = cache(lambda: ProbeCandidates(probe(), vectors, targets={"class": targets}, seed=seed))
         self.vectors = vectors
 
     def __len__(self) -> int:

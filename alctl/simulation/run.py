@@ -28,7 +28,6 @@ from alctl.files import whole_file, write_whole
 from alctl.labels.annotation import Annotation, LabeledImage
 from alctl.labels.format import FORMATS
 from alctl.metrics import Metrics
-from alctl.model.task import TASKS
 from alctl.model.train import Epoch
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text
@@ -36,6 +35,7 @@ from alctl.rounds import select, train_run
 from alctl.rounds.select_options import RANDOM, Limits, SelectOptions
 from alctl.rounds.strategy_choice import make_strategy
 from alctl.rounds.train_plan import plan_training
+from alctl.rounds.training_set import headline
 from alctl.simulation import hide_labels
 from alctl.simulation.prepare import BASE, LOCK, OWN, TRUTH, Simulation, opened
 
@@ -247,7 +247,8 @@ def measured(run: TrainingRun) -> dict[str, float | None]:
 
 def metric_of(project: Project) -> str:
     """Return the name of the task's metric."""
-    return TASKS.load(project.state().task).metric
+    with project.reading() as connection:
+        return headline(connection, project.state().task)
 
 
 def _quiet(_stage: str, _done: int, _total: int) -> None:

@@ -1,6 +1,7 @@
 """The class list: frozen ids, names that change, classes that count as others."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from alctl.dataset.index import Options, add, folder_dataset
 from alctl.errors import AlctlError
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation, Category
-from alctl.model.tasks.classification import Classification
 from alctl.project import Project
 from alctl.report.facts import Options as ReportOptions
 from alctl.report.facts import gather
@@ -31,7 +31,7 @@ from alctl.rounds.predict import predict
 from alctl.rounds.select import select
 from alctl.rounds.select_options import SelectOptions
 from alctl.status import check, status
-from tests.fakes import tiny
+from tests.fakes import classifier, tiny
 from tests.pools import NOW, answer, pool, send, write_run
 from tests.project_files import make_images, no_progress, small_project, take, write_csv
 from tests.warm import run_warm, warm_json
@@ -385,15 +385,15 @@ def test_every_class_that_a_model_knows_has_exactly_one_output(n, data):
 
 
 def test_a_merged_class_has_no_probability_and_the_other_one_has_both():
-    task = Classification(["a", "b", "c", "d"])
+    task = classifier(names="abcd")
     raw = torch.randn(5, 4, dtype=torch.float64).float().requires_grad_()
-    plain = task.probabilities(raw)
-    task.merged = [(3, 0, 1)]
-    folded = task.probabilities(raw)
+    plain = task.distributions(raw).p
+    task = replace(task, merged=((3, 0, 1),))
+    folded = task.distributions(raw).p
     assert folded[:, 0, [0, 1]].abs().sum() == 0
     assert torch.allclose(folded[:, 0, 3], plain[:, 0, [0, 1, 3]].sum(1))
     assert torch.allclose(folded[:, 0, 2], plain[:, 0, 2])
-    loss = task.loss(raw, torch.tensor([3, 3, 2, 2, 3]))
+    loss = task.loss(raw, {"class": torch.tensor([3, 3, 2, 2, 3])})
     assert torch.allclose(loss.exp(), 1 / folded[range(5), 0, [3, 3, 2, 2, 3]])
     loss.sum().backward()
     assert raw.grad is not None
@@ -426,7 +426,7 @@ def test_training_after_a_merge_learns_one_class_and_never_predicts_the_other(di
     assert classes.merge(digits, "kitty", "cat").stale_runs == [1]
     plan, run_ = train(digits)
     assert run_.id == 2
-    assert set(plan.splits["pool"].targets.tolist()) == {0, 1}
+    assert set(plan.splits["pool"].targets["class"].tolist()) == {0, 1}
     assert predicted(digits, tmp_path / "p.csv") <= {"cat", "dog"}
     assert classes.rename(digits, "dog", "hound").stale_runs == [1, 2]
     assert predicted(digits, tmp_path / "p.csv") <= {"cat", "hound"}
@@ -441,9 +441,10 @@ def test_a_model_from_before_a_merge_is_measured_and_selects_under_the_classes_o
     model = trained_model.required_model(digits, "cpu")
     assert predicted(digits, tmp_path / "p.csv") <= {"feline", "dog"}
     some, said = trained_model.predictions(digits, model, "test", no_progress)
-    assert said.probabilities[:, 0, 2].abs().sum() == 0
+    p = model.candidates(digits, some.sources, no_progress).map(lambda seen: seen.distributions.p[:, 0])
+    assert p[:, 2].abs().sum() == 0
     metrics = trained_model.evaluate(digits, model, "test", no_progress)
-    right = said.probabilities[:, 0].argmax(1) == some.targets
+    right = said.likeliest == some.targets["class"]
     assert metrics.of_task["accuracy"] == pytest.approx(right.double().mean().item())
     make_images(tmp_path / "more", 4, seed=1)
     add(digits, folder_dataset(tmp_path / "more", class_folders=False), Options(), no_progress)

@@ -9,10 +9,10 @@ from PIL import Image
 from alctl.database import settings
 from alctl.dataset import measure_levels
 from alctl.images.levels import Range
-from alctl.model.tasks.classification import Classification
 from alctl.project import Project, open_project
 from alctl.rounds.pool import source_of
 from alctl.rounds.training_set import cache_of
+from tests.fakes import classifier
 from tests.project_files import no_progress
 from tests.warm import run_warm, warm_json
 
@@ -29,13 +29,13 @@ def written(project: Project) -> dict[str, Range]:
 
 def seen(project: Project, size: int) -> dict[str, list[int]]:
     """Return what a network sees of the first row of each image."""
-    task = Classification(("cat", "dog"))
+    task = classifier(names=("cat", "dog"), size=size)
     with project.reading() as connection:
         from alctl.database import items
 
         found = items.fetch(connection, items.usable(connection, "all"))
     sources = [source_of(project.state().root, item) for item in found]
-    pixels = cache_of(project, task, size).load(sources, no_progress)
+    pixels = cache_of(project, task).load(sources, no_progress)
     return {item.path: pixels[i, 0, 0].tolist() for i, item in enumerate(found)}
 
 

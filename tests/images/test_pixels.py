@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ from alctl.images.decode import (
 from alctl.images.pixels import ImageCache, decode_ahead
 from alctl.model.tasks.classification import Classification
 from tests.data import real_data
+from tests.fakes import classifier
 from tests.project_files import make_images, no_progress
 
-TASK = Classification(("cat", "dog"))
+TASK = classifier()
 
 
 def source(path: Path, item: int = 1) -> Source:
@@ -41,26 +43,30 @@ def sources(folder: Path, n: int) -> list[Source]:
 def cache_in(folder: Path, *, rows: float = 1e6, size: int = 8) -> ImageCache:
     """Return a cache for ``rows`` images."""
     return ImageCache(
-        folder / "cache", size, lambda image: TASK.encode_image(image, size), rows * 3 * size * size / 2**30
-    )
+        folder / "cache", (size, size), classifier(size=size).encode_image, rows * 3 * size * size / 2**30,
+        made_for="classification",
+    )  # fmt: skip
 
 
+@dataclass(frozen=True)
 class Counting(Classification):
-    """Counts how many images it was given."""
+    """Notes the sizes of the images that it was given."""
 
-    seen = 0
+    seen: list[tuple[int, int]] = field(default_factory=list)
 
-    def encode_image(self, image: Image.Image, size: int) -> np.ndarray:
-        self.seen += 1
-        return super().encode_image(image, size)
+    def encode_image(self, image: Image.Image) -> np.ndarray:
+        self.seen.append(image.size)
+        return super().encode_image(image)
 
 
 def decoded_by(folder: Path, some: list[Source], *, rows: float = 1e6) -> tuple[int, np.ndarray]:
     """Load images through the cache; return how many were decoded for it, and the pixels."""
-    task = Counting(("cat",))
-    cache = ImageCache(folder / "cache", 8, lambda image: task.encode_image(image, 8), rows * 192 / 2**30)
+    task = classifier(Counting)
+    cache = ImageCache(
+        folder / "cache", (8, 8), task.encode_image, rows * 192 / 2**30, made_for="classification"
+    )
     pixels = cache.load(some, no_progress)
-    return task.seen, np.array(pixels)
+    return len(task.seen), np.array(pixels)
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
@@ -139,7 +145,7 @@ def test_a_jpeg_that_is_decoded_smaller_looks_the_same(tmp_path):
     found = saved(tmp_path, smooth, "JPEG", quality=95)
     small, full = read_image(found, 64), read_image(found)
     assert 64 <= min(small.size) < min(full.size)
-    a, b = (np.asarray(TASK.encode_image(image, 64), dtype=float) for image in (small, full))
+    a, b = (np.asarray(classifier(size=64).encode_image(image), dtype=float) for image in (small, full))
     assert np.abs(a - b).mean() < 2
 
 
@@ -196,7 +202,7 @@ def test_all_images_that_cannot_be_decoded_are_named_at_once_with_what_is_wrong(
 def test_images_come_in_the_order_that_was_asked_for(tmp_path):
     some = sources(tmp_path / "images", 20)
     order = np.random.default_rng(0).permutation(20)
-    expected = np.stack([TASK.encode_image(read_image(some[i], 8), 8) for i in order])
+    expected = np.stack([TASK.encode_image(read_image(some[i], 8)) for i in order])
     cache_in(tmp_path).load(some[:11], no_progress)  # a cache filled in another order
     assert (decoded_by(tmp_path, [some[i] for i in order])[1] == expected).all()
     assert (decoded_by(tmp_path, [some[i] for i in order])[1] == expected).all()
@@ -390,7 +396,7 @@ def test_decoding_ahead_keeps_the_order_and_names_what_is_broken(tmp_path):
     found = sources(tmp_path, 12)
     for broken in (3, 5, 6):
         Path(found[broken - 1].path).write_bytes(b"no image")
-    batches = list(decode_ahead(found, lambda image: TASK.encode_image(image, 8), 8, 2))
+    batches = list(decode_ahead(found, TASK.encode_image, 8, 2))
     assert [[source.id for source in batch.sources] for batch in batches] == [
         [1, 2], [4], [], [7, 8], [9, 10], [11, 12],
     ]  # fmt: skip
@@ -398,13 +404,13 @@ def test_decoding_ahead_keeps_the_order_and_names_what_is_broken(tmp_path):
     for batch in batches:
         assert len(batch.pixels) == len(batch.sources)
         for source_, pixels in zip(batch.sources, batch.pixels, strict=True):
-            assert np.array_equal(pixels, TASK.encode_image(read_image(source_), 8))
+            assert np.array_equal(pixels, TASK.encode_image(read_image(source_)))
 
 
 def test_decoding_ahead_goes_on_without_files_that_are_gone(tmp_path):
     found = sources(tmp_path, 4)
     Path(found[2].path).unlink()
-    batches = list(decode_ahead(found, lambda image: TASK.encode_image(image, 8), 8, 2))
+    batches = list(decode_ahead(found, TASK.encode_image, 8, 2))
     assert [[source.id for source in batch.sources] for batch in batches] == [[1, 2], [4]]
     assert [dict(batch.missing) for batch in batches] == [
         {},
@@ -456,3 +462,15 @@ def test_a_cache_of_before_the_rule_changed_serves_nothing(tmp_path):
     (folder,) = (tmp_path / "cache").iterdir()
     folder.rename(tmp_path / "cache" / f"8px-pillow-{PIL.__version__}")
     assert decoded_by(tmp_path, some)[0] == 3
+
+
+def test_a_frame_need_not_be_square_and_tasks_do_not_share_pixels(tmp_path):
+    some = sources(tmp_path / "images", 2)
+    wide = replace(TASK, frame=(4, 6))
+    caches = [
+        ImageCache(tmp_path / "cache", (4, 6), wide.encode_image, 1.0, made_for=name) for name in ("a", "b:C")
+    ]
+    assert [cache.load(some, no_progress).shape for cache in caches] == [(2, 3, 4, 6)] * 2
+    assert len({cache.folder for cache in caches}) == len(list((tmp_path / "cache").iterdir())) == 2
+    picture = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(10, 6))
+    assert wide.encode_image(picture)[0].tolist() == [[*range(row * 6, row * 6 + 6)] for row in range(3, 7)]

@@ -11,9 +11,8 @@ from torchvision.models import ShuffleNetV2
 from torchvision.models.regnet import BlockParams, RegNet
 
 from alctl.model.loss_prediction import TargetModel
-from alctl.model.tasks.classification import Classification
 from alctl.model.train import new_model, train
-from tests.fakes import CLASSES, pictures, tiny
+from tests.fakes import CLASSES, classifier, pictures, tiny
 
 SIZE = 24
 """Pixels of the images: as many as it takes for a fault of the processor's library to show."""
@@ -91,12 +90,12 @@ def small_models() -> Iterator[tuple[str, TargetModel]]:
     for name, make in MIDDLES.items():
         network = Between(*make())
         network(torch.zeros(1, 3, SIZE, SIZE))
-        yield name, TargetModel(network, ("tap",), "head", SIZE)
+        yield name, TargetModel(network, ("tap",), "<head", (SIZE, SIZE))
     blocks = BlockParams.from_init_params(depth=4, w_0=8, w_a=8.0, w_m=2.0, group_width=8)
     narrow = RegNet(blocks, num_classes=len(CLASSES), stem_width=4)
-    yield "torchvision's RegNet, narrow", TargetModel(narrow, ("trunk_output",), "fc", 2 * SIZE)
+    yield "torchvision's RegNet, narrow", TargetModel(narrow, ("trunk_output",), "<fc", (2 * SIZE, 2 * SIZE))
     shuffle = ShuffleNetV2([1, 1, 1], [4, 8, 16, 32, 64], num_classes=len(CLASSES))
-    yield "torchvision's ShuffleNet, narrow", TargetModel(shuffle, ("stage3",), "fc", 2 * SIZE)
+    yield "torchvision's ShuffleNet, narrow", TargetModel(shuffle, ("stage3",), "<fc", (2 * SIZE, 2 * SIZE))
 
 
 def worst_gradient(model: TargetModel) -> tuple[float, str]:
@@ -105,7 +104,7 @@ def worst_gradient(model: TargetModel) -> tuple[float, str]:
     Batch normalisation uses its running statistics: a batch's own, of few numbers, would magnify rounding.
     """
     rng = torch.Generator().manual_seed(0)
-    images = torch.randn(8, 3, model.image_size, model.image_size, generator=rng)
+    images = torch.randn(8, 3, *model.shape, generator=rng)
     exact = copy.deepcopy(model).double().to(memory_format=torch.contiguous_format)
     model.to(memory_format=torch.channels_last).eval()
     exact.eval()
@@ -124,7 +123,7 @@ def compare_all(threads: int, widths: range) -> None:
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    task = Classification(CLASSES)
+    task = classifier(size=SIZE)
     images, targets = pictures(8, size=SIZE)
     for width in widths:
         print(json.dumps({"begun": f"width {width}"}), flush=True)  # noqa: T201

@@ -1,19 +1,25 @@
 import json
 import os
 import pickle
+import shutil
 import stat
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from alctl.config import TrainConfig
 from alctl.errors import AlctlError
-from alctl.model.checkpoint import load_model, read, save_model, write
+from alctl.labels.annotation import Category
+from alctl.model.checkpoint import as_plain, from_plain, load_model, read, save_model, write
+from alctl.model.loss_prediction import TargetModel
 from alctl.model.tasks.classification import Classification
 from alctl.model.train import new_model, train
-from tests.fakes import CLASSES, pictures, tiny
+from tests.fakes import CLASSES, classifier, pictures, tiny
 
-TASK = Classification(CLASSES)
+TASK = classifier()
 INFO = {"task": "classification", "categories": list(CLASSES), "round": 3}
 
 
@@ -27,7 +33,7 @@ def saved(path, **changes):
 
 
 def load(path):
-    return load_model(path, lambda info: Classification(info["categories"]))
+    return load_model(path, lambda _, classes, frame: Classification(tuple(classes), frame))
 
 
 @pytest.mark.parametrize("changes", [{}, {"loss_weight": 0.0}, {"taps": "layer2, layer4", "embedding": 16}])
@@ -57,7 +63,7 @@ def test_what_is_saved_are_the_weights_of_that_moment(tmp_path):
 def test_a_saved_model_can_start_another(tmp_path):
     path = tmp_path / "model.safetensors"
     trained = saved(path)
-    other = TASK.model("resnet18-cifar", str(path), image_size=8, width=4, taps=())
+    other = TASK.model(tiny(), str(path))
     source, name = trained.model.network.state_dict(), "layer1.0.conv1.weight"
     assert torch.equal(other.network.state_dict()[name], source[name])
 
@@ -139,3 +145,47 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert load_file(path)["a"].tolist() == [0]
+
+
+WRITTEN_BEFORE = Path(__file__).with_name("written_before")
+"""Files of before a task said what it learns from: a run after two of four epochs, and what came of it."""
+
+
+@dataclass(frozen=True)
+class Faulty(Classification):
+    """Its network cannot be built without weights."""
+
+    def model(self, config: TrainConfig, weights: str) -> TargetModel:
+        raise RuntimeError("Tensor on device cpu is not on the expected device meta!")
+
+
+def test_a_fault_in_the_code_of_a_network_is_not_called_damage(tmp_path):
+    path = tmp_path / "model.safetensors"
+    saved(path)
+    with pytest.raises(RuntimeError, match="expected device meta"):
+        load_model(path, lambda _, classes, frame: Faulty(tuple(classes), frame))
+
+
+def test_classes_are_recorded_with_their_keypoints():
+    classes = [Category("cat"), Category("person", ("head", "neck"), ((0, 1),))]
+    assert from_plain(json.loads(json.dumps(as_plain(classes)))) == classes
+
+
+def test_a_run_and_a_model_that_were_written_before_go_on(tmp_path):
+    shutil.copyfile(WRITTEN_BEFORE / "checkpoint.safetensors", tmp_path / "run.safetensors")
+    images, targets = pictures(16)
+    trained = new_model(TASK, images, tiny(width=1, embedding=4, epochs=4), seed=7)
+    run = train(
+        trained,
+        TASK,
+        images,
+        targets,
+        range(16),
+        seed=7,
+        checkpoint=tmp_path / "run.safetensors",
+        fingerprint="run",
+    )
+    assert [epoch.epoch for epoch in run] == [3, 4]
+    finished, _ = load(WRITTEN_BEFORE / "model.safetensors")
+    for name, value in finished.state_dict().items():
+        assert torch.allclose(trained.state_dict()[name], value, atol=1e-5), name

@@ -1,5 +1,6 @@
 import copy
 import itertools
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -8,9 +9,9 @@ import torch.nn.functional as F
 
 from alctl.errors import AlctlError
 from alctl.model.loss_prediction import LossPredictionModule, TargetModel, pairs, rank_loss
-from alctl.model.tasks.classification import Classification
+from alctl.model.tensors import floats
 from alctl.model.train import new_model
-from tests.fakes import CLASSES, pictures, tiny
+from tests.fakes import classifier, pictures, tiny
 
 PREDICTED = [0.2, 1.5, -0.3, 0.9]
 TRUE = [1.0, 0.5, 2.0, 0.1]
@@ -195,7 +196,7 @@ def test_predicted_losses_stay_apart_in_bfloat16():
 
 def test_a_detached_ranking_loss_reaches_the_module_and_nothing_else():
     images, targets = pictures(16)
-    task = Classification(CLASSES)
+    task = classifier()
     trained = new_model(task, images, tiny(), seed=0).train()
     for detach in (False, True):
         trained.zero_grad()
@@ -211,7 +212,7 @@ def test_a_detached_ranking_loss_reaches_the_module_and_nothing_else():
 
 def test_the_taps_are_live_activations_and_the_embedding_is_the_head_s_input():
     images, _ = pictures(6)
-    trained = new_model(Classification(CLASSES), images, tiny(), seed=0).eval()
+    trained = new_model(classifier(), images, tiny(), seed=0).eval()
     output, _ = trained(images)
     assert [tuple(feature.shape[1:]) for feature in output.features] == [
         (4, 8, 8),
@@ -226,7 +227,7 @@ def test_the_taps_are_live_activations_and_the_embedding_is_the_head_s_input():
 
 def test_a_deep_copy_reads_its_own_features():
     images, _ = pictures(6)
-    trained = new_model(Classification(CLASSES), images, tiny(), seed=0).eval()
+    trained = new_model(classifier(), images, tiny(), seed=0).eval()
     copied = copy.deepcopy(trained)
     with torch.no_grad():
         for parameter in trained.parameters():
@@ -239,6 +240,69 @@ def test_a_deep_copy_reads_its_own_features():
 def test_a_layer_that_is_not_there_or_gives_no_map_is_named():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Flatten(), torch.nn.Linear(72, 2))
     with pytest.raises(AlctlError, match=r"no layer 'layer9'"):
-        TargetModel(network, ["layer9"], "2", 8)
+        TargetModel(network, ["layer9"], "<2", (8, 8))
     with pytest.raises(AlctlError, match=r"layer '1' gives \(1, 72\)"):
-        TargetModel(network, ["1"], "2", 8)
+        TargetModel(network, ["1"], "<2", (8, 8))
+
+
+class Oblong(torch.nn.Module):
+    """A network that says two things, of maps and of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = torch.nn.Conv2d(3, 5, 3, stride=2, padding=1)
+        self.tokens = torch.nn.Linear(5, 6)
+        self.head = torch.nn.Conv2d(5, 2, 1)
+
+    def forward(self, images):
+        maps = self.body(images).relu()
+        return OrderedDict(out=self.head(maps), tokens=self.tokens(maps.flatten(2).mT))
+
+
+@pytest.mark.parametrize("deeper", [False, True])
+def test_a_tap_is_what_comes_out_of_a_layer_or_what_goes_into_one_map_or_tokens(deeper):
+    torch.manual_seed(0)
+    model = TargetModel(Oblong(), ("<head", "tokens"), "<head", (8, 16)).eval()
+    assert model.channels == [5, 6]
+    assert model.head == "head"
+    images = torch.randn(4, 3, 8, 16)
+    output = model(images)
+    maps = model.network.get_submodule("body")(images).relu()
+    assert [tuple(feature.shape) for feature in output.features] == [(4, 5, 4, 8), (4, 32, 6)]
+    assert torch.equal(output.features[0], maps)
+    assert torch.allclose(output.embedding, maps.mean((2, 3)))
+    assert list(output.raw) == ["out", "tokens"]
+    module = LossPredictionModule(model.channels, 7, deeper=deeper).eval()
+    predicted = module(output.features)
+    assert predicted.shape == (4,)
+    if not deeper:
+        pooled = [maps.mean((2, 3)), output.features[1].mean(1)]
+        hidden = [layer(pool).relu() for layer, pool in zip(module.compress, pooled, strict=True)]
+        assert torch.allclose(predicted, module.predict(torch.cat(hidden, dim=1))[:, 0], atol=1e-6)
+    model.zero_grad()
+    predicted.sum().backward()
+    assert bool(model.network.body.weight.grad.any())  # type: ignore[union-attr,operator]
+
+
+def test_a_network_that_says_several_things_comes_out_in_float32_and_whole_numbers_stay():
+    said = floats(
+        {"logits": torch.zeros(2, 3, dtype=torch.bfloat16), "anchors": torch.zeros(2, dtype=torch.int64)}
+    )
+    assert isinstance(said, dict)
+    assert {name: value.dtype for name, value in said.items()} == {
+        "logits": torch.float32,
+        "anchors": torch.int64,
+    }
+
+
+def test_dropout_at_an_embedding_that_comes_out_of_a_layer_leaves_the_embedding_whole():
+    model = TargetModel(Oblong(), ("body",), "body", (8, 8)).train()
+    model.drop_out(0.5)
+    output = model(torch.randn(2, 3, 8, 8))
+    into_head: list[torch.Tensor] = []
+    model.network.get_submodule("head").register_forward_pre_hook(
+        lambda _, inputs: into_head.append(inputs[0])
+    )
+    model(torch.randn(2, 3, 8, 8))
+    assert (into_head[0] == 0).float().mean() > 0.6  # half by ReLU, half of the rest by dropout
+    assert output.embedding.shape == (2, 5)

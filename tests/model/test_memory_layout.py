@@ -97,7 +97,7 @@ def test_other_devices_keep_channels_last(device):
 def test_the_usual_networks_run_in_channels_last_throughout(name):
     network = ResNetCifar(64, 4) if name == "resnet18-cifar" else get_model(name, num_classes=4)
     head = [layer for layer, module in network.named_modules() if isinstance(module, torch.nn.Linear)][-1]
-    model = TargetModel(network, (), head, 32).to(memory_format=torch.channels_last).eval()
+    model = TargetModel(network, (), f"<{head}", (32, 32)).to(memory_format=torch.channels_last).eval()
     seen = []
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):

@@ -7,8 +7,7 @@ from alctl.errors import AlctlError
 from alctl.model.parts import Joined, Part, Remembered
 from alctl.model.score import Scorer
 from alctl.model.strategies.learning_loss import LearningLoss
-from alctl.model.tasks.classification import Classification
-from tests.fakes import id_images, id_reader
+from tests.fakes import classifier, id_images, id_reader
 
 
 class Counted(Scorer):
@@ -24,7 +23,7 @@ class Counted(Scorer):
 def scorer(ids, *, batch: int = 3) -> Counted:
     images = id_images(ids)
     parts = [images[i : i + batch] for i in range(0, len(images), batch)]
-    return Counted(id_reader(), Classification(("a", "b")), lambda: iter(parts), len(ids))
+    return Counted(id_reader(), classifier(names=("a", "b"), size=4), lambda: iter(parts), len(ids))
 
 
 def said(candidates) -> list[float]:
@@ -55,8 +54,8 @@ def test_the_model_is_asked_once_for_many_questions(monkeypatch):
     remembered = Remembered(whole)
     first = said(remembered)
     assert said(remembered) == first == said(scorer([7, 300, 12, 5]))
-    most = remembered.map(lambda seen: seen.probabilities[:, 0].argmax(-1))
-    assert most.tolist() == whole.map(lambda seen: seen.probabilities[:, 0].argmax(-1)).tolist()
+    most = remembered.map(lambda seen: seen.distributions.likeliest()[1])
+    assert most.tolist() == whole.map(lambda seen: seen.distributions.likeliest()[1]).tolist()
     assert whole.passes == 2  # the second one is the line above
     monkeypatch.setattr("alctl.model.parts.REMEMBERED", 5)
     small = Remembered(whole)
@@ -68,6 +67,6 @@ def test_a_model_without_predicted_losses_still_says_so_when_it_is_asked_again()
     whole = scorer([7, 300])
     whole.trained.module = None
     remembered = Remembered(whole)
-    remembered.map(lambda seen: seen.probabilities[:, 0, 0])
+    remembered.map(lambda seen: seen.distributions.p[:, 0, 0])
     with pytest.raises(AlctlError, match="predicts no losses"):
         LearningLoss().query(remembered, scorer([]), 1, torch.Generator())

@@ -17,7 +17,7 @@ def candidates(n: int = 200, *, seed: int = 0) -> ProbeCandidates:
 
 def test_its_predictions_are_the_probes():
     some = candidates()
-    said = some.map(lambda seen: seen.probabilities)
+    said = some.map(lambda seen: seen.distributions.p)
     assert said.shape == (200, 1, 10)
     assert said.dtype == torch.float32
     assert torch.equal(said[:, 0], predict(some.probe, some.vectors))
@@ -27,18 +27,21 @@ def test_its_predictions_are_the_probes():
 def test_targets_come_with_their_images():
     vectors, labels, mean = digits(60)
     probe = fit(vectors, labels, TEN, pool_mean=mean, embedding="key")
-    some = ProbeCandidates(probe, torch.from_numpy(vectors), targets=torch.from_numpy(labels))
+    some = ProbeCandidates(probe, torch.from_numpy(vectors), targets={"class": torch.from_numpy(labels)})
 
     def target(seen: Prediction) -> torch.Tensor:
         assert seen.target is not None
-        return seen.target
+        return seen.target["class"]
 
     assert torch.equal(some.map(target), torch.from_numpy(labels))
 
 
 def test_dropout_is_repeatable_and_follows_the_seed():
     passes = [
-        candidates(seed=seed).map(lambda seen: seen.probabilities, dropout_passes=4) for seed in (0, 0, 1)
+        candidates(seed=seed).map(
+            lambda seen: torch.cat([d.p for d in seen.dropout()], dim=1), dropout_passes=4
+        )
+        for seed in (0, 0, 1)
     ]
     assert passes[0].shape == (200, 4, 10)
     assert torch.equal(passes[0], passes[1])
@@ -69,4 +72,4 @@ def test_predicted_losses_are_refused_with_what_to_do():
 
 
 def test_no_images_are_none():
-    assert candidates(0).map(lambda seen: seen.probabilities).numel() == 0
+    assert candidates(0).map(lambda seen: seen.distributions.p).numel() == 0

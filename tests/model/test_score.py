@@ -9,11 +9,10 @@ from alctl.model.ranking import loss_ranking, ranking_lead
 from alctl.model.score import Scorer, Unscored, evaluate, measure, predict
 from alctl.model.strategies.learning_loss import LearningLoss
 from alctl.model.strategy import UntrainedError
-from alctl.model.tasks.classification import Classification
 from alctl.model.train import new_model, train
-from tests.fakes import CLASSES, id_images, id_reader, pictures, tiny
+from tests.fakes import classifier, id_images, id_reader, pictures, tiny
 
-TASK = Classification(CLASSES)
+TASK = classifier()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def test_scores_do_not_depend_on_the_batch(trained):
     images, _ = pictures(40, seed=5)
     for read in (
         lambda p: p.predicted_loss,
-        lambda p: p.probabilities.flatten(1),
+        lambda p: p.distributions.p.flatten(1),
         lambda p: p.embedding,
     ):
         one, seven, all_at_once = (scorer(trained, images, size).map(read) for size in (1, 7, 128))
@@ -69,14 +68,14 @@ def test_predictions_have_the_promised_shapes_and_targets(trained):
     images, targets = pictures(20, seed=5)
 
     def look(prediction):
-        assert prediction.probabilities.shape[1:] == (1, 4)
+        assert prediction.distributions.p.shape[1:] == (1, 4)
         assert prediction.embedding.shape[1:] == (32,)
         assert prediction.predicted_loss.dtype == torch.float32
-        return prediction.target
+        return prediction.target["class"]
 
     candidates = scorer(trained, images, 6, targets=targets)
     assert len(candidates) == 20
-    assert torch.equal(candidates.map(look), targets)
+    assert torch.equal(candidates.map(look), targets["class"])
     assert torch.equal(torch.cat(list(candidates.images())), images)
     assert scorer(trained, images).map(lambda p: torch.tensor([p.target is None])).all()
 
@@ -143,9 +142,14 @@ def with_dropout():
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(8 * 36, 4)
     )
-    model = TargetModel(network, ("2",), "5", 8)
+    model = TargetModel(network, ("2",), "<5", (8, 8))
     statistics = torch.full((3,), 60.0), torch.full((3,), 40.0)
     return Trained(model, LossPredictionModule(model.channels), *statistics, tiny())
+
+
+def drawn_p(said):
+    """Return the probabilities of each pass, (B, T, C)."""
+    return torch.cat([drawn.p for drawn in said.dropout()], dim=1)
 
 
 def test_dropout_passes_are_stochastic_in_dropout_only():
@@ -153,7 +157,7 @@ def test_dropout_passes_are_stochastic_in_dropout_only():
     model = with_dropout()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     candidates = scorer(model, images, 5)
-    drawn = candidates.map(lambda p: p.probabilities, dropout_passes=6)
+    drawn = candidates.map(drawn_p, dropout_passes=6)
     assert drawn.shape == (12, 6, 4)
     assert torch.allclose(drawn.sum(-1), torch.ones(12, 6))
     assert drawn.std(dim=1).max() > 0.01
@@ -169,7 +173,7 @@ def test_dropout_passes_repeat_with_the_seed_and_leave_the_global_chance_alone()
     drawn = []
     for seed in (1, 1, 2):
         state = torch.get_rng_state()
-        drawn.append(scorer(model, images, seed=seed).map(lambda p: p.probabilities, dropout_passes=2))
+        drawn.append(scorer(model, images, seed=seed).map(drawn_p, dropout_passes=2))
         assert torch.equal(state, torch.get_rng_state())
         torch.rand(1)
     assert torch.equal(drawn[0], drawn[1])
@@ -178,7 +182,7 @@ def test_dropout_passes_repeat_with_the_seed_and_leave_the_global_chance_alone()
 
 def test_a_model_without_dropout_refuses_dropout_passes(trained):
     with pytest.raises(AlctlError, match="needs a model with dropout"):
-        scorer(trained, pictures(4)[0]).map(lambda p: p.probabilities, dropout_passes=2)
+        scorer(trained, pictures(4)[0]).map(drawn_p, dropout_passes=2)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
@@ -233,9 +237,14 @@ def test_evaluation_reports_the_task_and_how_well_losses_were_predicted(trained)
     images, targets = pictures(30, seed=5)
     metrics = evaluate(trained, TASK, images, targets, batch_size=7).by_name()
     predictions = predict(trained, TASK, images, targets)
-    correct = predictions.probabilities[:, 0].argmax(1) == targets
+    p = scorer(trained, images).map(lambda said: said.distributions.p[:, 0])
+    correct = p.argmax(1) == targets["class"]
+    assert predictions.quality is not None
+    assert predictions.quality.tolist() == correct.double().tolist()
+    assert torch.equal(predictions.likeliest, p.argmax(1))
+    assert torch.equal(predictions.confidence, p.amax(1))
     assert metrics["accuracy"] == pytest.approx(correct.float().mean().item())
-    true = -predictions.probabilities[torch.arange(30), 0, targets].log()
+    true = -p[torch.arange(30), targets["class"]].log()
     assert predictions.target_loss is not None
     assert torch.allclose(predictions.target_loss, true, atol=1e-5)
     assert predictions.predicted_loss is not None
@@ -259,8 +268,8 @@ def test_without_targets_or_module_less_is_said():
     images, targets = pictures(10)
     model = new_model(TASK, images, tiny(loss_weight=0.0), seed=0)
     assert predict(model, TASK, images).target_loss is None
-    less = measure(predict(model, TASK, images), TASK, targets).by_name()
-    assert less.keys() == {"accuracy", "balanced_accuracy"}
+    with pytest.raises(ValueError, match="labeled images"):
+        measure(predict(model, TASK, images))
     without_module = evaluate(model, TASK, images, targets).by_name()
     free = {"entropy_ranking_accuracy", "margin_ranking_accuracy"}
     assert without_module.keys() == {"accuracy", "balanced_accuracy", "target_loss"} | free
@@ -272,11 +281,16 @@ def test_entropy_and_margin_are_ranked_as_their_strategies_rank_and_compared_on_
     assert said.predicted_loss is not None
     assert said.target_loss is not None
     p, true, module = (
-        t.double().numpy() for t in (said.probabilities[:, 0], said.target_loss, said.predicted_loss)
+        t.double().numpy()
+        for t in (
+            scorer(trained, images).map(lambda said: said.distributions.p[:, 0]),
+            said.target_loss,
+            said.predicted_loss,
+        )
     )
     entropy = -(p * np.log(p)).sum(axis=1)
     closeness = np.sort(p, axis=1)[:, -2] - p.max(axis=1)
-    metrics = measure(said, TASK, targets, interval=True)
+    metrics = measure(said, interval=True)
     assert metrics.uncertainty is not None
     assert metrics.uncertainty.entropy_ranking_accuracy == loss_ranking(entropy, true).ranking_accuracy
     assert metrics.uncertainty.margin_ranking_accuracy == loss_ranking(closeness, true).ranking_accuracy

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from alctl.model.uncertainty import dropout_entropies, entropy, least_confidence, margin
+from tests.model.strategies.fakes import evenly
 
 KNOWN = [
     ([0.5, 0.3, 0.2], 1.0296530140, 0.5, 0.2),
@@ -43,8 +44,9 @@ def test_half_precision_is_refused(function, dtype):
 
 
 def mutual_information(*draws: list[float]) -> float:
-    passes = torch.tensor(draws, dtype=torch.float64)[None]
-    of_mean, mean = dropout_entropies(passes, len(draws))
+    of_mean, mean = dropout_entropies(
+        evenly(torch.tensor(p, dtype=torch.float64)[None, None], None) for p in draws
+    )
     return (of_mean - mean).item()
 
 
@@ -57,19 +59,23 @@ def test_disagreeing_passes_have_the_known_mutual_information():
 def test_identical_passes_have_no_mutual_information_at_all():
     p = torch.rand(50, 1, 7, generator=torch.Generator().manual_seed(0)).softmax(-1)
     for passes in (2, 3, 7, 10, 25):
-        of_mean, mean = dropout_entropies(p.repeat(1, passes, 1), passes)
+        of_mean, mean = dropout_entropies([evenly(p, None)] * passes)
         assert torch.equal(of_mean, mean)
 
 
 def test_dropout_averages_probabilities_and_not_logits():
-    of_mean, _ = dropout_entropies(torch.tensor([[[0.98, 0.02], [0.5, 0.5]]], dtype=torch.float64), 2)
+    of_mean, _ = dropout_entropies(
+        evenly(torch.tensor([[p]], dtype=torch.float64), None) for p in ([0.98, 0.02], [0.5, 0.5])
+    )
     assert of_mean.item() == pytest.approx(-0.74 * math.log(0.74) - 0.26 * math.log(0.26))
 
 
 def test_passes_and_distributions_of_an_image_are_told_apart():
     first_pass = [[0.9, 0.1], [0.5, 0.5]]
     second_pass = [[0.1, 0.9], [0.5, 0.5]]
-    of_mean, mean = dropout_entropies(torch.tensor([first_pass + second_pass], dtype=torch.float64), 2)
+    of_mean, mean = dropout_entropies(
+        evenly(torch.tensor([p], dtype=torch.float64), None) for p in (first_pass, second_pass)
+    )
     assert (of_mean - mean).item() == pytest.approx(0.3680642072 / 2, abs=1e-9)
 
 

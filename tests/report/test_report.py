@@ -229,11 +229,9 @@ def test_the_control_is_compared_by_the_model_that_chose_the_round(project):
         wrong = 0
         for pick in (p for p in picks if p.why == why):
             with Image.open(f"{root}/{pick.path}") as image:
-                pixels = model.task.encode_image(image, 8)
-            probabilities = model.task.probabilities(model.trained(_batch(pixels))[0].raw)
-            wrong += model.task.decode(probabilities, [(8, 8)])[0][0].category != _class_of(
-                project, pick.item_id
-            )
+                pixels = model.task.encode_image(image)
+            raw = model.trained(_batch(pixels))[0].raw
+            wrong += model.task.decode(raw, [(8, 8)])[0][0].category != _class_of(project, pick.item_id)
         assert arm[why]["value"] == pytest.approx(wrong / arm[f"{why}_images"])
 
 

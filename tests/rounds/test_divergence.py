@@ -38,7 +38,7 @@ def diverged(folder) -> Project:
     project = labeled_project(folder)
     run = trained(project)
     file = project.folder / run.file
-    model, info = load_model(file, lambda info: task_of(info["task"], info["categories"]))
+    model, info = load_model(file, task_of)
     with torch.no_grad():
         next(model.model.parameters()).fill_(torch.nan)
     save_model(file, model, info)

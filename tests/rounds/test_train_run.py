@@ -17,6 +17,7 @@ from alctl.model.device import best_device, resolve
 from alctl.model.train import Epoch
 from alctl.project import Project
 from alctl.rounds import trained_model
+from alctl.rounds.fingerprint import LATER
 from alctl.rounds.train_plan import plan_training
 from alctl.rounds.train_run import run_training, to_the_end
 from alctl.rounds.trained_model import last_model
@@ -235,10 +236,10 @@ def test_letters_and_digits_are_not_flipped_and_a_run_that_flips_has_the_fingerp
     plan = plan_training(project, tiny(flip=asked), None)
     assert plan.config.flip == plan.task.flip == flips
     before = {k: v for k, v in asdict(plan.config).items() if k not in {
-        "checkpoint_every", "head", "head_l2", "dropout", "flip"}}  # fmt: skip
+        "checkpoint_every", "head", "head_l2", *LATER}}  # fmt: skip
     text = json.dumps([names, before, plan.seed, plan.splits["pool"].plain])
     assert (plan.fingerprint == hashlib.sha256(text.encode()).hexdigest()) == flips
     images = torch.arange(1, 9, dtype=torch.uint8).expand(16, 3, 8, 8)
-    seen, _ = plan.task.augment(images, torch.zeros(16), torch.Generator().manual_seed(0))
+    seen, _ = plan.task.augment(images, {}, torch.Generator().manual_seed(0))
     mirrored = (seen[:, 0, :, 3] > seen[:, 0, :, 4]).any(1)
     assert bool(mirrored.any()) == flips

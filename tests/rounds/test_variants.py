@@ -15,16 +15,15 @@ from alctl.errors import AlctlError
 from alctl.model.checkpoint import carry_over, load_model, read, save_model, write
 from alctl.model.loss_prediction import LossPredictionModule
 from alctl.model.score import predict
-from alctl.model.tasks.classification import Classification
 from alctl.model.train import Epoch, new_model, train
 from alctl.project import Project
 from alctl.rounds import train_plan, train_run, trained_model, training_set
 from alctl.rounds.network_model import NetworkModel
-from tests.fakes import CLASSES, pictures, tiny
+from tests.fakes import CLASSES, classifier, pictures, tiny
 from tests.project_files import TINY_FLAGS, no_progress, small_project, take, write_csv
 from tests.warm import count_moments, run_code, run_warm, start_warm, warm_json
 
-TASK = Classification(CLASSES)
+TASK = classifier()
 
 
 def project_of(folder: Path, labeled: int = 12, **options: Any) -> Project:
@@ -77,8 +76,8 @@ def test_the_deeper_module_learns_to_rank_and_comes_back_from_its_file(tmp_path)
     trained = new_model(TASK, images, tiny(epochs=20, module="deeper", lr=0.02), seed=0)
     epochs = list(train(trained, TASK, images, targets, range(96), seed=0))
     assert sum(epoch.ranking_accuracy or 0 for epoch in epochs[-4:]) / 4 > 0.6
-    save_model(tmp_path / "m.safetensors", trained, {})
-    again, _ = load_model(tmp_path / "m.safetensors", lambda _: TASK)
+    save_model(tmp_path / "m.safetensors", trained, {"task": "classification", "categories": list(CLASSES)})
+    again, _ = load_model(tmp_path / "m.safetensors", lambda *_: TASK)
     first, second = (predict(model, TASK, images).predicted_loss for model in (trained, again))
     assert first is not None
     assert second is not None
@@ -112,7 +111,7 @@ def test_a_warm_start_is_the_former_weights_with_a_fresh_optimiser_and_schedule(
 
     plan = train_plan.plan_training(project, tiny(epochs=5, start="warm", lr_drop=0.6), None)
     sources, targets = plan.splits["pool"].sources, plan.splits["pool"].targets
-    images = training_set.cache_of(project, plan.task, 8).load(sources, no_progress)
+    images = training_set.cache_of(project, plan.task).load(sources, no_progress)
     by_hand = new_model(plan.task, images, plan.config, seed=plan.seed)
     old = weights(project, first)
     kept = {name: by_hand.state_dict()[name] for name in ("mean", "std")}
@@ -162,7 +161,7 @@ def test_a_warm_start_keeps_what_the_head_knows_of_old_classes(tmp_path):
     images, _ = pictures(8)
     old = new_model(TASK, images, tiny(), seed=1)
     save_model(tmp_path / "old.safetensors", old, {})
-    more = Classification((*CLASSES, "newt"))
+    more = classifier(names=(*CLASSES, "newt"))
     new = new_model(more, images, tiny(), seed=2)
     fresh = {name: tensor.clone() for name, tensor in new.state_dict().items()}
     carry_over(tmp_path / "old.safetensors", new)
@@ -418,7 +417,9 @@ def test_settings_beyond_any_use_are_refused(setting):
 def test_a_file_that_claims_a_gigantic_model_is_refused_before_it_takes_any_memory(tmp_path, claim, reason):
     path = tmp_path / "model.safetensors"
     images, _ = pictures(4)
-    save_model(path, new_model(TASK, images, tiny(), seed=0), {})
+    save_model(
+        path, new_model(TASK, images, tiny(), seed=0), {"task": "classification", "categories": list(CLASSES)}
+    )
     tensors, header = read(path)
     write(path, tensors, {**header, "config": {**header["config"], **claim}})
     done = run_in_little_memory(path)
@@ -434,12 +435,12 @@ from pathlib import Path
 import torch
 from alctl.model.checkpoint import load_model
 from alctl.errors import AlctlError
-from alctl.model.tasks.classification import Classification
+from tests.fakes import classifier
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + 2 * 1024 ** 3
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
-    load_model(Path({str(path)!r}), lambda info: Classification({list(CLASSES)!r}))
+    load_model(Path({str(path)!r}), lambda *_: classifier())
 except AlctlError as error:
     print("refused:", error)
 """

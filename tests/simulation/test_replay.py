@@ -47,7 +47,7 @@ class Spy(QueryStrategy):
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         try:
-            said = [some.map(lambda seen: seen.probabilities[:, 0]) for some in (unlabeled, labeled)]
+            said = [some.map(lambda seen: seen.distributions.p[:, 0]) for some in (unlabeled, labeled)]
             targets = labeled.map(_target)
         except UntrainedError:
             said, targets = [], None
@@ -57,7 +57,7 @@ class Spy(QueryStrategy):
 
 def _target(seen: Prediction) -> torch.Tensor:
     assert seen.target is not None
-    return seen.target
+    return seen.target["class"]
 
 
 def test_a_split_uses_every_image_once():

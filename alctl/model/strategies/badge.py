@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alctl.errors import AlctlError
 from alctl.model.distances import ROUNDING, finite, spread, squared_norms
 from alctl.model.strategy import Candidates, Prediction, QueryStrategy, Selection
 
@@ -21,13 +20,18 @@ class Badge(QueryStrategy):
     bias: bool = False
     """Take the gradient of the last layer's bias too; the authors' code does not."""
 
+    @property
+    def one_distribution(self) -> bool:
+        """Tell whether it needs exactly one class distribution for an image: its gradient is that of one answer."""
+        return True
+
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the largest gradient, then draws by squared distance to the nearest pick, with that as score."""
         classes = 0
 
         def factors(prediction: Prediction) -> Tensor:
             nonlocal classes
-            residual = _residual(prediction.probabilities)
+            residual = _residual(prediction.distributions.p[:, 0])
             classes = residual.shape[1]
             return torch.cat([residual, prediction.embedding], dim=1)
 
@@ -51,12 +55,6 @@ class Badge(QueryStrategy):
         return Selection(positions, scores)
 
 
-def _residual(probabilities: Tensor) -> Tensor:
-    """Return p - e_ŷ for (B, 1, C), shape (B, C)."""
-    if probabilities.shape[1] != 1:
-        raise AlctlError(
-            f"badge needs one class distribution per image, and this task predicts {probabilities.shape[1]}; "
-            "choose another strategy, such as core-set or learning-loss-diverse"
-        )
-    p = probabilities[:, 0]
+def _residual(p: Tensor) -> Tensor:
+    """Return p - e_ŷ for (B, C), shape (B, C)."""
     return p.scatter_add(1, p.argmax(1, keepdim=True), -torch.ones_like(p[:, :1]))

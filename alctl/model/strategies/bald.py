@@ -19,8 +19,7 @@ class Bald(Ranking):
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the top ``n`` by mutual information H(mean p) - mean H(p) in nats."""
         entropies = unlabeled.map(
-            lambda prediction: torch.stack(dropout_entropies(prediction.probabilities, self.passes), dim=1),
-            dropout_passes=self.passes,
+            lambda said: torch.stack(dropout_entropies(said.dropout()), dim=1), dropout_passes=self.passes
         )
         of_mean, mean = entropies.unbind(1)
         scores = of_mean - mean

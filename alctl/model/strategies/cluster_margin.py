@@ -29,8 +29,8 @@ class ClusterMargin(QueryStrategy):
 
         def doubt(prediction: Prediction) -> Tensor:
             nonlocal classes
-            classes = prediction.probabilities.shape[-1]
-            return -margin(prediction.probabilities).mean(-1)
+            classes = prediction.distributions.p.shape[-1]
+            return -prediction.distributions.mean(margin)
 
         doubts = unlabeled.map(doubt)
         kept = int(min(self.beta * max(n, 1), len(doubts)))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alctl.errors import AlctlError
 from alctl.model.clusters import central, k_means, principal
 from alctl.model.distances import unit
 from alctl.model.strategy import Candidates, Prediction, QueryStrategy, Selection
@@ -21,6 +20,11 @@ class DropQuery(QueryStrategy):
     """Candidates per pick that are looked for before less doubtful images are left out; 25 in the authors' code."""
     components: int = 128
     """Principal components in which clusters are sought, for speed; 0 takes the embeddings whole."""
+
+    @property
+    def one_distribution(self) -> bool:
+        """Tell whether it needs exactly one class distribution for an image: it asks whether its class changes."""
+        return True
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the middles of n clusters of doubtful images, scored by the share of passes that disagree.
@@ -47,14 +51,26 @@ class DropQuery(QueryStrategy):
 
 
 def mismatches(images: Candidates, passes: int) -> Tensor:
-    """Return in how many dropout passes the class is not that of the pass without dropout, (N,) int64 on the CPU."""
-    plain = _finite(images.map(_classes).cpu())
-    if plain.shape[1] != 1:
-        raise AlctlError(
-            f"dropquery needs one class distribution per image, and this task predicts {plain.shape[1]}; "
-            "choose another strategy, such as mc-dropout or uherding"
+    """Return in how many dropout passes the class is not that of the pass without dropout, (N,) int64 on the CPU.
+
+    FloatingPointError where a probability is no finite number.
+    """
+    found = images.map(_changes, dropout_passes=passes).cpu()
+    if bool((found < 0).any()):
+        raise FloatingPointError(
+            f"the probabilities at position {int((found < 0).nonzero()[0, 0])} are not finite"
         )
-    return (_finite(images.map(_classes, dropout_passes=passes).cpu()) != plain).sum(1)
+    return found
+
+
+def _changes(seen: Prediction) -> Tensor:
+    """Return in how many passes the class of each image is another, (B,); -1 where a probability is not finite."""
+    plain = seen.distributions.p[:, 0]
+    finite, count = plain.isfinite().all(-1), torch.zeros_like(seen.distributions.place[:, 0])
+    for drawn in seen.dropout():
+        count += drawn.p[:, 0].argmax(-1) != plain.argmax(-1)
+        finite &= drawn.p[:, 0].isfinite().all(-1)
+    return count.masked_fill(~finite, -1)
 
 
 def unstable(changes: Tensor, passes: int, wanted: int) -> Tensor:
@@ -63,18 +79,3 @@ def unstable(changes: Tensor, passes: int, wanted: int) -> Tensor:
     while threshold > 0 and int((changes > threshold).sum()) < wanted:
         threshold -= 1
     return (changes > threshold).nonzero()[:, 0]
-
-
-def _classes(seen: Prediction) -> Tensor:
-    """Return the class of each pass, (B, T) for probabilities (B, T, C); -1 where one is not a number."""
-    classes = seen.probabilities.argmax(-1)
-    return classes.masked_fill(~seen.probabilities.isfinite().all(-1), -1)
-
-
-def _finite(classes: Tensor) -> Tensor:
-    """Return the classes as they are; one that follows from no number is a bug."""
-    if bool((classes < 0).any()):
-        raise FloatingPointError(
-            f"the probabilities at position {int((classes < 0).nonzero()[0, 0])} are not finite"
-        )
-    return classes

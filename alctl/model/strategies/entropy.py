@@ -13,5 +13,5 @@ class Entropy(Ranking):
     """The images whose predicted class distribution has the highest entropy."""
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
-        """Return the top ``n`` by entropy in nats, averaged over the M distributions of an image."""
-        return top_k(unlabeled.map(lambda prediction: entropy(prediction.probabilities).mean(-1)), n)
+        """Return the top ``n`` by entropy in nats, averaged over the distributions of an image."""
+        return top_k(unlabeled.map(lambda said: said.distributions.mean(entropy)), n)

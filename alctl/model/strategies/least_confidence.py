@@ -14,4 +14,4 @@ class LeastConfidence(Ranking):
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the top ``n`` by 1 - max p, averaged over the M distributions of an image."""
-        return top_k(unlabeled.map(lambda prediction: least_confidence(prediction.probabilities).mean(-1)), n)
+        return top_k(unlabeled.map(lambda said: said.distributions.mean(least_confidence)), n)

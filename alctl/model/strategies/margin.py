@@ -14,4 +14,4 @@ class Margin(Ranking):
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the top ``n`` by the negative margin, averaged over the M distributions of an image."""
-        return top_k(unlabeled.map(lambda prediction: -margin(prediction.probabilities).mean(-1)), n)
+        return top_k(unlabeled.map(lambda said: -said.distributions.mean(margin)), n)

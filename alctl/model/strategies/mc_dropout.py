@@ -17,8 +17,5 @@ class McDropout(Ranking):
 
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the top ``n`` by H(mean p) in nats; probabilities are averaged, never logits."""
-        scores = unlabeled.map(
-            lambda prediction: dropout_entropies(prediction.probabilities, self.passes)[0],
-            dropout_passes=self.passes,
-        )
+        scores = unlabeled.map(lambda said: dropout_entropies(said.dropout())[0], dropout_passes=self.passes)
         return top_k(scores, n)

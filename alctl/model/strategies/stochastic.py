@@ -43,7 +43,7 @@ class Stochastic(Ranking):
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return the top ``n`` by ln(weight) + Gumbel noise, which is drawing by weight without replacement."""
         passes = self.passes if self.score == "bald" else 0
-        scores = unlabeled.map(_scores(self.score, passes), dropout_passes=passes).double().cpu()
+        scores = unlabeled.map(_scores(self.score), dropout_passes=passes).double().cpu()
         noise = -torch.empty(len(scores), dtype=torch.float64).exponential_(generator=rng).log()
         return top_k(log_weights(scores, self.weight) / self.temperature + noise, n)
 
@@ -58,13 +58,13 @@ def log_weights(scores: Tensor, weight: Literal["rank", "power"]) -> Tensor:
     return -ranks.log()
 
 
-def _scores(name: str, passes: int) -> Callable[[Prediction], Tensor]:
+def _scores(name: str) -> Callable[[Prediction], Tensor]:
     """Return the function from a batch of predictions to (B,) scores, none below 0 except the predicted loss."""
     choices: dict[str, Callable[[Prediction], Tensor]] = {
-        "predicted-loss": lambda prediction: prediction.predicted_loss,
-        "entropy": lambda prediction: entropy(prediction.probabilities).mean(-1),
-        "least-confidence": lambda prediction: least_confidence(prediction.probabilities).mean(-1),
-        "margin": lambda prediction: 1 - margin(prediction.probabilities).mean(-1),
-        "bald": lambda prediction: torch.sub(*dropout_entropies(prediction.probabilities, passes)),
+        "predicted-loss": lambda said: said.predicted_loss,
+        "entropy": lambda said: said.distributions.mean(entropy),
+        "least-confidence": lambda said: said.distributions.mean(least_confidence),
+        "margin": lambda said: 1 - said.distributions.mean(margin),
+        "bald": lambda said: torch.sub(*dropout_entropies(said.dropout())),
     }
     return choices[name]

@@ -31,6 +31,11 @@ class Switch(QueryStrategy):
         """Tell whether it reads predicted losses: if one of the two does."""
         return any(self._named(name).uses_predicted_loss for name in (self.first, self.then))
 
+    @property
+    def one_distribution(self) -> bool:
+        """Tell whether it needs exactly one class distribution for an image: if one of the two does."""
+        return any(self._named(name).one_distribution for name in (self.first, self.then))
+
     def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
         """Return what the strategy whose turn it is chooses, to the bit."""
         after = len(labeled) + min(n, len(unlabeled))
@@ -44,9 +49,7 @@ class Switch(QueryStrategy):
         """Return how many classes the model tells apart; without a model infinitely many, so that labels are few."""
         try:
             widths = labeled.map(
-                lambda seen: seen.probabilities.new_full(
-                    (len(seen.probabilities),), seen.probabilities.shape[-1]
-                )
+                lambda seen: torch.full((len(seen.embedding),), seen.distributions.p.shape[-1])
             )
         except UntrainedError:
             return float("inf")

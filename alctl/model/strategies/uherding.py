@@ -85,14 +85,14 @@ class UHerding(QueryStrategy):
     def _uncertainty(self) -> Callable[[Prediction], Tensor]:
         """Return the function from a batch of predictions to (B,) weights, none below 0 except the predicted loss."""
 
-        def softened(prediction: Prediction) -> Tensor:
-            p = prediction.probabilities.double()
+        def softened(p: Tensor) -> Tensor:
+            p = p.double()
             return p if self.temperature == 1 else (p.log() / self.temperature).softmax(-1)
 
         choices: dict[str, Callable[[Prediction], Tensor]] = {
-            "margin": lambda seen: 1 - margin(softened(seen)).mean(-1),
-            "entropy": lambda seen: entropy(softened(seen)).mean(-1),
-            "least-confidence": lambda seen: least_confidence(softened(seen)).mean(-1),
+            "margin": lambda seen: 1 - seen.distributions.mean(lambda p: margin(softened(p))),
+            "entropy": lambda seen: seen.distributions.mean(lambda p: entropy(softened(p))),
+            "least-confidence": lambda seen: seen.distributions.mean(lambda p: least_confidence(softened(p))),
             "predicted-loss": lambda seen: seen.predicted_loss,
         }
         return choices[self.uncertainty]

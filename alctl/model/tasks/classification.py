@@ -1,60 +1,79 @@
 """Classification: one class for the whole image."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation
 from alctl.model.loss_prediction import TargetModel
 from alctl.model.networks import build
-from alctl.model.task import Task
+from alctl.model.task import WHOLE_IMAGES, Meter, Task
+from alctl.model.tensors import Distributions, Raw, Size, Target, Targets, of_whole_images
 from alctl.plugins import unknown
 
 
+@dataclass(frozen=True)
 class Classification(Task):
-    """Images with exactly one class each; the target is its index in the class list."""
+    """Images with exactly one class each; the target is its index in the class list, under "class"."""
 
-    metric: ClassVar[str] = "accuracy"
+    labels: ClassVar[str] = "classification"
+    units: ClassVar[str] = WHOLE_IMAGES
 
-    def model(
-        self, name: str, weights: str, *, image_size: int, width: int, taps: Sequence[str]
-    ) -> TargetModel:
+    @property
+    def metric(self) -> str:
+        """Accuracy, beside the balanced one."""
+        return "accuracy"
+
+    def model(self, config: TrainConfig, weights: str) -> TargetModel:
         """Build resnet18-cifar or a torchvision classification model; `TargetModel.weights` says what was used."""
-        built = build(
-            name, weights, classes=len(self.categories), image_size=image_size, width=width, taps=taps
-        )
-        return TargetModel(built.network, built.taps, built.head, image_size, built.weights)
+        return build(
+            config.model, weights, classes=len(self.categories), shape=self.frame, width=config.width,
+            taps=config.tap_names,
+        )  # fmt: skip
 
-    def encode_image(self, image: Image.Image, size: int) -> np.ndarray:
-        """Return the central square, resized to (3, size, size) uint8 RGB; the identity at that size already."""
+    def encode_image(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return the middle of the image, as much as the frame's shape allows, as (3, H, W) RGB; bicubic."""
         image = image.convert("RGB")
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        square = image.resize(
-            (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
-        )
-        return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+        height, width = self.frame
+        across, down = (
+            min(image.width, image.height * width / height), min(image.height, image.width * height / width)
+        )  # fmt: skip
+        left, top = (image.width - across) / 2, (image.height - down) / 2
+        box = (left, top, left + across, top + down)
+        middle = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+        return np.ascontiguousarray(np.asarray(middle).transpose(2, 0, 1))
 
-    def encode_target(self, annotations: Sequence[Annotation]) -> Tensor:
-        """Return the index of the image's class, a long scalar."""
+    def encode_target(self, annotations: Sequence[Annotation], size: Size) -> Target | str:
+        """Return the index of the image's class."""
         if len(annotations) != 1:
             raise AlctlError(f"classification needs exactly one class for an image, not {len(annotations)}")
         annotation = annotations[0]
-        if annotation.bbox or annotation.keypoints or annotation.segmentation:
+        if not annotation.whole_image:
             raise AlctlError(
                 f"classification needs a class for the whole image, but {annotation.category!r} is an object in it"
             )
-        if annotation.category not in self.categories:
-            raise AlctlError(unknown(annotation.category, self.categories, "classes"))
-        return torch.tensor(self.categories.index(annotation.category))
+        if annotation.category not in self.names:
+            raise AlctlError(unknown(annotation.category, self.names, "classes"))
+        return {"class": np.array(self.names.index(annotation.category))}
 
-    def augment(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def check(self, targets: Targets) -> str:
+        """Refuse images of a single class."""
+        found = targets["class"].unique()
+        if len(found) > 1:
+            return ""
+        only = self.names[int(found[0])]
+        return f"all {len(targets['class'])} labeled images are {only!r}; training needs at least two classes"
+
+    def augment(self, images: Tensor, targets: Targets, rng: torch.Generator) -> tuple[Tensor, Targets]:
         """Crop the zero-padded image at random and, with `flip`, flip half of them, as LL4AL section 4.1 does.
 
         The paper crops 32 × 32 out of 36 × 36: a padding of 2 pixels, a sixteenth of the side. Crop and flip are one
@@ -71,16 +90,17 @@ class Classification(Task):
         image = torch.arange(n, device=images.device)[:, None, None]
         return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2), targets
 
-    def loss(self, raw: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, raw: Raw, targets: Targets) -> Tensor:
         """Return the cross entropy of each image, shape (B,), from logits (B, C)."""
-        return F.cross_entropy(self._logits(raw), targets, reduction="none")
+        return F.cross_entropy(self._logits(raw), targets["class"], reduction="none")
 
-    def probabilities(self, raw: Tensor) -> Tensor:
-        """Return the softmax of logits (B, C) as (B, 1, C) float32."""
-        return self._logits(raw).float().softmax(dim=1)[:, None, :]
+    def distributions(self, raw: Raw, like: Distributions | None = None) -> Distributions:
+        """Return the softmax of logits (B, C), one distribution for each image, in float32."""
+        return of_whole_images(self._logits(raw).float().softmax(dim=1))
 
-    def _logits(self, raw: Tensor) -> Tensor:
+    def _logits(self, raw: Raw) -> Tensor:
         """Return logits (B, C) under which a merged class has no probability, and the class it counts as has both's."""
+        assert isinstance(raw, Tensor)
         if not self.merged:
             return raw
         raw = raw.float()
@@ -90,16 +110,51 @@ class Classification(Task):
             folded[:, places[0]] = raw[:, places].logsumexp(dim=1)
         return folded
 
-    def decode(self, probabilities: Tensor, sizes: Sequence[tuple[int, int]]) -> list[tuple[Annotation, ...]]:
-        """Return the most probable class of each image; ``sizes`` does not matter."""
-        best = probabilities[:, 0].argmax(dim=1).tolist()
-        return [(Annotation(self.categories[index]),) for index in best]
+    def decode(self, raw: Raw, sizes: Sequence[Size], *, sure: float = 0.5) -> list[tuple[Annotation, ...]]:
+        """Return the most probable class of each image, however sure; ``sizes`` do not matter."""
+        return [(Annotation(self.names[index]),) for index in self.distributions(raw).likeliest()[1].tolist()]
 
-    def evaluate(self, probabilities: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return accuracy and balanced accuracy: the recall of each class that occurs, averaged."""
-        correct = (probabilities[:, 0].argmax(dim=1) == targets).double()
-        recall = [correct[targets == index].mean() for index in targets.unique()]
+    def meter(self) -> "Accuracy":
+        """Measure accuracy and balanced accuracy."""
+        return Accuracy(self)
+
+
+class Accuracy(Meter):
+    """Counts images by true class and the class that is said."""
+
+    def __init__(self, task: Classification) -> None:
+        self.task = task
+        self.table = torch.zeros(len(task.categories), len(task.categories), dtype=torch.int64)
+        self.sure: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, raw: Raw, targets: Targets) -> Tensor:
+        """Return 1 for an image whose true class is the most probable, else 0."""
+        probability, said = self.task.distributions(raw).likeliest()
+        true = targets["class"]
+        right = said == true
+        self.table += _table(true, said, len(self.table)).cpu()
+        self.sure.append((probability, right))
+        return right.double()
+
+    def compute(self) -> dict[str, float]:
+        """Return accuracy, and balanced accuracy: the recall of each class that occurs, averaged."""
+        right, of_class = self.table.diagonal().double(), self.table.sum(dim=1).double()
+        occurs = of_class > 0
         return {
-            "accuracy": correct.mean().item(),
-            "balanced_accuracy": torch.stack(recall).mean().item(),
+            "accuracy": (right.sum() / of_class.sum()).item(),
+            "balanced_accuracy": (right[occurs] / of_class[occurs]).mean().item(),
         }
+
+    def confusion(self) -> tuple[str, NDArray[np.int64]]:
+        """Return how many images of each class are said to be of each; every image is said to be of one."""
+        return self.task.units, self.table.numpy().copy()
+
+    def confidence(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the probability of the class that is said of each image, and whether it is right."""
+        probability, right = (torch.cat(part).cpu() for part in zip(*self.sure, strict=True))
+        return probability.double().numpy(), right.numpy()
+
+
+def _table(true: Tensor, said: Tensor, classes: int) -> Tensor:
+    """Return how often each pair of classes occurs, (C, C)."""
+    return torch.bincount(true * classes + said, minlength=classes**2).view(classes, classes)

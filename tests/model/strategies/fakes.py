@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from alctl.errors import AlctlError
 from alctl.model.strategy import Prediction
+from alctl.model.tensors import Distributions, Raw
 
 
 @dataclass
@@ -38,14 +40,28 @@ class FakeCandidates:
         return iter(torch.arange(len(self)).split(self.batch_size))
 
     def _predict(self, rows: Tensor, passes: int) -> Prediction:
-        p = self.probabilities[rows]
-        if passes:
-            if self.dropout is None:
-                raise AlctlError("the model has no dropout")
-            n, m, c = self.probabilities.shape
-            noise = torch.randn(n, passes, m, c, generator=torch.Generator().manual_seed(0))[rows]
-            p = (p[:, None].log() + self.dropout * noise).softmax(-1).flatten(1, 2)
-        return Prediction(p, self.embedding[rows], self.predicted_loss[rows], None)
+        if passes and self.dropout is None:
+            raise AlctlError("the model has no dropout")
+        return Prediction(
+            self.probabilities[rows],
+            self.embedding[rows],
+            self.predicted_loss[rows],
+            evenly,
+            again=partial(self._again, rows, passes) if passes else None,
+        )
+
+    def _again(self, rows: Tensor, passes: int) -> Iterator[Tensor]:
+        n, m, c = self.probabilities.shape
+        noise = torch.randn(n, passes, m, c, generator=torch.Generator().manual_seed(0))[rows]
+        assert self.dropout is not None
+        return iter((self.probabilities[rows][:, None].log() + self.dropout * noise).softmax(-1).unbind(1))
+
+
+def evenly(p: Raw, _like: Distributions | None) -> Distributions:
+    """Read (B, M, C) probabilities as distributions that count the same."""
+    assert isinstance(p, Tensor)
+    n, m, _ = p.shape
+    return Distributions(p, torch.full((n, m), 1 / m), torch.arange(m).expand(n, m))
 
 
 def random_candidates(n: int, seed: int, *, batch_size: int = 128) -> FakeCandidates:

@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from alctl.errors import AlctlError
 from alctl.model.strategies.badge import Badge
 from tests.model.strategies.fakes import FakeCandidates, chance, random_candidates
 
@@ -78,9 +77,3 @@ def test_images_without_any_gradient_are_drawn_evenly():
     g = chance()
     seconds = torch.tensor([int(Badge().query(pool, pool, 2, g).positions[1]) for _ in range(1000)])
     assert seconds.bincount(minlength=6)[1:].min().item() > 1000 / 5 * 0.8
-
-
-def test_a_task_with_many_distributions_per_image_is_told_so():
-    pool = replace(random_candidates(4, seed=1), probabilities=torch.full((4, 3, 5), 0.2))
-    with pytest.raises(AlctlError, match="one class distribution per image"):
-        Badge().query(pool, pool, 2, chance())

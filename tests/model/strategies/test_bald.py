@@ -9,14 +9,16 @@ from tests.model.strategies.fakes import FakeCandidates, chance, random_candidat
 
 
 def test_passes_that_disagree_beat_passes_that_are_unsure_together():
+    unsure = [[0.5, 0.5], [0.5, 0.5]]
+    disagreeing = [[0.9, 0.1], [0.1, 0.9]]
+    said = torch.tensor([unsure, disagreeing], dtype=torch.float64)
+
     class Passes(FakeCandidates):
         def map(self, fn, *, dropout_passes=0):
             assert dropout_passes == 2
-            return super().map(fn)
+            return super().map(lambda seen: fn(replace(seen, again=lambda: iter(said[:, :, None].unbind(1)))))
 
-    unsure = [[0.5, 0.5], [0.5, 0.5]]
-    disagreeing = [[0.9, 0.1], [0.1, 0.9]]
-    pool = Passes(torch.tensor([unsure, disagreeing], dtype=torch.float64), torch.zeros(2, 2), torch.zeros(2))
+    pool = Passes(said.mean(1, keepdim=True), torch.zeros(2, 2), torch.zeros(2))
     positions, scores = Bald(passes=2).query(pool, pool, 2, chance())
     assert positions.tolist() == [1, 0]
     assert scores.tolist() == [pytest.approx(0.3680642072, abs=1e-9), 0]

@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from alctl.errors import AlctlError
 from alctl.model.strategies.dropquery import DropQuery, mismatches, unstable
 from alctl.model.strategy import Prediction
-from tests.model.strategies.fakes import FakeCandidates, chance, random_candidates
+from tests.model.strategies.fakes import FakeCandidates, chance, evenly, random_candidates
 
 PLAIN = torch.tensor([0, 1, 2, 0, 1, 1])
 DRAWN = torch.tensor([(0, 1, 0, 0, 0, 1), (0, 0, 0, 0, 1, 1), (1, 0, 1, 0, 0, 1)]).T
@@ -20,9 +21,9 @@ class Written(FakeCandidates):
     """Six images whose passes give the classes of DRAWN."""
 
     def map(self, fn: Callable[[Prediction], Tensor], *, dropout_passes: int = 0) -> Tensor:
-        classes = DRAWN if dropout_passes else PLAIN[:, None]
-        p = torch.nn.functional.one_hot(classes, 3).float()
-        return fn(Prediction(p, self.embedding, self.predicted_loss, None))
+        p = one_hot(PLAIN[:, None], 3).float()
+        again = [one_hot(classes[:, None], 3).float() for classes in DRAWN.T]
+        return fn(Prediction(p, self.embedding, self.predicted_loss, evenly, again=lambda: iter(again)))
 
 
 SIX = Written(torch.empty(6, 1, 3), torch.randn(6, 4, generator=chance(1)), torch.zeros(6))
@@ -58,9 +59,3 @@ def test_doubtful_images_come_from_different_clusters():
 def test_a_model_without_dropout_is_refused():
     with pytest.raises(AlctlError, match="dropout"):
         DropQuery().query(replace(random_candidates(9, seed=1), dropout=None), NOTHING, 2, chance())
-
-
-def test_a_task_of_many_distributions_is_refused():
-    pool = replace(random_candidates(9, seed=1), probabilities=torch.full((9, 3, 2), 0.5))
-    with pytest.raises(AlctlError, match="one class distribution per image"):
-        DropQuery().query(pool, NOTHING, 2, chance())

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from alctl.errors import AlctlError
 from alctl.model.strategies.mc_dropout import McDropout
@@ -10,7 +11,7 @@ from tests.model.strategies.fakes import chance, random_candidates
 
 def test_the_score_is_the_entropy_of_the_mean_probabilities():
     pool = random_candidates(20, seed=1)
-    passes = pool.map(lambda prediction: prediction.probabilities, dropout_passes=10)
+    passes = pool.map(lambda said: torch.cat([d.p for d in said.dropout()], dim=1), dropout_passes=10)
     mean = passes.mean(1)
     assert mean.sum(-1).tolist() == pytest.approx([1.0] * 20)
     positions, scores = McDropout().query(pool, pool, 20, chance())

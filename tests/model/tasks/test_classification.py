@@ -1,6 +1,7 @@
 import hashlib
 import socket
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,15 @@ from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation
 from alctl.model.task import TASKS
 from alctl.model.tasks.classification import Classification
+from tests.fakes import classifier, tiny
 
-TASK = Classification(["cat", "dog", "owl"])
+ANIMALS = ("cat", "dog", "owl")
+TASK = classifier(names=ANIMALS, size=32)
 
 
 def model(name="resnet18-cifar", weights="none", **options):
-    settings = {"image_size": 32, "width": 4, "taps": (), **options}
-    return TASK.model(name, weights, **settings)
+    config = tiny(model=name, **{"image_size": 32, **options})
+    return replace(TASK, frame=config.frame).model(config, weights)
 
 
 def picture(width, height):
@@ -33,12 +36,12 @@ def picture(width, height):
 
 def test_an_image_of_the_right_size_is_taken_as_it_is():
     image = picture(32, 32)
-    assert (TASK.encode_image(image, 32) == np.asarray(image).transpose(2, 0, 1)).all()
+    assert (TASK.encode_image(image) == np.asarray(image).transpose(2, 0, 1)).all()
 
 
 @pytest.mark.parametrize("size", [(100, 60), (60, 100), (33, 32), (5, 200), (1, 1)])
 def test_every_image_becomes_its_central_square(size):
-    encoded = TASK.encode_image(picture(*size), 16)
+    encoded = replace(TASK, frame=(16, 16)).encode_image(picture(*size))
     assert encoded.shape == (3, 16, 16)
     assert encoded.dtype == np.uint8
     assert encoded[0].mean() == pytest.approx((size[0] - 1) / 2, abs=1)
@@ -47,17 +50,17 @@ def test_every_image_becomes_its_central_square(size):
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1"])
 def test_other_colour_modes_become_rgb(mode):
-    assert TASK.encode_image(picture(20, 20).convert(mode), 8).shape == (3, 8, 8)
+    assert replace(TASK, frame=(8, 8)).encode_image(picture(20, 20).convert(mode)).shape == (3, 8, 8)
 
 
 def test_shrinking_averages_instead_of_skipping_pixels():
     fine = Image.fromarray((np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8))
-    assert TASK.encode_image(fine, 32).std() < 5
+    assert TASK.encode_image(fine).std() < 5
 
 
 def test_the_target_is_the_index_of_the_class():
-    target = TASK.encode_target([Annotation("owl")])
-    assert target.dtype == torch.int64
+    target = TASK.encode_target([Annotation("owl")], (9, 9))["class"]
+    assert target.dtype == np.int64
     assert target.shape == ()
     assert target.item() == 2
 
@@ -73,7 +76,7 @@ def test_the_target_is_the_index_of_the_class():
 )
 def test_labels_that_are_not_one_known_class_are_refused(annotations, words):
     with pytest.raises(AlctlError, match=words):
-        TASK.encode_target(annotations)
+        TASK.encode_target(annotations, (9, 9))
 
 
 # --- augmentation -----------------------------------------------------------------------------------------------------
@@ -81,9 +84,9 @@ def test_labels_that_are_not_one_known_class_are_refused(annotations, words):
 
 def test_augmentation_is_a_crop_of_the_zero_padded_image_and_a_flip():
     images = torch.randint(1, 256, (200, 3, 32, 32), dtype=torch.uint8)
-    targets = torch.arange(200)
+    targets = {"class": torch.arange(200)}
     got, same = TASK.augment(images, targets, torch.Generator().manual_seed(0))
-    assert torch.equal(same, targets)
+    assert torch.equal(same["class"], targets["class"])
     assert got.dtype == torch.uint8
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
     seen = set()
@@ -103,11 +106,11 @@ def test_augmentation_is_a_crop_of_the_zero_padded_image_and_a_flip():
 def test_augmentation_depends_on_its_generator_only():
     images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
     torch.manual_seed(1)
-    first = TASK.augment(images, images, torch.Generator().manual_seed(5))[0]
+    first = TASK.augment(images, {}, torch.Generator().manual_seed(5))[0]
     torch.manual_seed(2)
-    again = TASK.augment(images, images, torch.Generator().manual_seed(5))[0]
+    again = TASK.augment(images, {}, torch.Generator().manual_seed(5))[0]
     assert torch.equal(first, again)
-    assert not torch.equal(first, TASK.augment(images, images, torch.Generator().manual_seed(6))[0])
+    assert not torch.equal(first, TASK.augment(images, {}, torch.Generator().manual_seed(6))[0])
 
 
 # --- losses, predictions, metrics -------------------------------------------------------------------------------------
@@ -115,29 +118,37 @@ def test_augmentation_depends_on_its_generator_only():
 
 def test_the_loss_is_the_cross_entropy_of_each_image():
     raw = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    assert TASK.loss(raw, torch.tensor([0, 2])).tolist() == pytest.approx([0.2395448, 1.0986123])
+    assert TASK.loss(raw, {"class": torch.tensor([0, 2])}).tolist() == pytest.approx([0.2395448, 1.0986123])
 
 
 def test_probabilities_are_exact_and_finite_for_extreme_logits():
-    probabilities = TASK.probabilities(torch.tensor([[0.0, -200.0, -200.0]], dtype=torch.bfloat16))
+    probabilities = TASK.distributions(torch.tensor([[0.0, -200.0, -200.0]], dtype=torch.bfloat16)).p
     assert probabilities.dtype == torch.float32
     assert probabilities.tolist() == [[[1.0, 0.0, 0.0]]]
 
 
 def test_a_prediction_is_the_most_probable_class():
-    probabilities = torch.tensor([[[0.2, 0.5, 0.3]], [[0.9, 0.1, 0.0]]])
-    assert TASK.decode(probabilities, [(1, 1), (1, 1)]) == [(Annotation("dog"),), (Annotation("cat"),)]
+    raw = torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.1, 0.0]])
+    assert TASK.decode(raw, [(1, 1), (1, 1)]) == [(Annotation("dog"),), (Annotation("cat"),)]
 
 
 def test_balanced_accuracy_averages_over_the_classes_that_occur():
-    probabilities = torch.eye(3)[[0, 0, 0, 0]][:, None]
-    metrics = TASK.evaluate(probabilities, torch.tensor([0, 0, 0, 1]))
-    assert metrics == {"accuracy": 0.75, "balanced_accuracy": 0.5}
+    meter = TASK.meter()
+    quality = [
+        meter.update(torch.eye(3)[said], {"class": torch.tensor(true)}).tolist()
+        for said, true in (([0, 0, 0], [0, 0, 0]), ([0], [1]))
+    ]
+    assert quality == [[1, 1, 1], [0]]
+    assert meter.compute() == {"accuracy": 0.75, "balanced_accuracy": 0.5}
+    counted, table = meter.confusion()
+    assert (counted, table.tolist()) == ("images", [[3, 0, 0], [1, 0, 0], [0, 0, 0]])
+    sure, right = meter.confidence()
+    assert sure == pytest.approx([np.e / (np.e + 2)] * 4)
+    assert right.tolist() == [True, True, True, False]
 
 
 def test_classification_is_found_by_name():
     assert TASKS.load("classification") is Classification
-    assert Classification.metric in TASK.evaluate(torch.ones(1, 1, 3), torch.tensor([0]))
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -177,7 +188,7 @@ def test_looking_for_taps_changes_neither_weights_nor_chance():
     built = model("mobilenet_v3_small", image_size=32)
     after = torch.rand(1)
     torch.manual_seed(0)
-    same = model("mobilenet_v3_small", image_size=32, taps=("features.1",))
+    same = model("mobilenet_v3_small", image_size=32, taps="features.1")
     assert torch.equal(after, torch.rand(1))
     assert all(
         torch.equal(a, b)
@@ -187,9 +198,9 @@ def test_looking_for_taps_changes_neither_weights_nor_chance():
 
 
 def test_taps_can_be_named():
-    assert model(taps=("layer4",)).channels == [32]
+    assert model(taps="layer4").channels == [32]
     with pytest.raises(AlctlError, match="no layer 'layer5'"):
-        model(taps=("layer5",))
+        model(taps="layer5")
 
 
 @pytest.mark.parametrize(
@@ -280,9 +291,7 @@ def test_weights_come_from_a_file(tmp_path, suffix):
 
 def test_a_head_for_other_classes_stays_random(tmp_path):
     path = tmp_path / "start.pt"
-    source = (
-        Classification(["a", "b"]).model("resnet18-cifar", "none", image_size=32, width=4, taps=()).network
-    )
+    source = classifier(names="ab", size=32).model(tiny(image_size=32), "none").network
     torch.save(source.state_dict(), path)
     built = model(weights=str(path)).network.state_dict()
     assert built["fc.weight"].shape == (3, 32)
