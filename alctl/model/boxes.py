@@ -5,11 +5,13 @@ the shorter ones are padded, and the class of padding is -1. Nothing here goes t
 suppression of answers, and no image's numbers depend on other images.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import batched_nms
 
 VARIANCES = (0.1, 0.2)
@@ -151,22 +153,20 @@ def suppressed(
     class by more than ``overlap``; of all classes the ``most`` surest (SSD, section 2.2: 0.45 and 200).
     """
     scores, place = scores.transpose(1, 2).topk(min(candidates, scores.shape[1]), dim=2)
-    classes = torch.arange(scores.shape[1], device=scores.device)[:, None].expand(scores.shape[1:])
+    number = torch.arange(scores.shape[1], device=scores.device)[:, None].expand(scores.shape[1:])
     kept = []
     for i in range(len(scores)):
         sure = scores[i] >= least
-        at, score, of_class = place[i][sure], scores[i][sure], classes[sure]
+        at, score, of_class = place[i][sure], scores[i][sure], number[sure]
         left = batched_nms(boxes[i][at], score, of_class, overlap)[:most]
         kept.append((boxes[i][at[left]], score[left], of_class[left], at[left]))
-    longest = max((len(score) for _, score, _, _ in kept), default=0)
-    return Found(*(_padded([one[k] for one in kept], longest, -1 if k == 2 else 0) for k in range(4)))
+    columns = list(zip(*kept, strict=True))
+    return Found(_padded(columns[0]), _padded(columns[1]), _padded(columns[2], -1), _padded(columns[3]))
 
 
-def _padded(parts: list[Tensor], length: int, value: int) -> Tensor:
-    whole = parts[0].new_full((len(parts), length, *parts[0].shape[1:]), value)
-    for row, part in zip(whole, parts, strict=True):
-        row[: len(part)] = part
-    return whole
+def _padded(parts: Sequence[Tensor], value: int = 0) -> Tensor:
+    padded: Tensor = pad_sequence(list(parts), batch_first=True, padding_value=value)
+    return padded
 
 
 def inside(boxes: Tensor, height: int, width: int) -> Tensor:

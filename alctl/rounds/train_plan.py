@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from alctl.config import TrainConfig
 from alctl.database import categories, items, training_runs
 from alctl.database.training_runs import PROBE, TrainingRun
@@ -22,7 +24,7 @@ from alctl.rounds.fingerprint import (
     run_to_start_from,
 )
 from alctl.rounds.model import has_weights
-from alctl.rounds.training_set import Labeled, classes_named, labeled, task_of, without_gone
+from alctl.rounds.training_set import Labeled, classes_named, kind_of, labeled, task_of, without_gone
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Plan:
     """Why the labels of some images teach nothing, by item id: the run goes on without them, too."""
     oblong: int = 0
     """Images of the project of which the central square, which a network sees, is two thirds or less."""
+    why: str = ""
+    """Why the network is what it is, where somebody would wonder."""
 
     @property
     def models(self) -> list[TrainConfig]:
@@ -82,7 +86,9 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         state = required_state(connection, project.folder)
         known = categories.class_list(connection)
         names, _, merged = categories.outputs(known, len(known))
-        config, oblong = resolve(config, items.sizes(connection)), items.oblong(connection)
+        kind = kind_of(state.task)
+        config, why = kind.choose(resolve(config), items.sizes(connection))
+        oblong = items.oblong(connection) if kind.cuts else 0
         config = replace(config, flip=flips(config, names))
         task = replace(
             task_of(state.task, classes_named(known, names), config.frame, merged), flip=bool(config.flip)
@@ -110,10 +116,14 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
                 networks = [run for run in training_runs.every_run(connection) if run.head != PROBE]
                 before = run_to_start_from(own, networks)
             fingerprint = fingerprint_after(own, before)
-        finished = training_runs.last_run(connection, fingerprint)
-    if finished is not None and not has_weights(project, finished):
-        finished = None  # training again is what the error about such weights advises
-    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, idle, oblong)
+        finished = _done(project, connection, fingerprint)
+    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, idle, oblong, why)
+
+
+def _done(project: Project, connection: Connection, fingerprint: str) -> TrainingRun | None:
+    """Return the recorded run of a fingerprint; None without its weights: the error about those advises to train again."""
+    finished = training_runs.last_run(connection, fingerprint)
+    return None if finished is None or not has_weights(project, finished) else finished
 
 
 def flips(config: TrainConfig, classes: Sequence[str]) -> bool:
