@@ -67,11 +67,11 @@ def encoded(boxes: Tensor, priors: Tensor) -> Tensor:
     return torch.cat(((wanted - centre) / side / VARIANCES[0], (size / side).log() / VARIANCES[1]), -1)
 
 
-def decoded(offsets: Tensor, priors: Tensor) -> Tensor:
+def decoded(offsets: Tensor, priors: Tensor, variances: tuple[float, float] = VARIANCES) -> Tensor:
     """Return the boxes (…, 4) that offsets from anchors stand for; they may reach out of the frame."""
     centre, side = _middle(priors)
-    centre = centre + offsets[..., :2] * VARIANCES[0] * side
-    half = side * (offsets[..., 2:] * VARIANCES[1]).clamp_max(_LARGEST).exp() / 2
+    centre = centre + offsets[..., :2] * variances[0] * side
+    half = side * (offsets[..., 2:] * variances[1]).clamp_max(_LARGEST).exp() / 2
     return torch.cat((centre - half, centre + half), -1)
 
 
@@ -106,9 +106,7 @@ def multibox_loss(logits: Tensor, offsets: Tensor, wanted: Lesson, *, norm: str 
     """Return the loss of SSD for each image, (B,), from logits (B, A, C + 1) and offsets (B, A, 4).
 
     Smooth L1 of the positive anchors' offsets, their cross entropy, and that of the `NEGATIVES` times as many background
-    anchors of the same image that are most wrong. ``norm`` is what it is divided by: "per_pos", the image's positive
-    anchors; "batch_pos", the mean number of them in the batch, so that the mean over images is the loss of the paper;
-    or "sum", nothing.
+    anchors of the same image that are most wrong; divided as `normalised` says.
     """
     positive = wanted.classes > 0
     count = positive.sum(1)
@@ -119,10 +117,19 @@ def multibox_loss(logits: Tensor, offsets: Tensor, wanted: Lesson, *, norm: str 
     hardest = entropy.masked_fill(positive, -torch.inf).sort(1, descending=True).values
     mined = (NEGATIVES * count).clamp_min(NEGATIVES).minimum(positive.shape[1] - count)
     among = torch.arange(positive.shape[1], device=count.device) < mined[:, None]
-    loss = place + entropy.masked_fill(~positive, 0).sum(1) + hardest.masked_fill(~among, 0).sum(1)
+    summed = place + entropy.masked_fill(~positive, 0).sum(1) + hardest.masked_fill(~among, 0).sum(1)
+    return normalised(summed, count, norm)
+
+
+def normalised(summed: Tensor, count: Tensor, norm: str) -> Tensor:
+    """Return losses (B,), each summed over an image's anchors, divided by what ``norm`` says; ``count`` are positive ones.
+
+    "per_pos" is by the image's own; "batch_pos" by the mean number of them in the batch, so that the mean over images is
+    the loss of the paper; "sum" by nothing.
+    """
     if norm == "per_pos":
-        return loss / count.clamp_min(1)
-    return loss / (count.sum() / len(count)).clamp_min(1 / len(count)) if norm == "batch_pos" else loss
+        return summed / count.clamp_min(1)
+    return summed / (count.sum() / len(count)).clamp_min(1 / len(count)) if norm == "batch_pos" else summed
 
 
 class Found(NamedTuple):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
-from alctl.model import networks, ssd
-from alctl.model.boxes import decoded, inside, lesson, multibox_loss
+from alctl.model import dense, networks, ssd
+from alctl.model.boxes import decoded, inside, lesson, multibox_loss, normalised
 from alctl.model.loss_prediction import Norm, TargetModel
 from alctl.model.tensors import Frame, Raw
 
@@ -19,7 +19,7 @@ from alctl.model.tensors import Frame, Raw
 class Detector(NamedTuple):
     """How a network that finds objects is made."""
 
-    build: Callable[[int, Frame, int, nn.Module | None], ssd.SSD]
+    build: Callable[[int, Frame, int, nn.Module | None], ssd.SSD | dense.Dense]
     """Of the number of classes, the frame, `TrainConfig.width` and a pretrained classifier, if there is one."""
     embedding: str
     """The layer whose output, averaged over its positions, is what images are compared by."""
@@ -32,15 +32,21 @@ class Detector(NamedTuple):
 DETECTORS = {
     ssd.TINY: Detector(lambda c, frame, width, _: ssd.tiny(c, frame, width * 3 // 4), "backbone.maps.3", 128),
     "ssd300_vgg16": Detector(
-        lambda c, frame, _, backbone: ssd.vgg(c, frame, backbone=backbone), "backbone.extra.0", 300, "vgg16"
+        lambda c, frame, _, start: ssd.vgg(c, frame, backbone=start), "backbone.extra.0", 300, "vgg16"
     ),
     "ssd300_vgg16_bn": Detector(
-        lambda c, frame, _, backbone: ssd.vgg(c, frame, normalised=True, backbone=backbone),
+        lambda c, frame, _, start: ssd.vgg(c, frame, normalised=True, backbone=start),
         "backbone.extra.0", 300, "vgg16_bn",
     ),
     "ssdlite320_mobilenet_v3_large": Detector(
-        lambda c, frame, _, backbone: ssd.mobile(c, frame, backbone=backbone),
+        lambda c, frame, _, start: ssd.mobile(c, frame, backbone=start),
         "backbone.features.1", 320, "mobilenet_v3_large",
+    ),
+    "retinanet_resnet50_fpn_v2": Detector(
+        lambda c, frame, _, start: dense.retinanet(c, frame, backbone=start), "backbone.body.layer4", 512, "resnet50"
+    ),
+    "fcos_resnet50_fpn": Detector(
+        lambda c, frame, _, start: dense.fcos(c, frame, backbone=start), "backbone.body.layer4", 512, "resnet50"
     ),
 }  # fmt: skip
 
@@ -91,8 +97,12 @@ def _backbone(name: str, backbone: str, weights: str) -> _Start:
 def loss(raw: Raw, boxes: Tensor, classes: Tensor, norm: str) -> Tensor:
     """Return the loss of each image, (B,), for boxes (B, G, 4) of ``classes`` (B, G), -1 for padding."""
     assert isinstance(raw, dict)
-    wanted = lesson(raw["priors"][0], boxes, classes)
-    return multibox_loss(raw["logits"], raw["offsets"], wanted, norm=norm)
+    if "logits" in raw:
+        return multibox_loss(
+            raw["logits"], raw["offsets"], lesson(raw["priors"][0], boxes, classes), norm=norm
+        )
+    of_network = dense.fcos_loss if "centres" in raw else dense.retinanet_loss
+    return normalised(*of_network(raw, boxes, classes), norm)
 
 
 class Answer(NamedTuple):
@@ -107,8 +117,14 @@ class Answer(NamedTuple):
 def answer(raw: Raw, frame: Frame) -> Answer:
     """Return the class distribution and the box of each anchor, from what a network says."""
     assert isinstance(raw, dict)
-    p = raw["logits"].float().softmax(-1).roll(-1, -1)
-    return Answer(p, inside(decoded(raw["offsets"].float(), raw["priors"]), *frame))
+    offsets, priors = raw["offsets"].float(), raw["priors"]
+    if "logits" in raw:
+        p, boxes = raw["logits"].float().softmax(-1).roll(-1, -1), decoded(offsets, priors)
+    elif "centres" in raw:
+        p, boxes = dense.probabilities(raw), dense.fcos_boxes(raw)
+    else:
+        p, boxes = dense.probabilities(raw), decoded(offsets, priors, dense.UNIT)
+    return Answer(p, inside(boxes, *frame))
 
 
 def folded(p: Tensor, merged: tuple[tuple[int, ...], ...]) -> Tensor:

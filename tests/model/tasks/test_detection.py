@@ -224,3 +224,31 @@ def test_weights_of_other_classes_come_along_but_for_the_head(tmp_path):
     assert model.weights.startswith("file w.pt sha256:")
     old, new = one.network.state_dict(), model.network.state_dict()
     assert all(torch.equal(new[name], old[name]) for name in old if name.startswith("backbone."))
+
+
+@pytest.mark.parametrize(
+    "name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"]
+)
+def test_other_networks_learn_alone_what_they_learn_among_others_and_answer(name):
+    task = replace(TASK, frame=(128, 128))
+    model = task.model(tiny(model=name, image_size=128), "none")
+    some, images = targets(OBJECTS, (), OBJECTS[:1], task=task), torch.randn(3, 3, 128, 128)
+    module = LossPredictionModule(model.channels)
+    output = model(images)
+    (task.loss(output.raw, some).sum() + module(output.features).sum()).backward()
+    still = [name for name, value in model.named_parameters() if value.grad is None]
+    assert still == []
+    with torch.no_grad():
+        raw = model.eval()(images).raw
+        alone = [task.loss(part, one) for part, one in zip(each(raw), each(some), strict=True)]
+    assert torch.allclose(task.loss(raw, some), torch.cat(alone), rtol=1e-4)
+    found = task.distributions(raw)
+    assert torch.allclose(found.p.sum(-1), torch.ones(()), atol=1e-5)
+    assert len(task.decode(raw, [SIZE] * 3, sure=0.2)) == 3
+    assert task.meter().update(raw, some).shape == (3,)
+
+
+def each(values):
+    """Return dicts of tensors of one image each."""
+    n = len(next(iter(values.values())))
+    return [{key: value[i : i + 1] for key, value in values.items()} for i in range(n)]
