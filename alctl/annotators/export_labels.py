@@ -103,6 +103,8 @@ def _exported(images: Iterable[LabeledImage], kind: str, carries: Set[str]) -> E
                 left[f"objects are boxes without their outlines or masks: {kind} holds none"] += 1
             if annotation.crowd and "crowd" not in carries:
                 left[f"objects are no longer marked as crowds: {kind} has no mark for it"] += 1
+            if annotation.difficult and "difficult" not in carries:
+                left[f"objects are no longer marked as difficult: {kind} has no mark for it"] += 1
     return Exported(labels, dict(left))
 
 

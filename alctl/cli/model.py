@@ -93,6 +93,7 @@ def describe(plan: "Plan") -> str:
     return (
         f"training {config.model} at {config.image_size} px on {len(pool.sources):,} images, "
         f"{_classes(plan)} classes, {config.epochs} epochs, {config.device} {config.precision}{before}{twice}"
+        + (f"; {plan.why}" if plan.why else "")
     )
 
 

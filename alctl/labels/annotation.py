@@ -47,6 +47,8 @@ class Annotation:
     segmentation: Polygons | RLE | None = None
     crowd: bool = False
     """Many objects as one region (COCO's ``iscrowd``)."""
+    difficult: bool = False
+    """Hard to see even for people: models learn it, and are not measured by it (Pascal VOC's mark)."""
 
     @property
     def whole_image(self) -> bool:

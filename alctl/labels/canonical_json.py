@@ -37,6 +37,8 @@ def _entry(annotation: Annotation, id_: int) -> dict[str, Any]:
         entry["segmentation"] = [[*map(float, polygon)] for polygon in annotation.segmentation]
     if annotation.crowd:
         entry["crowd"] = True
+    if annotation.difficult:
+        entry["difficult"] = True
     return entry
 
 
@@ -64,4 +66,5 @@ def _annotation(entry: dict[str, Any], name: str) -> Annotation:
         keypoints=tuple((x, y, v) for x, y, v in entry.get("keypoints", ())),
         segmentation=segmentation,
         crowd=entry.get("crowd", False),
+        difficult=entry.get("difficult", False),
     )

@@ -13,8 +13,8 @@ class LabelFormat(ABC):
     """One label format, both directions. A subclass is a frozen dataclass: its fields are its options."""
 
     carries: ClassVar[frozenset[str]]
-    """Which of "category" (of the whole image), "bbox", "keypoints", "polygons" and "mask" survive in it, "crowd" (the
-    mark), "status" (skipped or unusable) and "annotator" (several for one image)."""
+    """Which of "category" (of the whole image), "bbox", "keypoints", "polygons" and "mask" survive in it, "crowd" and
+    "difficult" (the marks), "status" (skipped or unusable) and "annotator" (several for one image)."""
     suffix: ClassVar[str]
     """Of the file that `write` makes, such as ".json"; empty if it makes a folder."""
 

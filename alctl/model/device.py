@@ -50,19 +50,14 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def resolve(config: TrainConfig, largest: tuple[int, int]) -> TrainConfig:
-    """Replace every "auto" by what it means for images of this size on this machine."""
-    side = max(largest)
-    size = config.image_size or (side if side <= SMALL else 224)
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Replace every "auto" by what it means on this machine; the model and its input are the task's to choose."""
     device = config.device if config.device != "auto" else best_device()
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if device.startswith("cuda") else "fp32"
-    model = config.model if config.model != "auto" else ("resnet18-cifar" if size <= SMALL else "resnet18")
     report = config.report_model and config.loss_weight > 0  # else the model has no module as it is
-    return replace(
-        config, image_size=size, device=device, precision=precision, model=model, report_model=report
-    )
+    return replace(config, device=device, precision=precision, report_model=report)
 
 
 def check_device(name: str) -> None:

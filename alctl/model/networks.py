@@ -71,7 +71,7 @@ def build(
     _fit_head(network, head, classes)
     found = _stages(network, shape, name)
     if weights not in {"auto", "pretrained", "none"}:
-        used = _load(network, head, Path(weights))
+        used = load_file_into(network, head, Path(weights))
     if not taps and not found:
         raise AlctlError(
             f"{name} has no feature maps that the loss prediction module could read; "
@@ -213,7 +213,7 @@ def _blank_run(network: nn.Module, shape: Frame) -> Any:
         network.train(was_training)
 
 
-def _load(network: nn.Module, head: str, path: Path) -> str:
+def load_file_into(network: nn.Module, head: str, path: Path) -> str:
     """Load a file of weights into ``network``; a head for other classes stays random."""
     if not _is_weights(path):
         raise AlctlError(

@@ -58,6 +58,8 @@ class Task(ABC):
     """What each of an image's class distributions is of: `WHOLE_IMAGES`, "boxes", "joints" or "pixels"."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Training settings that are other than those of `TrainConfig` by default."""
+    cuts: ClassVar[bool] = False
+    """Whether what does not fit the frame's shape is cut off from images."""
     padding: ClassVar[Mapping[str, float]] = {}
     """What `stack` fills up with where a target is shorter than others, by key; else 0."""
 
@@ -68,6 +70,14 @@ class Task(ABC):
     """Places in ``categories`` that count as one class; probabilities and losses are those of the first of them."""
     flip: bool = True
     """Whether a mirror image shows the same, so that `augment` may flip."""
+
+    @classmethod
+    @abstractmethod
+    def choose(cls, config: TrainConfig, largest: Size) -> tuple[TrainConfig, str]:
+        """Replace a model of "auto" and a size of 0 by what there is for these images on the config's device.
+
+        Also return why, in a sentence, where somebody would wonder; else "".
+        """
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class NetworkModel(Model):
 def network_of(project: Project, run: TrainingRun, device: str = "auto") -> NetworkModel:
     """Load the network of a recorded training run; AlctlError if its weights are gone or not its own."""
     trained, info = checkpoint.load_model(weights_of(project, run), task_of)
-    config = resolve(replace(trained.config, device=device, precision="auto"), (0, 0))
+    config = resolve(replace(trained.config, device=device, precision="auto"))
     check_device(config.device)
     trained.config = replace(trained.config, device=config.device, precision=config.precision)
     trained.to(config.device)

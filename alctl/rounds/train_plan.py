@@ -26,7 +26,7 @@ from alctl.rounds.fingerprint import (
 )
 from alctl.rounds.learnable import check_learnable
 from alctl.rounds.model import has_weights
-from alctl.rounds.training_set import Labeled, classes_named, labeled, task_of, without_gone
+from alctl.rounds.training_set import Labeled, classes_named, kind_of, labeled, task_of, without_gone
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Plan:
 
     oblong: int = 0
     """Images of the project of which the central square, which a network sees, is two thirds or less."""
+    why: str = ""
+    """Why the network is what it is, where somebody would wonder."""
 
     @property
     def models(self) -> list[TrainConfig]:
@@ -103,7 +105,9 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         state = required_state(connection, project.folder)
         known = categories.numbered(connection)
         names, _, merged = categories.outputs(known, len(known))
-        config, oblong = resolve(config, items.sizes(connection)), items.oblong(connection)
+        kind = kind_of(config.task or state.task)
+        config, why = kind.choose(resolve(config), items.sizes(connection))
+        oblong = items.oblong(connection) if kind.cuts else 0
         config = replace(config, flip=flips(config, names))
         task = replace(
             task_of(config.task or state.task, classes_named(known, names), config.frame, merged),
@@ -129,10 +133,8 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
                 networks = [run for run in training_runs.every_run(connection) if run.head != PROBE]
                 before = run_to_start_from(own, networks)
             fingerprint = fingerprint_after(own, before)
-        finished = training_runs.last_run(connection, fingerprint)
-    if finished is not None and not has_weights(project, finished):
-        finished = None  # training again is what the error about such weights advises
-    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, oblong)
+        finished = _done(project, connection, fingerprint)
+    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, oblong, why)
 
 
 def _labeled(connection: Connection, root: str, task: Task) -> tuple[dict[str, Labeled], dict[int, str]]:
@@ -143,6 +145,12 @@ def _labeled(connection: Connection, root: str, task: Task) -> tuple[dict[str, L
     }
     missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
     return {split: some for split, (some, _) in found.items()}, missing
+
+
+def _done(project: Project, connection: Connection, fingerprint: str) -> TrainingRun | None:
+    """Return the recorded run of a fingerprint; None without its weights: the error about those advises to train again."""
+    finished = training_runs.last_run(connection, fingerprint)
+    return None if finished is None or not has_weights(project, finished) else finished
 
 
 def flips(config: TrainConfig, classes: Sequence[str]) -> bool:

@@ -67,8 +67,13 @@ def task_of(
     name: str, classes: Sequence[Category], frame: Frame, merged: Sequence[Sequence[int]] = ()
 ) -> Task:
     """Return a task for its class list; AlctlError for labels that are kept but not learned yet."""
+    return kind_of(name)(tuple(classes), frame, tuple(tuple(places) for places in merged))
+
+
+def kind_of(name: str) -> type[Task]:
+    """Return the kind of task of this name; AlctlError for labels that are kept but not learned yet."""
     check_learnable(name)
-    return TASKS.load(name)(tuple(classes), frame, tuple(tuple(places) for places in merged))
+    return TASKS.load(name)
 
 
 def headline(connection: Connection, kind: str) -> str:

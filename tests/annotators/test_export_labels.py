@@ -1,6 +1,7 @@
 """Labels out: the real command writes what holds, says what a format has no place for, and refuses to write a lie."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -153,9 +154,9 @@ def test_answers_of_several_annotators_go_into_no_format_that_has_one_for_an_ima
         export_labels.export_labels(project, tmp_path / "out.json", "coco", every_annotator=True)
 
 
-def test_a_crowd_that_loses_its_mark_is_told(tmp_path):
+def test_crowds_and_difficult_objects_that_lose_their_mark_are_told(tmp_path):
     project = small_project(tmp_path, 1, size=16, task="detection")
-    row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1}
+    row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1, "difficult": 1}
     images, classes = [{"id": 1, "file_name": "0000.png"}], [{"id": 1, "name": "cat"}]
     content = {"images": images, "categories": classes, "annotations": [row]}
     (tmp_path / "l.json").write_text(json.dumps(content))
@@ -163,3 +164,24 @@ def test_a_crowd_that_loses_its_mark_is_told(tmp_path):
     found = export_labels.export_labels(project, tmp_path / "voc", "voc")
     assert found.left_out == {"objects are no longer marked as crowds: voc has no mark for it": 1}
     assert export_labels.export_labels(project, tmp_path / "c.json", "coco").left_out == {}
+    told = export_labels.export_labels(project, tmp_path / "o.csv", "csv-objects").left_out
+    assert told["objects are no longer marked as difficult: csv-objects has no mark for it"] == 1
+
+
+def test_a_difficult_object_goes_through_the_project_and_out_again(tmp_path):
+    """Pascal VOC's mark, as it comes and as each format that knows it writes it."""
+    project = small_project(tmp_path, 1, size=16, task="detection")
+    things = "".join(
+        f"<object><name>cat</name><difficult>{mark}</difficult><bndbox><xmin>1</xmin><ymin>{top}</ymin>"
+        f"<xmax>5</xmax><ymax>9</ymax></bndbox></object>"
+        for mark, top in ((1, 2), (0, 3))
+    )
+    head = "<filename>0000.png</filename><size><width>16</width><height>16</height></size>"
+    (tmp_path / "0000.xml").write_text(f"<annotation>{head}{things}</annotation>")
+    take(project, tmp_path / "0000.xml", options={"origin": "0"})
+    export_labels.export_labels(project, tmp_path / "voc", "voc")
+    (written,) = (tmp_path / "voc").rglob("*.xml")
+    assert re.findall("<difficult>(.)</difficult>", written.read_text()) == ["1", "0"]
+    export_labels.export_labels(project, tmp_path / "c.json", "coco")
+    rows = json.loads((tmp_path / "c.json").read_text())["annotations"]
+    assert [row.get("difficult", 0) for row in rows] == [1, 0]

@@ -24,6 +24,7 @@ OBJECTS = st.builds(
     keypoints=KEYPOINTS,
     segmentation=st.none() | st.lists(POLYGONS, min_size=1, max_size=2).map(tuple),
     crowd=st.booleans(),
+    difficult=st.booleans(),
 )
 SQUARE = (0.0, 0.0, 4.0, 0.0, 4.0, 4.0)
 
@@ -83,7 +84,8 @@ def test_what_is_cut_off_lies_within_the_image_and_what_lies_within_is_not_cut(a
         assert cut.keypoints == annotation.keypoints
         assert cut.segmentation == annotation.segmentation
         assert cut.bbox == pytest.approx(annotation.bbox, abs=1e-9)
-    assert (cut.category, cut.crowd) == (annotation.category, annotation.crowd)
+    marks = annotation.category, annotation.crowd, annotation.difficult
+    assert (cut.category, cut.crowd, cut.difficult) == marks
 
 
 @given(BOXES)

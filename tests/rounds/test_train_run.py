@@ -21,6 +21,7 @@ from alctl.rounds.fingerprint import LATER
 from alctl.rounds.train_plan import plan_training
 from alctl.rounds.train_run import run_training, to_the_end
 from alctl.rounds.trained_model import last_model
+from alctl.rounds.training_set import kind_of
 from alctl.status import check, status
 from tests.fakes import tiny
 from tests.project_files import TINY_FLAGS, no_progress, small_project, take, write_csv
@@ -85,23 +86,27 @@ def test_reserved_images_are_never_learned_from(project):
     assert check(project) == []
 
 
+def chosen(largest, **settings):
+    return kind_of("classification").choose(resolve(TrainConfig(**settings)), largest)[0]
+
+
 def test_auto_means_a_small_network_for_small_images_and_a_large_one_for_photos():
-    small, photo = resolve(TrainConfig(), (32, 28)), resolve(TrainConfig(), (400, 533))
+    small, photo = chosen((32, 28)), chosen((400, 533))
     assert (small.model, small.image_size) == ("resnet18-cifar", 32)
     assert (photo.model, photo.image_size) == ("resnet18", 224)
-    assert resolve(TrainConfig(image_size=48), (400, 533)).model == "resnet18-cifar"
-    assert resolve(TrainConfig(model="resnet50"), (8, 8)).model == "resnet50"
+    assert chosen((400, 533), image_size=48).model == "resnet18-cifar"
+    assert chosen((8, 8), model="resnet50").model == "resnet50"
 
 
 def test_auto_takes_the_best_device_and_the_precision_that_suits_it():
-    assert resolve(TrainConfig(), (8, 8)).device == best_device()
-    assert resolve(TrainConfig(device="cpu"), (8, 8)).precision == "fp32"
-    assert resolve(TrainConfig(device="cuda:1"), (8, 8)).precision == "bf16"
-    assert resolve(TrainConfig(device="cuda", precision="fp32"), (8, 8)).precision == "fp32"
+    assert resolve(TrainConfig()).device == best_device()
+    assert resolve(TrainConfig(device="cpu")).precision == "fp32"
+    assert resolve(TrainConfig(device="cuda:1")).precision == "bf16"
+    assert resolve(TrainConfig(device="cuda", precision="fp32")).precision == "fp32"
 
 
 def test_nothing_is_left_on_auto_but_the_weights():
-    config = resolve(TrainConfig(), (8, 8))
+    config = chosen((8, 8))
     assert [name for name in ("model", "device", "precision") if getattr(config, name) == "auto"] == []
     assert config.image_size > 0
 

@@ -46,7 +46,7 @@ class Coco(LabelFormat):
     units: UnitsOption = ""
     """Of the coordinates of a file that alctl did not write, where they can be either; COCO's are pixels."""
 
-    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd"})
+    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd", "difficult"})
     suffix = ".json"
 
     def recognise(self, path: Path) -> str:
@@ -223,6 +223,8 @@ def _geometry(annotation: Annotation) -> dict[str, Any]:
         row["segmentation"] = segmentation or []
     row["area"] = _area(segmentation, box)
     row["iscrowd"] = int(annotation.crowd)
+    if annotation.difficult:
+        row["difficult"] = 1
     if annotation.keypoints:
         row["keypoints"] = [number for point in annotation.keypoints for number in point]
         row["num_keypoints"] = sum(v > 0 for _, _, v in annotation.keypoints)

@@ -42,7 +42,7 @@ EMPTY = "images without objects were left as not labeled yet; --option empty=tru
 class Cvat(LabelFormat):
     """An XML file, or a folder or zip with one, that lists images with their shapes."""
 
-    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd"})
+    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd", "difficult"})
     suffix = ".xml"
 
     empty: bool = False
@@ -224,7 +224,8 @@ class _Image(NamedTuple):
                 found = Annotation(label, bbox, segmentation=self._mask(element))
             case _:
                 raise ValueError("no shape that can be a label here; redraw it as a box, polygon or mask")
-        return replace(found, crowd=True) if xml.mark_of(element, "crowd") else found
+        crowd, difficult = (bool(xml.mark_of(element, mark)) for mark in xml.MARKS)
+        return replace(found, crowd=crowd, difficult=difficult) if crowd or difficult else found
 
     def _box(self, element: Element, noted: shapes.Box | None) -> shapes.Box:
         left, top, right, bottom = (xml.number_of(element, side) for side in ("xtl", "ytl", "xbr", "ybr"))

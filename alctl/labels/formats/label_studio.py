@@ -85,7 +85,9 @@ _KIND_OF_RESULT = {control.tag.lower(): kind for kind, control in CONTROLS.items
 class LabelStudio(LabelFormat):
     """Percent of the image's size, one answer an annotator; the order of keypoints is in a file beside the labels."""
 
-    carries = frozenset({"category", "bbox", "keypoints", "polygons", "mask", "crowd", "status", "annotator"})
+    carries = frozenset(
+        {"category", "bbox", "keypoints", "polygons", "mask", "crowd", "difficult", "status", "annotator"}
+    )
     suffix = ".json"
 
     root: str = ""

@@ -21,7 +21,7 @@ from annotated_types import Interval
 
 from alctl.errors import AlctlError
 from alctl.labels import shapes
-from alctl.labels.annotation import Assignment, Category, LabeledImage, Note, Record, Refusal
+from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
 from alctl.labels.parsing.units import UnitsOption, UnstatedError, require_pixels, settled
 from alctl.labels.parsing.untrusted import Members, is_archive, members, xml_elements
@@ -41,7 +41,7 @@ STATED_ORIGIN = "files say their own units and origin; --option units and origin
 class Voc(LabelFormat):
     """A folder with ``Annotations/*.xml``, a zip of one, a folder of XML files, or one XML file."""
 
-    carries = frozenset({"bbox"})
+    carries = frozenset({"bbox", "difficult"})
     suffix = ""
 
     origin: Annotated[int, Interval(ge=0, le=1)] | None = None
@@ -171,17 +171,17 @@ class Voc(LabelFormat):
         for annotation in map(shapes.boxed, image.annotations):
             if annotation.bbox is None:
                 raise AlctlError(f"{image.path}: a {annotation.category!r} without a box; VOC holds boxes")
-            lines += self._element(annotation.category, annotation.bbox, image)
+            lines += self._element(annotation, annotation.bbox, image)
         return "\n".join([*lines, "</annotation>", ""])
 
-    def _element(self, category: str, box: shapes.Box, image: LabeledImage) -> list[str]:
+    def _element(self, annotation: Annotation, box: shapes.Box, image: LabeledImage) -> list[str]:
         origin, (x, y, width, height) = self.origin or 0, box
         values = zip(xml.CORNERS, (x + origin, y + origin, x + width, y + height), strict=True)
         corners = "".join(f"<{tag}>{_shortest(value)}</{tag}>" for tag, value in values)
         return [
             "  <object>",
-            f"    <name>{_text(category, image)}</name>",
-            "    <pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult>",
+            f"    <name>{_text(annotation.category, image)}</name>",
+            f"    <pose>Unspecified</pose><truncated>0</truncated><difficult>{annotation.difficult:d}</difficult>",
             f"    <bndbox>{corners}</bndbox>",
             "  </object>",
         ]

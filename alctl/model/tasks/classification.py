@@ -1,7 +1,7 @@
 """Classification: one class for the whole image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch import Tensor
 from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation
+from alctl.model.device import SMALL
 from alctl.model.loss_prediction import TargetModel
-from alctl.model.networks import build, can_be_pretrained
+from alctl.model.networks import RESNET_CIFAR, build, can_be_pretrained
 from alctl.model.task import WHOLE_IMAGES, Meter, Task
 from alctl.model.tensors import Distributions, Raw, Size, Target, Targets, of_whole_images
 from alctl.plugins import unknown
@@ -27,6 +28,15 @@ class Classification(Task):
 
     labels: ClassVar[str] = "classification"
     units: ClassVar[str] = WHOLE_IMAGES
+    cuts: ClassVar[bool] = True
+
+    @classmethod
+    def choose(cls, config: TrainConfig, largest: Size) -> tuple[TrainConfig, str]:
+        """Take the paper's network for images of up to `SMALL` pixels, which keep their size."""
+        side = max(largest)
+        size = config.image_size or (side if side <= SMALL else 224)
+        own = RESNET_CIFAR if size <= SMALL else "resnet18"
+        return replace(config, image_size=size, model=own if config.model == "auto" else config.model), ""
 
     @property
     def metric(self) -> str:

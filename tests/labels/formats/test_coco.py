@@ -211,6 +211,8 @@ def test_a_file_four_times_as_large_takes_hardly_more_memory(tmp_path):
 )
 def test_iscrowd_is_understood_as_tools_write_it(crowd, read_as):
     assert answers(read(changed("annotations.0.iscrowd", crowd)))["a.jpg"].annotations[0].crowd is read_as
+    (first, *_) = answers(read(changed("annotations.0.difficult", crowd)))["a.jpg"].annotations
+    assert first.difficult is read_as
 
 
 @pytest.mark.parametrize("counts", [[12, 8, 4980], "<8dk4"])
@@ -308,6 +310,7 @@ def test_what_alctl_wrote_about_an_image_comes_back():
         ("annotations.0.category_id", [90], "image id 9", r"category id \[90\] is not"),
         ("annotations.0.iscrowd", 2, "image id 9", "its iscrowd is 2, neither 0 nor 1"),
         ("annotations.0.iscrowd", [1], "image id 9", "its iscrowd is"),
+        ("annotations.0.difficult", "hard", "image id 9", "its difficult is 'hard', neither 0 nor 1"),
         ("annotations.2.segmentation", [[1, 1, "9", 1]], "image id 9", "annotation id 5: its polygon holds '9'"),
         ("annotations.2.segmentation", [1, 2, 3, 4, 5, 6], "image id 9", "its polygon is 1, not a list"),
         ("annotations.2.segmentation", "RLE", "image id 9", "neither polygons nor a mask"),
@@ -610,7 +613,7 @@ IMAGES = (
     LabeledImage(
         "a/b.jpg",
         (
-            Annotation("dög", (1.0, 2.0, 3.25, 4.0)),
+            Annotation("dög", (1.0, 2.0, 3.25, 4.0), difficult=True),
             Annotation("cat", (1.0, 2.0, 3.0, 4.0), ((1.5, 2.0, 2), (0.0, 0.0, 0))),
             Annotation("dög", (0.0, 0.0, 8.0, 6.0), segmentation=MASK, crowd=True),
         ),

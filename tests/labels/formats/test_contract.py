@@ -278,7 +278,7 @@ def answered(kind, path: Path) -> list[LabeledImage]:
 def test_what_a_format_carries_is_a_known_part(name):
     carries = FORMATS.load(name).carries
     assert carries
-    shapes = {"category", "bbox", "keypoints", "polygons", "mask", "crowd"}
+    shapes = {"category", "bbox", "keypoints", "polygons", "mask", "crowd", "difficult"}
     assert carries <= shapes | {"status", "annotator"}
 
 

@@ -702,6 +702,7 @@ DOTS = rle.of_mask(np.random.default_rng(1).random((80, 100)) < 0.2)
         Annotation("car", segmentation=DOTS),
         Annotation("car", bbox=(1.0, 2.0, 3.0, 4.0), segmentation=DOTS, crowd=True),
         Annotation("car", bbox=(1.0, 2.0, 3.0, 4.0), crowd=True),
+        Annotation("car", bbox=(1.0, 2.0, 3.0, 4.0), difficult=True),
         Annotation("car", keypoints=((1.5, 2.5, 2), (3.0, 4.0, 2))),
         Annotation("car", keypoints=((1.5, 2.5, 1), (3.0, 4.0, 1))),
         Annotation("car", keypoints=((1.5, 2.5, 1), (3.0, 4.0, 2), (0.0, 0.0, 0))),

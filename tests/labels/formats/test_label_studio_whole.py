@@ -124,6 +124,7 @@ def things(draw: st.DrawFn) -> Annotation:
         keypoints=some,
         segmentation=draw(shapes),
         crowd=draw(st.booleans()),
+        difficult=draw(st.booleans()),
     )
 
 
@@ -170,6 +171,7 @@ def comparable_object(annotation: Annotation) -> object:
         points,
         plain,
         annotation.crowd and not annotation.whole_image,
+        annotation.difficult and not annotation.whole_image,
     )
 
 

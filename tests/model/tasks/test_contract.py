@@ -22,8 +22,14 @@ SIZE, N = 32, 6
 NAMES = ("cat", "dog", "owl")
 CLASSES = tuple(map(Category, NAMES))
 CONFIG = tiny(image_size=SIZE, epochs=4, batch_size=4)
-ANSWERS = {
+MODELS = {"detection": "ssd-tiny"}
+"""Networks of other kinds of labels than those that `CONFIG` has one for."""
+ANSWERS: dict[str, list[tuple[Annotation, ...]]] = {
     "classification": [(Annotation(NAMES[i % 3]),) for i in range(N)],
+    "detection": [
+        tuple(Annotation(NAMES[(i + k) % 3], bbox=(2.0 + i, 3.0 * k, 10.0, 12.0 + i)) for k in range(i))
+        for i in range(N)
+    ],
 }
 """Labels of N images, by kind."""
 
@@ -34,9 +40,14 @@ def task(request):
 
 
 @pytest.fixture
-def model(task):
+def config(task):
+    return replace(CONFIG, model=MODELS.get(task.labels, CONFIG.model))
+
+
+@pytest.fixture
+def model(task, config):
     torch.manual_seed(0)
-    return task.model(CONFIG, "none").eval()
+    return task.model(config, "none").eval()
 
 
 @pytest.fixture
@@ -99,8 +110,8 @@ def test_more_padding_changes_no_loss(task, raw):
         assert torch.allclose(task.loss(part(raw, slice(i, i + 1)), rows(together, slice(i, i + 1))), shorter)
 
 
-def test_gradients_reach_the_network_and_the_module_every_tap(task, model, images, targets):
-    module = new_module(model.channels, CONFIG)
+def test_gradients_reach_the_network_and_the_module_every_tap(task, model, images, targets, config):
+    module = new_module(model.channels, config)
     assert module is not None
     output = model(images.float() / 255)
     for feature in output.features:
@@ -147,7 +158,7 @@ def test_what_is_said_decodes_to_annotations_of_known_classes(task, raw):
     assert {a.category for annotations in decoded for a in annotations} <= set(task.names)
 
 
-def test_encoding_is_deterministic_and_augmentation_follows_its_generator(task, targets):
+def test_encoding_is_deterministic_and_augmentation_follows_its_generator(task, targets, config):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8))
     once, again = task.encode_image(picture), task.encode_image(picture)
     assert once.shape == (3, *task.frame)
@@ -161,14 +172,14 @@ def test_encoding_is_deterministic_and_augmentation_follows_its_generator(task, 
         k: v.shape for k, v in targets.items()
     }
     seen, _ = task.view(images, {})
-    assert seen.shape[2:] == results[0][0].shape[2:] == task.model(CONFIG, "none").shape
+    assert seen.shape[2:] == results[0][0].shape[2:] == task.model(config, "none").shape
 
 
-def test_an_oblong_frame_is_as_good(task, targets):
+def test_an_oblong_frame_is_as_good(task, targets, config):
     oblong = replace(task, frame=(SIZE, 2 * SIZE))
     picture = Image.fromarray(np.zeros((50, 40, 3), np.uint8))
     assert oblong.encode_image(picture).shape == (3, SIZE, 2 * SIZE)
-    model = oblong.model(replace(CONFIG, image_size=2 * SIZE, image_height=SIZE), "none").eval()
+    model = oblong.model(replace(config, image_size=2 * SIZE, image_height=SIZE), "none").eval()
     assert torch.isfinite(oblong.loss(model(torch.zeros(N, 3, *model.shape)).raw, targets)).all()
 
 
@@ -178,13 +189,13 @@ def test_cut_targets_are_the_targets(targets):
     assert all(torch.equal(torch.cat([piece[key] for piece in pieces]), targets[key]) for key in targets)
 
 
-def trained(task, images, targets, config=CONFIG):
+def trained(task, images, targets, config):
     model = new_model(task, images, config, seed=1)
     return model, list(train(model, task, images, targets, range(N), seed=1))
 
 
-def test_a_step_repeats_and_moves_the_network_and_the_module(task, images, targets):
-    config = replace(CONFIG, epochs=1)
+def test_a_step_repeats_and_moves_the_network_and_the_module(task, images, targets, config):
+    config = replace(config, epochs=1)
     start = new_model(task, images, config, seed=1).state_dict()
     runs = [trained(task, images, targets, config)[0].state_dict() for _ in range(2)]
     assert all(torch.equal(value, runs[1][name]) for name, value in runs[0].items())
@@ -192,8 +203,10 @@ def test_a_step_repeats_and_moves_the_network_and_the_module(task, images, targe
         assert any(not torch.equal(v, start[n]) for n, v in runs[0].items() if n.startswith(part_))
 
 
-def test_a_saved_model_is_built_again_without_weights_and_says_the_same(task, images, targets, tmp_path):
-    model, _ = trained(task, images, targets)
+def test_a_saved_model_is_built_again_without_weights_and_says_the_same(
+    task, images, targets, tmp_path, config
+):
+    model, _ = trained(task, images, targets, config)
     info = {"task": TASKS.name_of(type(task)), "categories": list(NAMES)}
     save_model(tmp_path / "m.safetensors", model, info)
     again, _ = load_model(

@@ -157,16 +157,21 @@ def _object(row: dict[str, Any], classes: Classes) -> Annotation:
     segmentation, keypoints = row.get("segmentation"), row.get("keypoints")
     if attributes := row.get("attributes"):
         _note_attributes(attributes, classes, turnable=box is not None and not segmentation)
-    crowd = row.get("iscrowd")
-    if crowd not in _FALSE and crowd not in _TRUE:
-        raise ValueError(f"its iscrowd is {shown(crowd)}, neither 0 nor 1")
     return Annotation(
         class_.name,
         box,
         _keypoints(keypoints, class_) if keypoints else (),
         _segmentation(segmentation) if segmentation else None,
-        crowd in _TRUE,
+        _mark(row, "iscrowd"),
+        _mark(row, "difficult"),
     )
+
+
+def _mark(row: dict[str, Any], key: str) -> bool:
+    value = row.get(key)
+    if value not in _FALSE and value not in _TRUE:
+        raise ValueError(f"its {key} is {shown(value)}, neither 0 nor 1")
+    return value in _TRUE
 
 
 def _note_attributes(attributes: Any, classes: Classes, *, turnable: bool) -> None:

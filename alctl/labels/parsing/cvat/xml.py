@@ -24,6 +24,8 @@ Box = tuple[float, float, float, float]
 OURS = "alctl_"
 """How the attributes that alctl writes begin."""
 _UNITS = f"{OURS}units"
+MARKS = ("crowd", "difficult")
+"""What an object may be besides its class; attributes of the same name, after `OURS`, say it."""
 _NUMBERS = re.compile(r"[-+0-9.eE,;\s]*", re.ASCII)
 """What numbers are made of, so that ``float`` meets none of Python's other spellings, such as "nan" and "1_0"."""
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
@@ -173,7 +175,7 @@ def _shapes(annotation: Annotation, place: int, names: Sequence[str], source: st
         yield _element("tag", common)
         return
     parts = list(_parts(annotation, names))
-    marks = {"crowd": "1"} if annotation.crowd else {}
+    marks = {mark: "1" for mark in MARKS if getattr(annotation, mark)}
     if len(parts) > 1:
         marks["object"] = str(place)
     if annotation.bbox is not None and (parts[0][0] != "box" or not _exact(annotation.bbox)):

@@ -119,8 +119,8 @@ def _object(
     if len(names) > 1:
         raise UnreadableError(f"regions of one object with different labels, {names[0]!r} and {names[1]!r}")
     category = names[0] if names else _class_of(points, config)
-    crowd = any(region.meta.get("alctl_crowd") is True for region in (*parts, *points))
-    found = Annotation(category, crowd=crowd)
+    marks = [key for region in (*parts, *points) for key, value in region.meta.items() if value is True]
+    found = Annotation(category, crowd="alctl_crowd" in marks, difficult="alctl_difficult" in marks)
     for part in parts:
         found = _with(part, found, drawing)
         if part.meta.get("text"):
@@ -261,6 +261,8 @@ class ResultWriter:
         meta: dict[str, Any] = {"alctl_object": number} if len(outlines) > 1 else {}
         if annotation.crowd:
             meta["alctl_crowd"] = True
+        if annotation.difficult:
+            meta["alctl_difficult"] = True
         alone = {**meta, "alctl_object": number, "alctl_category": annotation.category}
         holder = f"{self.name}-{number}" if outlines else ""
         for part, (kind, value) in enumerate(outlines):

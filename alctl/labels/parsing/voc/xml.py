@@ -10,8 +10,8 @@ from alctl.labels import shapes
 from alctl.labels.annotation import IMAGE_SUFFIXES, Annotation
 from alctl.labels.parsing.units import UnstatedError
 
-CORNERS, FLAGS = ("xmin", "ymin", "xmax", "ymax"), ("difficult", "truncated", "occluded")
-_PLAIN = {"name", "bndbox", "pose", *FLAGS}
+CORNERS, FLAGS = ("xmin", "ymin", "xmax", "ymax"), ("truncated", "occluded")
+_PLAIN = {"name", "bndbox", "pose", "difficult", *FLAGS}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,3})?")
 
 
@@ -30,7 +30,7 @@ def object_of(element: Element, name: str, origin: int | None, notes: Counter[st
     if origin and min(box[2:]) <= 1:
         notes["boxes are at most one pixel wide or high (xmax = xmin counted from 1): stray clicks?"] += 1
     _note_rest(element, notes)
-    return Annotation(name, bbox=box)
+    return Annotation(name, bbox=box, difficult=_flagged(element, "difficult"))
 
 
 def _box(element: Element, origin: int | None) -> shapes.Box:
@@ -83,10 +83,14 @@ def is_empty(root: Element) -> bool:
     return not elsewhere and any(child.tag in {"folder", "filename", "size", "segmented"} for child in root)
 
 
+def _flagged(element: Element, flag: str) -> bool:
+    return (element.findtext(flag) or "").strip().lower() not in {"", "0", "false"}
+
+
 def _note_rest(element: Element, notes: Counter[str]) -> None:
     """Count what an object has beside its class and its box."""
     for flag in FLAGS:
-        if (element.findtext(flag) or "").strip().lower() not in {"", "0", "false"}:
+        if _flagged(element, flag):
             notes[f"objects are marked as {flag}, which was left out"] += 1
     if (element.findtext("pose") or "").strip().lower() not in {"", "unspecified"}:
         notes["objects have a pose such as Left, which was left out"] += 1
