@@ -12,14 +12,11 @@ from torch import Tensor
 
 from alctl.model.distances import finite, nearest, unit
 from alctl.model.forecast import EACH, KEPT, SHORT, SIDE, forecast
-from alctl.model.kernel import Covered, Kernel, Reach, rounded_down
+from alctl.model.kernel import Covered, Kernel, Reach
 from alctl.model.strategy import Selection
 
 TIE = 1e-9
 """Share by which two gains may differ and still be a tie, so that the order of a sum decides nothing."""
-
-LOOSE = 0.1
-"""Share of a gain by which the bound from a list may be too high, before all references are compared instead."""
 
 FEWEST, MOST = 16, 256
 """Candidates whose bounds are computed anew at a time: few at first, more while none settles the pick."""
@@ -75,10 +72,10 @@ class _Greedy:
     def __init__(self, kernel: Kernel, covered: Covered, n: int, side: int) -> None:
         """Make ready for ``n`` picks."""
         self.kernel, self.covered = kernel, covered
-        self.columns = torch.arange(len(kernel.held), dtype=torch.int32, device=covered.exact.device)
+        self.columns = torch.arange(len(kernel.held), device=covered.exact.device)
         self.levels, self.ahead = forecast(kernel, covered, n - 1, side)
         self.last = self.levels[-1].covered
-        self.lack, self.loose = covered.lacks(self.last)
+        self.lack, _ = covered.lacks(self.last)
         self.reach: dict[int, Reach] = {}
         self.kept = 0
         self.bound = self.levels.pop(0).bound
@@ -121,7 +118,7 @@ class _Greedy:
             if lack > 0:
                 left.append(level)
         self.levels = left
-        self.lack, self.loose = self.covered.lacks(self.last)
+        self.lack, _ = self.covered.lacks(self.last)
         self.bound[self.picked] = -torch.inf
 
     def _contenders(self, values: dict[int, float], best: int, most: int) -> Tensor:
@@ -156,42 +153,37 @@ class _Greedy:
         has become short is kept, so that few candidates are compared with all references again.
         """
         positions = some.tolist()
-        if self.loose <= LOOSE * float(self.bound[some].max()):
-            self._use([position for position in positions if position in self.ahead])
         found = {position: self.reach[position] for position in positions if position in self.reach}
-        if found:
-            kept = torch.tensor(list(found), device=some.device)
-            bounds = self.covered.bounds_of(list(found.values()))
-            self.bound[kept] = torch.minimum(self.bound[kept], bounds)
-        new = torch.tensor([p for p in positions if p not in found], dtype=torch.int64, device=some.device)
-        if len(new):
-            above = self.kernel.above(self.kernel.rows(new), slice(None))
-            self.bound[new] = torch.minimum(self.bound[new], self.covered.bounds(above))
-            better = above > self.covered.below
-            short = (better.sum(1) <= len(self.columns) * SHORT).tolist()
-            for i, position in enumerate(new.tolist()):
-                found[position] = Reach(self.columns, above[i])
-                if short[i]:
-                    found[position] = Reach(self.columns[better[i]], above[i, better[i]])
-                    self._keep(position, found[position])
+        ahead = [position for position in positions if position not in found and position in self.ahead]
+        new = [position for position in positions if position not in found and position not in self.ahead]
+        for others, columns in ((ahead, self.lack), (new, self.columns)):
+            if others:
+                found |= self._compare(others, columns)
+        reaches = [found[position] for position in positions]
+        self.bound[some] = torch.minimum(self.bound[some], self.covered.bounds_of(reaches))
         if self.kept > KEPT:
             self._shorten()
-        return [found[position] for position in positions]
+        return reaches
 
-    def _use(self, positions: list[int]) -> None:
-        """Keep the lists that were made ahead, with the references that are covered less than was guessed then."""
-        less = self.lack.int()
-        above = -rounded_down(-self.last.exact[self.lack])
-        for position in positions:
-            columns, kernel = self.ahead.pop(position)
-            if len(less):
-                columns, kernel = torch.cat([columns, less]), torch.cat([kernel, above])
-            self._keep(position, Reach(columns, kernel))
-
-    def _keep(self, position: int, reach: Reach) -> None:
-        self.ahead.pop(position, None)
-        self.reach[position] = reach
-        self.kept += len(reach.columns) + EACH
+    def _compare(self, positions: list[int], columns: Tensor) -> dict[int, Reach]:
+        """Return the reach of candidates: what was found ahead, and what they may cover better at ``columns`` (R,)."""
+        above = self.kernel.above(self.kernel.rows(torch.tensor(positions, device=columns.device)), columns)
+        better = above > self.covered.below[columns]
+        compared = torch.zeros(len(self.columns), dtype=torch.bool, device=columns.device)
+        compared[columns] = True
+        found = {}
+        for i, position in enumerate(positions):
+            reach = Reach(columns[better[i]].int(), above[i, better[i]])
+            if position in self.ahead:
+                where, kernel = self.ahead[position]
+                rest = ~compared[where.long()]
+                reach = Reach(torch.cat([where[rest], reach.columns]), torch.cat([kernel[rest], reach.kernel]))
+            found[position] = reach
+            if len(reach.columns) <= SHORT * len(self.columns):
+                self.ahead.pop(position, None)
+                self.reach[position] = reach
+                self.kept += len(reach.columns) + EACH
+        return found
 
     def _shorten(self) -> None:
         """Take from the lists what is covered by now; forget them all if that frees less than half."""
