@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from alctl.model.distances import finite, nearest, unit
-from alctl.model.forecast import EACH, KEPT, SHORT, SIDE, forecast
-from alctl.model.kernel import Covered, Kernel, Reach
+from alctl.model.forecast import FILLED, KEPT, SIDE, forecast
+from alctl.model.kernel import Covered, Kernel
+from alctl.model.reach import Entries, better, joined
 from alctl.model.strategy import Selection
 
 TIE = 1e-9
@@ -47,13 +48,12 @@ def cover(
     """
     finite(points)
     finite(known)
-    held = points[references.to(points.device)]
-    apart = nearest(unit(held), unit(known)) if unit_length else nearest(held, known)
-    covered = (-apart / sigma**2).exp()
+    references = references.to(points.device)
+    covered = _covered(points[references], known, sigma, unit_length=unit_length)
     weights = torch.ones_like(covered) if weights is None else weights.to(covered)
-    now = Covered(covered, weights / (len(held) + len(known)))
+    now = Covered(covered, weights / (len(references) + len(known)))
     n = min(n, len(points))
-    engine = _Greedy(Kernel(points, held, sigma, unit_length=unit_length), now, n, side)
+    engine = _Greedy(Kernel(points, references, sigma, unit_length=unit_length), now, n, side)
     picks: list[int] = []
     gains: list[float] = []
     for _ in range(n):
@@ -61,6 +61,12 @@ def cover(
         picks.append(pick)
         gains.append(min(gain, gains[-1]) if gains else gain)  # a tie may be lower by TIE than the next gain
     return Selection(torch.tensor(picks, dtype=torch.int64), torch.tensor(gains, dtype=torch.float64))
+
+
+def _covered(held: Tensor, known: Tensor, sigma: float, *, unit_length: bool) -> Tensor:
+    """Return how well ``known`` (L, d) cover references ``held`` (m, d), (m,) float64."""
+    apart = nearest(unit(held), unit(known)) if unit_length else nearest(held, known)
+    return (-apart / sigma**2).exp()
 
 
 class _Greedy:
@@ -72,14 +78,15 @@ class _Greedy:
     def __init__(self, kernel: Kernel, covered: Covered, n: int, side: int) -> None:
         """Make ready for ``n`` picks."""
         self.kernel, self.covered = kernel, covered
-        self.columns = torch.arange(len(kernel.held), device=covered.exact.device)
-        self.levels, self.ahead = forecast(kernel, covered, n - 1, side)
+        self.every = torch.arange(len(kernel.references), device=covered.exact.device)
+        self.room = max(KEPT, int(MOST * len(self.every) / (1 - FILLED)))
+        self.levels, self.reach = forecast(kernel, covered, n - 1, side=side, room=self.room)
         self.last = self.levels[-1].covered
-        self.lack, _ = covered.lacks(self.last)
-        self.reach: dict[int, Reach] = {}
-        self.kept = 0
         self.bound = self.levels.pop(0).bound
         self.picked: list[int] = []
+        self.lack, _ = covered.lacks(self.last)
+        self.ahead = (self.reach.size >= 0) & bool(len(self.lack))
+        """Whose list is that of the forecast, for what is covered after its guesses."""
 
     def pick(self) -> tuple[int, float]:
         """Return the candidate that adds most and what it adds, and cover what is near it."""
@@ -87,20 +94,22 @@ class _Greedy:
         best = -1
         width = FEWEST
         while len(some := self._contenders(values, best, width)):
-            reaches = self._look(some)
+            lists = self._look(some)
             bounds, order = self.bound[some].sort(descending=True, stable=True)
             for bound, i in zip(bounds.tolist(), order.tolist(), strict=True):
                 position = int(some[i])
                 if values and not _contends(bound, position, max(values.values()), best):
                     continue
-                value, near, kernel = self._gain(position, reaches[i])
+                value, near, kernel = self._gain(position, lists, i)
                 self.bound[position] = values[position] = value
                 if (best := _first_of_best(values)) == position:
                     found = best, near, kernel
             width = min(2 * width, MOST)
         if found[0] != best:  # a tie, which was computed before the one found last
-            reach = self._look(torch.tensor([best], device=self.bound.device))[0]
-            found = (best, *self._gain(best, reach)[1:])
+            found = (
+                best,
+                *self._gain(best, self._look(torch.tensor([best], device=self.bound.device)), 0)[1:],
+            )
         _, near, kernel = found
         self.covered.add(near, kernel)
         self._step(best)
@@ -109,8 +118,6 @@ class _Greedy:
     def _step(self, pick: int) -> None:
         """Take a pick out of the candidates, and lower the bounds of the others to what the forecast says now."""
         self.picked.append(pick)
-        self.reach.pop(pick, None)
-        self.ahead.pop(pick, None)
         left = []
         for level in self.levels:
             _, lack = self.covered.lacks(level.covered)
@@ -119,6 +126,7 @@ class _Greedy:
                 left.append(level)
         self.levels = left
         self.lack, _ = self.covered.lacks(self.last)
+        self.ahead &= bool(len(self.lack))
         self.bound[self.picked] = -torch.inf
 
     def _contenders(self, values: dict[int, float], best: int, most: int) -> Tensor:
@@ -139,60 +147,42 @@ class _Greedy:
         higher = some[bounds > level]
         return torch.cat([higher, some[bounds == level][: most - len(higher)]])
 
-    def _gain(self, position: int, reach: Reach) -> tuple[float, Tensor, Tensor]:
+    def _gain(self, position: int, lists: Entries, row: int) -> tuple[float, Tensor, Tensor]:
         """Return what one candidate adds, in float64; which references it may cover better; its kernel there."""
-        columns = reach.columns.long()
-        near = columns[reach.kernel > self.covered.below[columns]]
+        columns, above = lists.of(row)
+        near = columns[above > self.covered.below[columns]]
         kernel = self.kernel.exact(position, near)
         return self.covered.gain(near, kernel), near, kernel
 
-    def _look(self, some: Tensor) -> list[Reach]:
-        """Lower the bounds of these candidates to what is covered by now, and return the reach of each.
+    def _look(self, some: Tensor) -> Entries:
+        """Lower the bounds of these candidates to what is covered by now, and return their lists.
 
-        The more is covered, the fewer references a candidate may still cover better, and none ever joins them: what
-        has become short is kept, so that few candidates are compared with all references again.
+        The more is covered, the fewer references a candidate may still cover better, and none ever joins them. So only
+        a candidate without a list is compared with all references, and one with a list of the forecast with those that
+        are covered less than was guessed then.
         """
-        positions = some.tolist()
-        found = {position: self.reach[position] for position in positions if position in self.reach}
-        ahead = [position for position in positions if position not in found and position in self.ahead]
-        new = [position for position in positions if position not in found and position not in self.ahead]
-        for others, columns in ((ahead, self.lack), (new, self.columns)):
-            if others:
-                found |= self._compare(others, columns)
-        reaches = [found[position] for position in positions]
-        self.bound[some] = torch.minimum(self.bound[some], self.covered.bounds_of(reaches))
-        if self.kept > KEPT:
-            self._shorten()
-        return reaches
+        if self.reach.used + len(some) * len(self.every) > self.room:
+            self.reach.shorten(self.covered.below, self.bound, int(FILLED * self.room))
+        if len(new := some[self.reach.size[some] < 0]):
+            self._compare(new, self.every)
+        if len(ahead := some[self.ahead[some]]):
+            self._compare(ahead, self.lack)
+        lists = self.reach.of(some)
+        self.bound[some] = torch.minimum(self.bound[some], self.covered.bounds_of(lists, len(some)))
+        return lists
 
-    def _compare(self, positions: list[int], columns: Tensor) -> dict[int, Reach]:
-        """Return the reach of candidates: what was found ahead, and what they may cover better at ``columns`` (R,)."""
-        above = self.kernel.above(self.kernel.rows(torch.tensor(positions, device=columns.device)), columns)
-        better = above > self.covered.below[columns]
-        compared = torch.zeros(len(self.columns), dtype=torch.bool, device=columns.device)
-        compared[columns] = True
-        found = {}
-        for i, position in enumerate(positions):
-            reach = Reach(columns[better[i]].int(), above[i, better[i]])
-            if position in self.ahead:
-                where, kernel = self.ahead[position]
-                rest = ~compared[where.long()]
-                reach = Reach(torch.cat([where[rest], reach.columns]), torch.cat([kernel[rest], reach.kernel]))
-            found[position] = reach
-            if len(reach.columns) <= SHORT * len(self.columns):
-                self.ahead.pop(position, None)
-                self.reach[position] = reach
-                self.kept += len(reach.columns) + EACH
-        return found
-
-    def _shorten(self) -> None:
-        """Take from the lists what is covered by now; forget them all if that frees less than half."""
-        for position, (where, kernel) in self.reach.items():
-            better = kernel > self.covered.below[where.long()]
-            self.reach[position] = Reach(where[better], kernel[better])
-        self.kept = sum(len(where) + EACH for where, _ in self.reach.values())
-        if self.kept > KEPT // 2:
-            self.reach, self.kept = {}, 0
+    def _compare(self, some: Tensor, columns: Tensor) -> None:
+        """Make the lists of candidates: what the forecast had, and what they may cover better at ``columns`` (R,)."""
+        found = better(self.kernel.above(self.kernel.rows(some), columns), self.covered.below[columns])
+        found = found._replace(columns=columns[found.columns])
+        if len(columns) < len(self.every):
+            compared = torch.zeros(len(self.every), dtype=torch.bool, device=columns.device)
+            compared[columns] = True
+            had = self.reach.of(some)
+            rest = ~compared[had.columns]
+            found = joined(Entries(had.rows[rest], had.columns[rest], had.kernel[rest]), found)
+        self.reach.put(some, found)
+        self.ahead[some] = False
 
 
 def _contends(bound: float, position: int, highest: float, best: int) -> bool:

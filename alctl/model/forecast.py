@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alctl.model.kernel import SUM_SLACK, Covered, Kernel, Reach
+from alctl.model.kernel import SUM_SLACK, Covered, Kernel
+from alctl.model.reach import Reach, better, that_fit
 
 SIDE = 1024
 """Rows and columns of a block of kernel values, 4 MiB in float32: what a processor's cache holds."""
 
-AHEAD = 16
+AHEAD = 24
 """Picks that are guessed at most. After them a candidate covers few references better than they are, so that these can
 be kept as a list."""
 
@@ -24,16 +25,14 @@ SAMPLE = 1024
 SAMPLED = 2**27
 """Kernel values that guessing keeps at most, 256 MiB in float16."""
 
-SHORTLIST = 512
+SHORTLIST = 256
 """Candidates that are best by the sample, and compared by all references."""
 
-KEPT = 2**26
-"""Entries of lists that are kept at most, 512 MiB; a list itself takes as much as EACH of them."""
+KEPT = 2**25
+"""Entries of lists that are kept at most, 256 MiB."""
 
-EACH = 200
-
-SHORT = 0.1
-"""Share of the references that a list holds at most."""
+FILLED = 0.75
+"""Share of that which is filled at most before more are looked at."""
 
 
 class Level(NamedTuple):
@@ -49,45 +48,44 @@ class Forecast(NamedTuple):
 
     levels: list[Level]
     """First what is covered now, then after each guess."""
-    reach: dict[int, Reach]
+    reach: Reach
     """What a candidate may cover better than the last level; only of those that add most, if they are many."""
 
 
-def forecast(kernel: Kernel, now: Covered, n: int, side: int = SIDE) -> Forecast:
-    """Bound what each candidate adds ``now``, and after each of up to ``n`` picks as they can be guessed."""
+def forecast(kernel: Kernel, now: Covered, n: int, *, side: int, room: int) -> Forecast:
+    """Bound what each candidate adds ``now``, and after each of up to ``n`` picks as they can be guessed.
+
+    ``side`` is that of a block of kernel values, ``room`` the number of entries that lists may take.
+    """
     levels = [now.copy(), *_guesses(kernel, now, min(n, AHEAD), side)]
-    count, m = len(kernel.points), len(kernel.held)
+    count, m = len(kernel.points), len(kernel.references)
     bounds = torch.zeros(len(levels), count, dtype=torch.float64, device=now.exact.device)
-    reach: dict[int, Reach] = {}
+    reach = Reach(count, room, now.exact.device)
     for start in range(0, count, side):
         rows = kernel.rows(slice(start, start + side))
+        part = slice(start, start + len(rows))
         above = rows.new_empty(len(rows), m)
-        spare = rows.new_empty(len(rows), min(side, m))
-        for first in range(0, m, side):
-            part = slice(first, first + side)
-            block = kernel.above(rows, part)
-            above[:, part] = block
-            added = spare[:, : block.shape[1]]
-            for bound, level in zip(bounds, levels, strict=True):
-                torch.sub(block, level.below[part], out=added).clamp_(min=0)
-                bound[start : start + len(rows)] += added @ level.weights32[part]
-        last = bounds[-1, start : start + len(rows)]
-        reach |= _reach(above, levels[-1].below, last, start, KEPT * len(rows) // count)
+        _add_up(kernel, rows, levels, above, bounds[:, part], side)
+        sizes = (above > levels[-1].below).sum(1)
+        chosen = that_fit(bounds[-1, part], sizes, int(FILLED * room * len(rows) / count))
+        reach.put(start + chosen, better(above[chosen], levels[-1].below))
     bounds *= 1 + SUM_SLACK
     return Forecast([Level(*level) for level in zip(levels, bounds, strict=True)], reach)
 
 
-def _reach(above: Tensor, below: Tensor, bound: Tensor, start: int, room: int) -> dict[int, Reach]:
-    """Return where each row of ``above`` (B, m) is more than what is covered, of the best rows that have room."""
-    better = above > below
-    sizes = better.sum(1)
-    order = bound.argsort(descending=True, stable=True)
-    order = order[sizes[order] <= SHORT * len(below)]
-    chosen = order[(sizes[order] + EACH).cumsum(0) <= room].sort().values
-    rows, columns = better[chosen].nonzero(as_tuple=True)
-    lengths = sizes[chosen].tolist()
-    parts = zip(columns.int().split(lengths), above[chosen[rows], columns].split(lengths), strict=True)
-    return {start + row: Reach(*some) for row, some in zip(chosen.tolist(), parts, strict=True)}
+def _add_up(
+    kernel: Kernel, rows: Tensor, levels: list[Covered], above: Tensor, bounds: Tensor, side: int
+) -> None:
+    """Write upper bounds of the kernel of ``rows`` (B, d) to ``above`` (B, m), and add what they add to ``bounds``."""
+    spare = above.new_empty(len(above), min(side, above.shape[1]))
+    for first in range(0, above.shape[1], side):
+        part = slice(first, first + side)
+        block = kernel.above(rows, part)
+        above[:, part] = block
+        added = spare[:, : block.shape[1]]
+        for i, level in enumerate(levels):
+            torch.sub(block, level.below[part], out=added).clamp_(min=0)
+            bounds[i] += added @ level.weights32[part]
 
 
 def _guesses(kernel: Kernel, now: Covered, n: int, side: int) -> list[Covered]:
@@ -96,7 +94,7 @@ def _guesses(kernel: Kernel, now: Covered, n: int, side: int) -> list[Covered]:
     A sample of the references says which candidates may be best, all references which of those is.
     """
     covered, found = now.copy(), []
-    count, m = len(kernel.points), len(kernel.held)
+    count, m = len(kernel.points), len(kernel.references)
     most = max(1, min(SAMPLE, SAMPLED // count))
     sample = torch.arange(0, m, -(-m // most), device=now.exact.device)
     near = torch.empty(count if n else 0, len(sample), dtype=torch.float16, device=sample.device)

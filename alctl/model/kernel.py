@@ -4,14 +4,12 @@ k(x, r) = exp(-‖x - r‖² / σ²). A reference is covered as well as the near
 adds is the weighted sum of what its kernel is higher by.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from alctl.model.distances import ROUNDING
+from alctl.model.reach import Entries
 
 ROWS = 128
 """Rows that are compared in float64 at once: what a processor's cache holds."""
@@ -21,15 +19,6 @@ SLACK = 1e-5
 
 SUM_SLACK = 1e-4
 """Share by which a sum of them is raised."""
-
-
-class Reach(NamedTuple):
-    """What a candidate may cover better than it is covered by now."""
-
-    columns: Tensor
-    """(R,) int32, places of references."""
-    kernel: Tensor
-    """(R,) float32, upper bounds of the kernel there."""
 
 
 class Covered:
@@ -65,25 +54,21 @@ class Covered:
         """Return what points with kernels of at most ``above`` (B, m) add at most, (B,) float64."""
         return ((above - self.below).clamp_(min=0) @ self.weights32).double() * (1 + SUM_SLACK)
 
-    def bounds_of(self, reaches: Sequence[Reach]) -> Tensor:
-        """Return what points with these reaches add at most, (B,) float64."""
-        columns = torch.cat([reach.columns for reach in reaches]).long()
-        above = torch.cat([reach.kernel for reach in reaches])
-        sizes = torch.tensor([len(reach.columns) for reach in reaches], device=columns.device)
-        rows = torch.arange(len(reaches), device=columns.device).repeat_interleave(sizes)
-        added = (above - self.below[columns]).clamp_(min=0) * self.weights32[columns]
-        total = torch.zeros(len(reaches), dtype=torch.float64, device=columns.device)
-        return total.index_add_(0, rows, added.double()) * (1 + SUM_SLACK)
+    def bounds_of(self, lists: Entries, count: int) -> Tensor:
+        """Return what ``count`` points that reach no further than these lists add at most, (count,) float64."""
+        added = (lists.kernel - self.below[lists.columns]).clamp_(min=0) * self.weights32[lists.columns]
+        total = torch.zeros(count, dtype=torch.float64, device=added.device)
+        return total.index_add_(0, lists.rows, added.double()) * (1 + SUM_SLACK)
 
 
 class Kernel:
     """The kernel between N points and m references."""
 
-    def __init__(self, points: Tensor, held: Tensor, sigma: float, *, unit_length: bool) -> None:
-        """Compare ``points`` (N, d) with the references ``held`` (m, d), scaled to length 1 if ``unit_length``."""
-        self.points, self.held, self.unit_length = points, held, unit_length
+    def __init__(self, points: Tensor, references: Tensor, sigma: float, *, unit_length: bool) -> None:
+        """Compare ``points`` (N, d) with those at ``references`` (m,), scaled to length 1 if ``unit_length``."""
+        self.points, self.references, self.unit_length = points, references, unit_length
         self.squared_sigma = sigma**2
-        self._rows = self._float32(held)
+        self._rows = self._float32(points[references])
         self._offsets = -self._rows.square().sum(1) * (1 - ROUNDING) / self.squared_sigma + SLACK
 
     def rows(self, some: slice | Tensor) -> Tensor:
@@ -93,15 +78,14 @@ class Kernel:
     def above(self, rows: Tensor, columns: slice | Tensor) -> Tensor:
         """Return upper bounds in float32 of the kernel between ``rows`` (B, d) and some of the references, (B, R)."""
         norms = rows.square().sum(1, keepdim=True) * ((1 - ROUNDING) / self.squared_sigma)
-        products = torch.addmm(
-            self._offsets[columns], rows * (2 / self.squared_sigma), self._rows[columns].T
-        )
+        products = torch.addmm(self._offsets[columns], rows * (2 / self.squared_sigma), self._rows[columns].T)
         return products.sub_(norms).clamp_(max=0).exp_()
 
     def exact(self, position: int, near: Tensor) -> Tensor:
         """Return the kernel between one point and the references at places ``near`` (R,), (R,) float64."""
         point = self._float64(self.points[position : position + 1])
-        squared = [self._float64(self.held[some]).sub_(point).square_().sum(1) for some in near.split(ROWS)]
+        parts = self.references[near].split(ROWS)
+        squared = [self._float64(self.points[some]).sub_(point).square_().sum(1) for some in parts]
         return torch.cat(squared).div_(-self.squared_sigma).exp_()
 
     def _float32(self, rows: Tensor) -> Tensor:
