@@ -38,13 +38,14 @@ def cover(
     sigma: float = 1.0,
     unit_length: bool = True,
     side: int = SIDE,
+    kept: int = KEPT,
 ) -> Selection:
     """Return min(n, N) positions of ``points`` (N, d), each with the highest gain in coverage, and these gains.
 
     ``known`` (L, d) are labeled already; ``references`` (m,) are positions of ``points``, with ``weights`` (m,) or 1.
     A gain is a mean over the m references and the L labeled points, which add nothing. Ties go by lowest position.
     Vectors are scaled to length 1 unless ``unit_length`` is off. The picks are those of the plain greedy algorithm in
-    float64, whatever the ``side`` of a block, in memory of N + m·d + blocks.
+    float64, whatever the ``side`` of a block and the number of entries ``kept`` in lists, in memory of N + m·d + lists.
     """
     finite(points)
     finite(known)
@@ -53,7 +54,7 @@ def cover(
     weights = torch.ones_like(covered) if weights is None else weights.to(covered)
     now = Covered(covered, weights / (len(references) + len(known)))
     n = min(n, len(points))
-    engine = _Greedy(Kernel(points, references, sigma, unit_length=unit_length), now, n, side)
+    engine = _Greedy(Kernel(points, references, sigma, unit_length=unit_length), now, n, side, kept)
     picks: list[int] = []
     gains: list[float] = []
     for _ in range(n):
@@ -75,11 +76,11 @@ class _Greedy:
     Bounds are in float32, from lower bounds of the squared distances; what decides a pick is computed in float64.
     """
 
-    def __init__(self, kernel: Kernel, covered: Covered, n: int, side: int) -> None:
+    def __init__(self, kernel: Kernel, covered: Covered, n: int, side: int, kept: int) -> None:
         """Make ready for ``n`` picks."""
         self.kernel, self.covered = kernel, covered
         self.every = torch.arange(len(kernel.references), device=covered.exact.device)
-        self.room = max(KEPT, int(MOST * len(self.every) / (1 - FILLED)))
+        self.room = max(kept, int(MOST * len(self.every) / (1 - FILLED)))
         self.levels, self.reach = forecast(kernel, covered, n - 1, side=side, room=self.room)
         self.last = self.levels[-1].covered
         self.bound = self.levels.pop(0).bound

@@ -76,7 +76,10 @@ class Kernel:
         return self._float32(self.points[some])
 
     def above(self, rows: Tensor, columns: slice | Tensor) -> Tensor:
-        """Return upper bounds in float32 of the kernel between ``rows`` (B, d) and some of the references, (B, R)."""
+        """Return upper bounds in float32 of the kernel between ``rows`` (B, d) and some of the references, (B, R).
+
+        Below 1e-45, where float32 ends, they are 0.
+        """
         norms = rows.square().sum(1, keepdim=True) * ((1 - ROUNDING) / self.squared_sigma)
         products = torch.addmm(self._offsets[columns], rows * (2 / self.squared_sigma), self._rows[columns].T)
         return products.sub_(norms).clamp_(max=0).exp_()
