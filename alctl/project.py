@@ -79,16 +79,16 @@ class Project:
 
     @contextmanager
     def held(
-        self, command: str, name: str, patience: float = BUSY_SECONDS, progress: Progress = silent
+        self, command: str, name: str, patience: float | None = None, progress: Progress = silent
     ) -> Iterator[None]:
-        """Hold one of the project's locks; after ``patience`` seconds AlctlError says who has it.
+        """Hold one of the project's locks; after ``patience`` seconds (`BUSY_SECONDS`) AlctlError says who has it.
 
         The operating system lets go of the lock when its holder dies, however it dies.
         """
         lock = FileLock(self.folder / name)
         holder = self.folder / f"{name}.holder"
         try:
-            self._acquire(lock, holder, patience, progress)
+            self._acquire(lock, holder, BUSY_SECONDS if patience is None else patience, progress)
         except OSError as error:
             if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM}:
                 raise

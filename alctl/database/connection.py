@@ -103,12 +103,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(
-    engine: Engine, patience: float = BUSY_SECONDS, progress: Progress = silent
+    engine: Engine, patience: float | None = None, progress: Progress = silent
 ) -> Iterator[Connection]:
     """Give a connection whose changes exist all together at the end, or not at all; wait for other writers before."""
     with (
         engine.connect().execution_options(writes=True) as connection,
-        _begun(connection, patience, progress),
+        _begun(connection, BUSY_SECONDS if patience is None else patience, progress),
     ):
         yield connection
 

@@ -116,6 +116,7 @@ def rows(file: Path) -> list[tuple[str, str, str, str]]:
         ]
 
 
+@pytest.mark.slow
 def test_the_split_and_the_annotators_are_those_asked_for(tmp_path):
     project = small_project(tmp_path)
     answers = [(1, "cat", "ann", ""), (1, "dog", "bob", ""), (1, "dog", "eve", ""), (2, "cat", "ann", ""),

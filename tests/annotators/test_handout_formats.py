@@ -295,6 +295,7 @@ def test_an_unknown_format_is_an_error_with_the_choices_and_csv_is_no_other_expo
     assert bytes_of(out(project, "csv")) == plain
 
 
+@pytest.mark.slow
 def test_a_killed_export_leaves_nothing_hidden_once_the_next_one_is_done(tmp_path):
     project = made(tmp_path, "detection", images=60)
     select(project, SelectOptions(120), no_progress)

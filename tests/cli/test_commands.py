@@ -200,6 +200,7 @@ def test_settings_of_the_file_hold_and_options_go_before_them(tmp_path):
     assert (config["epochs"], config["width"], config["image_size"]) == (1, 2, 8)
 
 
+@pytest.mark.slow
 def test_a_second_process_is_told_who_holds_the_project(tmp_path):
     project = small_project(tmp_path)
     file = write_csv(tmp_path / "l.csv", [(1, "cat")])
@@ -370,6 +371,7 @@ def test_held_out_labels_are_those_of_reserved_images_only(tmp_path):
     assert states["pool"]["labeled"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["bald", "mc-dropout"])
 def test_the_default_network_trained_with_dropout_can_be_asked_with_dropout(tmp_path, strategy):
     project = small_project(tmp_path, 10)

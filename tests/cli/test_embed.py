@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.project_files import make_images, run_alctl, small_project
 from tests.warm import run_warm, warm_json
 
@@ -32,6 +34,7 @@ def test_embed_says_how_long_it_takes_then_what_it_did_and_status_what_is_lackin
     assert told == {"backbone": "efficientnet-lite0", "embedded": 5, "lacking": 2}
 
 
+@pytest.mark.slow
 def test_embed_tells_programs_the_same_in_json(tmp_path):
     project = small_project(tmp_path, 3)
     arguments = ("embed", "--device", "cpu", "--size", "64", "--project", project.folder)

@@ -35,6 +35,7 @@ def fill(disk: Path, left: int) -> Path:
     return filler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 4096, 20_000])
 def test_every_command_that_writes_says_so_in_a_sentence_and_breaks_nothing(disk, tmp_path, left):
     project = small_project(disk, 24)

@@ -54,8 +54,13 @@ def filled_in(folder: Path, command: str) -> str:
 
 @pytest.mark.parametrize(
     ("project", "where"),
-    [("", "alctl-project"), ("-p p", "p"), ("--project 'my projects/a b'", "my projects/a b")],
-    ids=["found", "named with a letter", "with spaces"],
+    [
+        pytest.param("", "alctl-project", id="found"),
+        pytest.param("-p p", "p", id="named with a letter", marks=pytest.mark.slow),
+        pytest.param(
+            "--project 'my projects/a b'", "my projects/a b", id="with spaces", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_the_main_path_is_the_hints_one_after_the_other(tmp_path, project, where):
     make_images(tmp_path / "my images", 9)

@@ -53,6 +53,7 @@ def test_train_leaves_them_out_and_says_so(folder):
     assert sorted(map(int, again["missing"])) == GONE
 
 
+@pytest.mark.slow
 def test_when_they_are_back_the_same_command_trains_on_all_of_them(folder, trained):
     first = warm_json("train", *TINY_FLAGS, "--epochs", 1, "-p", folder / "project")
     assert (first["labeled"], first["already"]) == (28, False)
@@ -88,6 +89,7 @@ def out(folder: Path) -> set[int]:
     return {entry["item"] for entry in manifest["items"]}
 
 
+@pytest.mark.slow
 def test_predict_and_embed_and_show_go_on_without_them(folder):
     first = sorted(out(folder))[0]
     (folder / "images" / f"{first - 1:04}.png").unlink()

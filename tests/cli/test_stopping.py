@@ -34,7 +34,10 @@ def command(name: str, project: Path) -> list[object]:
     return [*commands[name], "--project", project]
 
 
-@pytest.mark.parametrize("name", ["select", "import-labels", "export-labels", "backup", "embed"])
+@pytest.mark.parametrize(
+    "name",
+    ["select", "import-labels", "export-labels", "backup", pytest.param("embed", marks=pytest.mark.slow)],
+)
 def test_sigterm_is_a_sentence_and_exit_code_143_and_the_same_command_still_works(name: str, tmp_path: Path):
     counted, stopped = (
         prepared(tmp_path / each, labeled=name != "import-labels") for each in ("counted", "stopped")

@@ -57,6 +57,7 @@ def test_init_refuses_such_classes_of_folders_and_of_its_option(tmp_path):
     assert not (tmp_path / "alctl-project").exists()
 
 
+@pytest.mark.slow
 def test_names_of_an_older_project_and_of_files_are_printed_escaped_and_on_one_line(tmp_path):
     make_images(tmp_path / "images", 3)
     (tmp_path / "images" / "no\x1b[2J\nimage.png").write_text("x")

@@ -340,6 +340,7 @@ def fill_slowly(folder: Path, n: int) -> None:
         sys.stdin.readline()
 
 
+@pytest.mark.slow
 def test_a_cache_whose_filling_was_killed_is_usable(tmp_path):
     some = sources(tmp_path / "images", 30)
     _, expected = decoded_by(tmp_path / "other", some)

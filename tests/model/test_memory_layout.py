@@ -50,7 +50,8 @@ def outcome(threads):
     return "; ".join(wrong) or None, len(results)
 
 
-@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
 def test_every_width_and_network_trains_with_the_gradients_of_float64(threads):
     wrong, count = outcome(threads)
     assert wrong is None, wrong

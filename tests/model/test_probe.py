@@ -149,7 +149,7 @@ def test_one_labeled_class_is_the_only_answer():
         assert len(probe.absent) == 9
 
 
-@pytest.mark.parametrize("l2", [L2, "cv"])
+@pytest.mark.parametrize("l2", [L2, pytest.param("cv", marks=pytest.mark.slow)])
 def test_the_order_of_the_labels_changes_no_bit(l2):
     vectors, labels, mean = digits(110)
     vectors, labels = (
@@ -224,6 +224,7 @@ def test_the_only_label_of_a_class_tells_no_temperature():
     assert fit(vectors[first], labels[first], TEN, pool_mean=mean, embedding="key").temperature.images == 2
 
 
+@pytest.mark.slow
 def test_the_penalty_can_be_chosen_by_held_out_loss():
     noisy, labels = wide(200, clear=0.2)
     probe = fit(noisy, labels, tuple("abcd"), pool_mean=np.zeros(300), embedding="key", l2="cv")

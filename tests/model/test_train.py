@@ -315,6 +315,7 @@ def test_an_interrupt_within_an_epoch_keeps_the_last_whole_one(tmp_path):
     assert same(again, run()[0])
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
     path = tmp_path / "run.safetensors"
     code = f"from tests.fakes import train_until_killed; train_until_killed({str(path)!r})"

@@ -313,6 +313,7 @@ def test_a_model_without_a_module_is_still_refused_and_not_guarded(tmp_path):
     assert "predicts no losses" in selected.choice.why
 
 
+@pytest.mark.slow
 def test_the_real_commands_compare_with_margin_and_say_in_plain_words_who_chose(tmp_path):
     project = small_project(tmp_path, 60, validation=24)
     where = ("--project", project.folder)

@@ -146,6 +146,7 @@ def test_the_control_is_drawn_before_anything_is_left_out(tmp_path):
     assert all(group[i // 3] == 1 for i in picked(selected))
 
 
+@pytest.mark.slow
 def test_with_limits_the_control_is_still_uniform(tmp_path):
     project = small_project(tmp_path, 10)
     give_vectors(project, {i: 0.1 * i if i <= 6 else 60.0 * i for i in range(1, 11)})

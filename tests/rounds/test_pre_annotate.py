@@ -277,6 +277,7 @@ def test_without_a_model_nothing_is_selected_and_the_reason_is_given(tmp_path):
         pre_annotate.predict_round(project, 1, "cpu", no_progress)
 
 
+@pytest.mark.slow
 def test_a_whole_round_with_predictions_is_corrected_in_label_studio(tmp_path):
     project = small_project(tmp_path, 12, classes=NAMES)
     take(project, write_csv(tmp_path / "l.csv", [(i, NAMES[i % 2]) for i in range(1, 7)]))

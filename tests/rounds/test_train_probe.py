@@ -231,6 +231,7 @@ def _lite0_key(project: Project):
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_fits_measures_and_says_what_comes_next(project, tmp_path):
     where = ("--project", project.folder)
     shown = run_warm("train", "--head", "probe", "--device", "cpu", *where)

@@ -198,6 +198,7 @@ def prepared(folder: Path) -> Project:
     return project
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_save_and_the_same_command_goes_on_to_the_same_weights(number, code, tmp_path):
     flags = ["--epochs", 60, "--checkpoint-every", 5, *TINY_FLAGS, "--lr", 0.002]

@@ -71,6 +71,7 @@ def test_every_tensor_of_the_deeper_module_learns_also_after_the_gradient_stop()
     assert all(not torch.equal(before[name], trained.state_dict()[name]) for name in own)
 
 
+@pytest.mark.slow
 def test_the_deeper_module_learns_to_rank_and_comes_back_from_its_file(tmp_path):
     images, targets = pictures(96)
     trained = new_model(TASK, images, tiny(epochs=20, module="deeper", lr=0.02), seed=0)
@@ -370,6 +371,7 @@ def test_every_switch_trains_for_an_epoch(labeled, flags):
     assert 0 <= recorded["metrics"]["test"]["ranking_accuracy"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "parameters"),
     [

@@ -252,6 +252,7 @@ def command(project: Project, *words: str):
     return run_warm("simulate", "--mine", "-p", project.folder, "--budgets", "6,12", *words)
 
 
+@pytest.mark.slow
 def test_the_command_replays_plans_and_says_what_it_would_do(fresh):
     dry = command(fresh, "--trials", "1", "--dry-run")
     assert dry.returncode == 0, dry.stderr

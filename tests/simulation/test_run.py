@@ -220,6 +220,7 @@ def test_where_and_how_safely_it_runs_may_change(digits: Path, whole: Path):
     assert simulate(digits, whole, "--checkpoint-every", 1, "--device", "cpu").returncode == 0
 
 
+@pytest.mark.slow
 def test_another_training_of_the_same_rounds_is_shown_beside(digits: Path, whole: Path, tmp_path: Path):
     folder = tmp_path / "mse"
     other = ("--strategy", "learning-loss", "--trials", 1, "--rank-loss", "mse")
@@ -234,6 +235,7 @@ def test_another_training_of_the_same_rounds_is_shown_beside(digits: Path, whole
     assert not list(folder.glob("*:*"))
 
 
+@pytest.mark.slow
 def test_the_model_to_report_is_measured_where_it_is_trained(digits: Path, tmp_path: Path):
     one = ("--strategy", "learning-loss", "--trials", 1, "--rounds", 1, "--report-model")
     done = simulate(digits, tmp_path / "new", *one)
@@ -285,6 +287,7 @@ def test_a_dry_run_says_what_would_be_run_and_makes_nothing(digits: Path, whole:
     assert warm_json("simulate", digits, "--project", whole, *SETTINGS, "--dry-run")["left"] == 0
 
 
+@pytest.mark.slow
 def test_imbalance_and_noise_reach_the_arms_and_are_recorded(digits: Path, tmp_path: Path):
     bent = ("--trials", 1, "--rounds", 1, "--strategy", "random", "--imbalance", 5, "--label-noise", 0.5)
     for name in ("a", "b"):
@@ -341,6 +344,7 @@ def test_two_processes_share_the_arms_and_none_is_run_twice(digits: Path, whole:
     assert (folder / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_with_a_probe_each_strategy_chooses_its_own_first_round(digits: Path, tmp_path: Path):
     folder = tmp_path / "simulation"
     flags = ("--trials", 1, "--rounds", 2, "--k", 15, "--subset", 0, "--head", "probe", "--device", "cpu")

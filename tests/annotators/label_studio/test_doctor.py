@@ -87,6 +87,7 @@ def test_a_server_that_cannot_be_asked_is_on_the_list(project, monkeypatch):
     assert (check.ok, "secret" in check.name + check.advice) == (False, False)
 
 
+@pytest.mark.slow
 def test_the_command_fails_as_long_as_something_is_missing(project):
     folder, right = project.folder, {SWITCH: "true", ROOT: str(project.folder)}
     failed = run_warm("doctor", "-p", folder)

@@ -530,6 +530,7 @@ def peak_of(count: int) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_what_was_read_is_forgotten_and_so_is_what_stood_between():
     assert peak_of(30_000) < 1.4 * peak_of(15_000)
 

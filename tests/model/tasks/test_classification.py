@@ -197,7 +197,7 @@ def test_taps_can_be_named():
     [
         ("resnet19", "'resnet19' is neither .* did you mean 'resnet1"),
         ("squeezenet1_1", "does not end in a linear layer"),
-        ("vit_b_16", "no feature maps"),
+        pytest.param("vit_b_16", "no feature maps", marks=pytest.mark.slow),
         ("inception_v3", "cannot read images of 32 × 32"),
     ],
 )
