@@ -14,7 +14,7 @@ from alctl.model.distances import finite, nearest, unit
 from alctl.model.forecast import FILLED, KEPT, SIDE, forecast
 from alctl.model.kernel import Covered, Kernel
 from alctl.model.reach import Entries, better, joined
-from alctl.model.strategy import Selection
+from alctl.model.strategy import Room, Selection
 
 TIE = 1e-9
 """Share by which two gains may differ and still be a tie, so that the order of a sum decides nothing."""
@@ -39,6 +39,7 @@ def cover(
     unit_length: bool = True,
     side: int = SIDE,
     kept: int = KEPT,
+    room: Room | None = None,
 ) -> Selection:
     """Return min(n, N) positions of ``points`` (N, d), each with the highest gain in coverage, and these gains.
 
@@ -46,6 +47,7 @@ def cover(
     A gain is a mean over the m references and the L labeled points, which add nothing. Ties go by lowest position.
     Vectors are scaled to length 1 unless ``unit_length`` is off. The picks are those of the plain greedy algorithm in
     float64, whatever the ``side`` of a block and the number of entries ``kept`` in lists, in memory of N + m·d + lists.
+    Where ``room`` leaves none to pick, there are fewer.
     """
     finite(points)
     finite(known)
@@ -58,7 +60,13 @@ def cover(
     picks: list[int] = []
     gains: list[float] = []
     for _ in range(n):
+        if room is not None:
+            engine.free = room.free().to(points.device)
+        if not bool((engine.free & engine.bound.isfinite()).any()):
+            break
         pick, gain = engine.pick()
+        if room is not None:
+            room.take(pick)
         picks.append(pick)
         gains.append(min(gain, gains[-1]) if gains else gain)  # a tie may be lower by TIE than the next gain
     return Selection(torch.tensor(picks, dtype=torch.int64), torch.tensor(gains, dtype=torch.float64))
@@ -84,7 +92,8 @@ class _Greedy:
         self.levels, self.reach = forecast(kernel, covered, n - 1, side=side, room=self.room)
         self.last = self.levels[-1].covered
         self.bound = self.levels.pop(0).bound
-        self.picked: list[int] = []
+        self.free = torch.ones_like(self.bound, dtype=torch.bool)
+        """Which candidates may be picked."""
         self.lack, _ = covered.lacks(self.last)
         self.ahead = (self.reach.size >= 0) & bool(len(self.lack))
         """Whose list is that of the forecast, for what is covered after its guesses."""
@@ -118,7 +127,7 @@ class _Greedy:
 
     def _step(self, pick: int) -> None:
         """Take a pick out of the candidates, and lower the bounds of the others to what the forecast says now."""
-        self.picked.append(pick)
+        self.bound[pick] = -torch.inf
         left = []
         for level in self.levels:
             _, lack = self.covered.lacks(level.covered)
@@ -128,16 +137,12 @@ class _Greedy:
         self.levels = left
         self.lack, _ = self.covered.lacks(self.last)
         self.ahead &= bool(len(self.lack))
-        self.bound[self.picked] = -torch.inf
 
     def _contenders(self, values: dict[int, float], best: int, most: int) -> Tensor:
         """Return up to ``most`` candidates that may yet be the pick: highest bound first, then lowest position."""
         highest = max(values.values(), default=-math.inf)
-        some = (
-            (self.bound >= highest * (1 - TIE)).nonzero()[:, 0]
-            if values
-            else self.bound.isfinite().nonzero()[:, 0]
-        )
+        enough = self.bound >= highest * (1 - TIE) if values else self.bound.isfinite()
+        some = (enough & self.free).nonzero()[:, 0]
         bounds = self.bound[some]
         if values:
             may = (bounds > highest * (1 + TIE / 1000)) | (some < best)
