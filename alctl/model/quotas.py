@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alctl.model.near_duplicates import Collapsed
 from alctl.model.parts import Joined, Part, Remembered
-from alctl.model.strategy import Candidates, QueryStrategy, Ranking, Selection
+from alctl.model.strategy import Candidates, Greedy, QueryStrategy, Ranking, Selection
 
 NO_GROUP = -1
 ASKED = 32
@@ -78,8 +78,9 @@ def choose(
     """Return min(n, N) picks of a strategy within limits as far as possible.
 
     ``collapse`` says for an order of the candidates which are near-duplicates: that of a `Ranking`, else by position.
-    ``quotas`` are then made of the candidates and the positions (K,) that stand for themselves. A strategy that is no
-    `Ranking` is asked again without the images of a full group, knowing what is taken, so that it covers what it can.
+    ``quotas`` are then made of the candidates and the positions (K,) that stand for themselves. A `Greedy`
+    strategy passes over the images of a full group (SELECTION.md §3.11). One that is neither this nor a `Ranking` is
+    asked again without them, knowing what is taken.
     """
     if quotas is None and collapse is None:
         return Choice(*strategy.query(unlabeled, labeled, n, rng))
@@ -101,6 +102,47 @@ def choose(
     return Choice(taken, scores, beyond, len(taken) - within - beyond, found)
 
 
+class _Room:
+    """How much room the groups have left."""
+
+    def __init__(self, quotas: Sequence[Quota]) -> None:
+        """Begin with nothing taken."""
+        self.quotas = quotas
+        self.left = [torch.tensor([*quota.room, 1]) for quota in quotas]  # NO_GROUP, the last, is never full
+
+    def free(self, positions: Tensor) -> Tensor:
+        """Return which of the candidates at ``positions`` (K,) have room in all of their groups, (K,) bool."""
+        free = torch.ones(len(positions), dtype=torch.bool)
+        for quota, left in zip(self.quotas, self.left, strict=True):
+            free &= left[quota.groups[positions]] > 0
+        return free
+
+    def take(self, position: int) -> bool:
+        """Take a candidate if all of its groups have room; tell whether they had."""
+        if not bool(self.free(torch.tensor([position]))[0]):
+            return False
+        for quota, left in zip(self.quotas, self.left, strict=True):
+            if int(quota.groups[position]) != NO_GROUP:
+                left[quota.groups[position]] -= 1
+        return True
+
+
+class _Part:
+    """The room for some of the candidates, by their places among these."""
+
+    def __init__(self, room: _Room, positions: Tensor) -> None:
+        """Take the candidates at ``positions`` (K,)."""
+        self.room, self.positions = room, positions
+
+    def free(self) -> Tensor:
+        """Return which may be picked, (K,) bool."""
+        return self.room.free(self.positions)
+
+    def take(self, place: int) -> None:
+        """Take note of a pick."""
+        self.room.take(int(self.positions[place]))
+
+
 class _Picker:
     """Takes picks from one part of the candidates after the other."""
 
@@ -120,40 +162,32 @@ class _Picker:
 
     def take(self, positions: Tensor, n: int, quotas: Sequence[Quota] = ()) -> None:
         """Take from the candidates at ``positions`` until there are n picks, or no candidate with room is left."""
-        room = [list(quota.room) for quota in quotas]
+        room = _Room(quotas)
         asked = 0
-        while len(self.taken) < n and len(left := self._left(positions, quotas, room)):
-            picks = self._ask(left, n - len(self.taken))
+        while len(self.taken) < n and len(left := self._left(positions, room)):
+            within = None
+            if quotas and isinstance(self.strategy, Greedy):
+                left = self._left(positions, _Room(()))
+                within = _Part(room, left)
+            picks = self._ask(left, n - len(self.taken), within)
             asked += 1
             for position, score in zip(picks.positions.tolist(), picks.scores.tolist(), strict=True):
-                if self._take(position, quotas, room):
+                if within or room.take(position):
+                    self.taken.append(position)
                     self.scores.append(score)
                 elif asked < ASKED:
                     break
                 if len(self.taken) == n:
                     break
 
-    def _take(self, position: int, quotas: Sequence[Quota], room: Sequence[list[int]]) -> bool:
-        """Take a candidate if all of its groups have room; tell whether they had."""
-        groups = [(some, int(quota.groups[position])) for quota, some in zip(quotas, room, strict=True)]
-        limited = [(some, group) for some, group in groups if group != NO_GROUP]
-        if any(some[group] <= 0 for some, group in limited):
-            return False
-        for some, group in limited:
-            some[group] -= 1
-        self.taken.append(position)
-        return True
-
-    def _left(self, positions: Tensor, quotas: Sequence[Quota], room: Sequence[Sequence[int]]) -> Tensor:
+    def _left(self, positions: Tensor, room: "_Room") -> Tensor:
         """Return the positions that are not taken and whose groups have room."""
         free = torch.ones(len(self.unlabeled), dtype=torch.bool)
         free[self.taken] = False
-        for quota, some in zip(quotas, room, strict=True):
-            full = torch.tensor([count <= 0 for count in [*some, 1]])  # NO_GROUP, the last, is never full
-            free &= ~full[quota.groups]
-        return positions[free[positions]]
+        left = positions[free[positions]]
+        return left[room.free(left)]
 
-    def _ask(self, left: Tensor, n: int) -> Selection:
+    def _ask(self, left: Tensor, n: int, within: "_Part | None") -> Selection:
         """Return n picks of the candidates at ``left``, or all of them in the order of the ranking."""
         if self.ranked is not None:
             among = torch.zeros(len(self.unlabeled), dtype=torch.bool)
@@ -163,5 +197,8 @@ class _Picker:
         some = self.unlabeled if len(left) == len(self.unlabeled) else Part(self.unlabeled, left)
         taken = Part(self.unlabeled, torch.tensor(self.taken, dtype=torch.int64))
         known = Joined([self.labeled, taken]) if self.taken else self.labeled
-        answer = self.strategy.query(some, known, n, self.rng)
+        if within is not None and isinstance(self.strategy, Greedy):
+            answer = self.strategy.query_within(some, known, n, self.rng, within)
+        else:
+            answer = self.strategy.query(some, known, n, self.rng)
         return Selection(left[answer.positions.cpu()], answer.scores)

@@ -131,6 +131,33 @@ class QueryStrategy(ABC):
         """
 
 
+class Room(Protocol):
+    """Which images may be picked next, where the picks so far may have filled a group."""
+
+    def free(self) -> Tensor:
+        """Return which of N images may be picked, (N,) bool on the CPU."""
+        ...
+
+    def take(self, position: int) -> None:
+        """Take note of a pick."""
+        ...
+
+
+@dataclass(frozen=True)
+class Greedy(QueryStrategy):
+    """A strategy that picks one image after the other, and passes over those that may not be picked any more."""
+
+    def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
+        """Return min(n, N) picks, best first."""
+        return self.query_within(unlabeled, labeled, n, rng, None)
+
+    @abstractmethod
+    def query_within(
+        self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator, room: Room | None
+    ) -> Selection:
+        """Return up to n picks, best first, each free when it is picked; images without room count all the same."""
+
+
 class Ranking(QueryStrategy):
     """A strategy that scores each image for itself: its n picks are the first n of one order of all images."""
 

@@ -146,6 +146,16 @@ def test_the_size_of_a_block_changes_nothing(side):
     assert found.scores.tolist() == expected.scores.tolist()
 
 
+@pytest.mark.parametrize("n", [300, 2500])
+def test_lists_that_have_no_room_change_nothing(n):
+    points = torch.nn.functional.normalize(torch.randn(n, 6, generator=rng(1)))
+    chosen = drawn(n, 200, rng(3))
+    expected = cover(points, points[:0], 100, references=chosen)
+    found = cover(points, points[:0], 100, references=chosen, kept=1)
+    assert found.positions.tolist() == expected.positions.tolist()
+    assert found.scores.tolist() == expected.scores.tolist()
+
+
 def test_the_order_of_files_decides_ties_only():
     points = torch.randn(60, 4, generator=rng(1))
     points[30:] = points[:30]  # each image twice

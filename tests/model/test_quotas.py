@@ -13,7 +13,7 @@ from alctl.model.quotas import NO_GROUP, Quota, balanced, choose, share_of
 from alctl.model.score import Unscored
 from alctl.model.strategies.maxherding import MaxHerding
 from alctl.model.strategies.random import Random
-from alctl.model.strategy import Candidates, Ranking, Selection, top_k
+from alctl.model.strategy import Candidates, QueryStrategy, Ranking, Selection, top_k
 
 SCORES = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])
 CLASSES = torch.tensor([0, 0, 0, 0, 1, 1, 2])
@@ -144,23 +144,56 @@ def test_a_greedy_strategy_never_sees_near_duplicates_until_nothing_else_is_left
     assert more.repeated == 2
 
 
-def test_a_greedy_strategy_is_asked_again_without_the_full_group_and_knows_what_is_taken():
-    """Two images of the second folder may be taken; from the third on, the picks are those of the rest alone."""
+def masked_greedy(points: Tensor, groups: Tensor, room: list[int], n: int) -> list[int]:
+    """Return what SELECTION.md §3.11 says: MaxHerding over all images, each pick among the groups with room."""
+    x = torch.nn.functional.normalize(points.double())
+    kernel = (-torch.cdist(x, x).square()).exp()
+    covered, left, picks = torch.zeros(len(x), dtype=torch.float64), list(room), []
+    for _ in range(n):
+        gains = (kernel - covered).clamp(min=0).sum(1)
+        gains[[i for i in range(len(x)) if i in picks or left[groups[i]] == 0]] = -1
+        picks.append(int(gains.argmax()))
+        left[groups[picks[-1]]] -= 1
+        covered = torch.maximum(covered, kernel[picks[-1]])
+    return picks
+
+
+@pytest.mark.parametrize("room", [[10, 2], [1, 20], [0, 20]])
+def test_herding_passes_over_full_groups_and_covers_their_images_all_the_same(room):
     points = torch.randn(60, 8, generator=rng(3))
     points[:40] += 3
     groups = torch.tensor([0] * 40 + [1] * 20)
     candidates, labeled = Unscored(60, points), Unscored(0, points[:0])
-    free = choose(MaxHerding(), candidates, labeled, 10, rng()).positions.tolist()
-    found = choose(MaxHerding(), candidates, labeled, 10, rng(), quotas=lambda *_: [Quota(groups, [10, 2])])
-    taken = found.positions.tolist()
-    before = next(i for i, place in enumerate(free) if sum(p >= 40 for p in free[: i + 1]) > 2)
-    assert taken[:before] == free[:before]
-    rest = torch.tensor([i for i in range(40) if i not in free[:before]])
-    own = MaxHerding().query(
-        Unscored(len(rest), points[rest]), Unscored(before, points[free[:before]]), 10 - before, rng()
-    )
-    assert taken[before:] == rest[own.positions].tolist()
-    assert sum(place >= 40 for place in taken) == 2
+    found = choose(MaxHerding(), candidates, labeled, 10, rng(), quotas=lambda *_: [Quota(groups, room)])
+    assert found.positions.tolist() == masked_greedy(points, groups, room, 10)
+    assert found.positions.tolist() != choose(MaxHerding(), candidates, labeled, 10, rng()).positions.tolist()
+    assert found.beyond == 0
+
+
+def test_herding_takes_images_without_room_where_too_few_are_left():
+    points = torch.randn(30, 8, generator=rng(3))
+    groups = torch.arange(30) % 2
+    candidates, labeled = Unscored(30, points), Unscored(0, points[:0])
+    found = choose(MaxHerding(), candidates, labeled, 8, rng(), quotas=lambda *_: [Quota(groups, [2, 3])])
+    assert found.positions[:5].tolist() == masked_greedy(points, groups, [2, 3], 5)
+    assert (len(set(found.positions.tolist())), found.beyond) == (8, 3)
+
+
+@dataclass(frozen=True)
+class Twice(QueryStrategy):
+    """The images with the most known ones before them first: it sees what is taken."""
+
+    def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
+        first = len(labeled) % len(unlabeled)
+        places = (torch.arange(len(unlabeled)) + first) % len(unlabeled)
+        return Selection(places[:n], torch.full((min(n, len(places)),), float(len(labeled))).double())
+
+
+def test_any_other_strategy_is_asked_again_without_the_full_group_and_knows_what_is_taken():
+    candidates, labeled = Unscored(7, torch.zeros(7, 1)), Unscored(0, torch.zeros(0, 1))
+    found = choose(Twice(), candidates, labeled, 4, rng(), quotas=lambda *_: [Quota(CLASSES, [2, 9, 9])])
+    assert found.positions.tolist() == [0, 1, 6, 4]
+    assert found.scores.tolist() == [0, 0, 2, 2]
 
 
 def test_the_order_of_the_files_decides_only_which_of_a_group_stands_for_it():

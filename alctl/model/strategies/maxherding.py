@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from alctl.model.coverage import cover, drawn
-from alctl.model.strategy import Candidates, QueryStrategy, Selection
+from alctl.model.strategy import Candidates, Greedy, Room, Selection
 
 
 @dataclass(frozen=True)
-class MaxHerding(QueryStrategy):
+class MaxHerding(Greedy):
     """Images that leave every image with a similar labeled one; needs no model, and serves while labels are few.
 
     Similarity is a Gaussian kernel of the distance between embeddings of length 1.
@@ -25,9 +25,11 @@ class MaxHerding(QueryStrategy):
         """Tell whether it reads predictions: embeddings are enough."""
         return False
 
-    def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
+    def query_within(
+        self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator, room: Room | None
+    ) -> Selection:
         """Return each next image that raises the mean coverage most, scored by how much it does."""
         points = unlabeled.embeddings()
         known = labeled.embeddings() if len(labeled) else points[:0]
         references = drawn(len(points), self.references, rng)
-        return cover(points, known, n, references=references, sigma=self.sigma)
+        return cover(points, known, n, references=references, sigma=self.sigma, room=room)

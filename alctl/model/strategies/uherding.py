@@ -11,7 +11,7 @@ from alctl.errors import AlctlError
 from alctl.model.coverage import cover, drawn
 from alctl.model.distances import finite, nearest_other, unit
 from alctl.model.near_duplicates import collapse
-from alctl.model.strategy import Candidates, Prediction, QueryStrategy, Selection, UntrainedError, top_k
+from alctl.model.strategy import Candidates, Greedy, Prediction, Room, Selection, UntrainedError, top_k
 from alctl.model.uncertainty import entropy, least_confidence, margin
 
 LOOKED_AT = 2_000
@@ -19,7 +19,7 @@ LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True)
-class UHerding(QueryStrategy):
+class UHerding(Greedy):
     """Images that leave every uncertain image with a similar labeled one; for small budgets and large.
 
     It is MaxHerding with each image to be covered weighted by the model's uncertainty. Without a model, or where the
@@ -56,7 +56,9 @@ class UHerding(QueryStrategy):
         """Tell whether it reads predicted losses: only where they are the weights."""
         return self.uncertainty == "predicted-loss"
 
-    def query(self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator) -> Selection:
+    def query_within(
+        self, unlabeled: Candidates, labeled: Candidates, n: int, rng: torch.Generator, room: Room | None
+    ) -> Selection:
         """Return each next image that raises the weighted coverage most, scored by how much it does."""
         weights = self._weights(unlabeled)
         points = finite(unlabeled.embeddings())
@@ -69,6 +71,7 @@ class UHerding(QueryStrategy):
             references=references,
             weights=None if weights is None else weights[references.to(weights.device)],
             sigma=self._radius(points[references.to(points.device)], known, rng),
+            room=room,
         )
 
     def _weights(self, unlabeled: Candidates) -> Tensor | None:
