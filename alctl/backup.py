@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 import sqlite3
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -88,10 +89,10 @@ def backup(project: Project, target: Path | None, progress: Progress, *, models:
     Images are not in it, and neither is what can be made again: caches, exported images, unfinished training.
     """
     if project.engine.dialect.name != "sqlite":
-        url = project.engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
+        url = project.engine.url.set(drivername="postgresql", password=None).render_as_string()
+        dump = f"pg_dump --format=custom --file FILE {shlex.quote(url)}"
         raise AlctlError(
-            f"the state of this project is in PostgreSQL, so copy it with `pg_dump --format=custom --file FILE {url}`, "
-            f"and the folder {project.folder} as it is"
+            f"the state of this project is in PostgreSQL, so copy it with `{dump}`, and the folder {project.folder} as it is"
         )
     target = _target(project, target)
     with project.held("backup", "backup.lock"):

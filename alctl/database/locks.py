@@ -44,7 +44,7 @@ class Holder(NamedTuple):
 def described(session: str | None) -> str:
     """Return who holds a lock, from the name of the session that holds it."""
     parts = (session or "").removeprefix(_PROGRAM).rsplit(" ", 3)
-    if len(parts) < 4 or not parts[1].isdecimal():
+    if len(parts) < 4 or not (parts[1].isdecimal() and parts[2].startswith("20")):
         return "another session of the database"
     return str(Holder(parts[0], int(parts[1]), parts[3], parts[2]))
 
