@@ -23,6 +23,7 @@ from alctl.database.address import address
 from alctl.database.connection import BUSY_SECONDS, engine_of, reading, upgrade, writing
 from alctl.database.locks import Holder, server_lock
 from alctl.database.project_row import ProjectRow
+from alctl.database.settings import note_change
 from alctl.errors import AlctlError
 from alctl.progress import WAITING, Progress, silent
 
@@ -70,6 +71,7 @@ class Project:
     def writing(self, command: str) -> Iterator[Connection]:
         """Give a connection whose changes exist all together or not at all; wait briefly for another writer."""
         with self.held(command, WRITER), writing(self.engine) as connection:
+            note_change(connection)
             yield connection
 
     @contextmanager
@@ -79,7 +81,21 @@ class Project:
             self.held(command, WRITER, RECORD_SECONDS, progress),
             writing(self.engine, RECORD_SECONDS, progress) as connection,
         ):
+            note_change(connection)
             yield connection
+
+    @contextmanager
+    def completing(self, command: str, prepared: Connection, progress: Progress = silent) -> Iterator[None]:
+        """Let a connection of `reading` write, as `recording` does; its temporary tables stay.
+
+        Others may have written in between, as `settings.changes` tells; what changes images, classes or rounds here
+        is to be told by `note_change`.
+        """
+        with (
+            self.held(command, WRITER, RECORD_SECONDS, progress),
+            writing(self.engine, RECORD_SECONDS, progress, prepared),
+        ):
+            yield
 
     @contextmanager
     def held(

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,14 +104,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(
-    engine: Engine, patience: float | None = None, progress: Progress = silent
+    engine: Engine,
+    patience: float | None = None,
+    progress: Progress = silent,
+    prepared: Connection | None = None,
 ) -> Iterator[Connection]:
-    """Give a connection whose changes exist all together at the end, or not at all; wait for other writers before."""
-    with (
-        engine.connect().execution_options(writes=True) as connection,
-        _begun(connection, BUSY_SECONDS if patience is None else patience, progress),
-    ):
-        yield connection
+    """Give a connection whose changes exist all together at the end, or not at all; wait for other writers before.
+
+    It is the one that was ``prepared`` by `reading`, with its temporary tables; what it saw until now may be outdated.
+    """
+    with engine.connect() if prepared is None else nullcontext(prepared) as connection:
+        if prepared is not None:
+            connection.commit()
+            if engine.dialect.name == "postgresql":
+                connection.execution_options(isolation_level=engine.dialect.default_isolation_level)
+        connection.execution_options(writes=True)
+        with _begun(connection, BUSY_SECONDS if patience is None else patience, progress):
+            yield connection
 
 
 def _begun(connection: Connection, patience: float, progress: Progress) -> RootTransaction:
