@@ -1,6 +1,5 @@
 """A project: its folder, settings, database, and who is writing to it right now."""
 
-import errno
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from alctl.database.locks import Holder, server_lock
 from alctl.database.project_row import ProjectRow
 from alctl.database.settings import note_change
 from alctl.errors import AlctlError
+from alctl.files import READ_ONLY
 from alctl.progress import WAITING, Progress, silent
 
 CONFIG = "alctl.toml"
@@ -121,7 +121,7 @@ class Project:
         try:
             self._acquire(lock, note, patience, progress)
         except OSError as error:
-            if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            if error.errno not in READ_ONLY:
                 raise
             raise AlctlError(
                 f"the project {self.folder} is read-only here ({error.strerror}): commands that only read work, "
