@@ -31,13 +31,13 @@ def address(named: str, folder: Path) -> URL:
     return url
 
 
-def parsed(url: str, what: str = "the name of the database") -> URL:
+def parsed(url: str, what: str = "what is given") -> URL:
     """Return a URL by its parts; the AlctlError for what is none does not show it, since a password may be in it."""
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
         raise AlctlError(
-            f"{what} is not a URL like postgresql://user@host/name (in a password, %, /, @ and : are written as "
+            f"{what} is not a database URL like postgresql://user@host/name (in a password, %, /, @ and : are written as "
             "%25, %2F, %40 and %3A)"
         ) from None
 
