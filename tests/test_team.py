@@ -47,7 +47,7 @@ def project(postgres_url, tmp_path) -> Iterator[Project]:
 
 
 @pytest.fixture
-def second(project, tmp_path) -> Path:
+def second(project: Project, tmp_path: Path) -> Path:
     """The folder of the same project on a second machine: as the page says, its settings and nothing else."""
     folder = tmp_path / "second"
     folder.mkdir()

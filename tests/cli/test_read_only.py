@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.warm import run_warm, warm_json
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds images and a project with a trained model."""
     folder = tmp_path_factory.mktemp("trained")
     project = small_project(folder, 24)
@@ -30,9 +31,9 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def read_only(trained, tmp_path):
+def read_only(trained: Path, tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Give a function that copies the project and lets nobody write to the copy any more, not even root."""
-    mounted = []
+    mounted: list[Path] = []
 
     def made(*, cache: bool) -> Path:
         folder = tmp_path / "medium"

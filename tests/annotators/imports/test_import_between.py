@@ -157,7 +157,7 @@ def test_others_write_while_a_file_is_read(tmp_path):
     project = small_project(tmp_path, 6)
     rows = [(n % 6 + 1, "cat", f"a{n}") for n in range(1_500)]
     file = write_csv(tmp_path / "l.csv", rows, ("item", "label", "annotator"))
-    written = []
+    written: list[Imported] = []
 
     def others(stage: str, done: int, _total: int) -> None:
         if stage == "reading labels" and not written:
