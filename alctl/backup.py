@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
+import shlex
 import sqlite3
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -88,25 +91,39 @@ def backup(project: Project, target: Path | None, progress: Progress, *, models:
     Images are not in it, and neither is what can be made again: caches, exported images, unfinished training.
     """
     if project.engine.dialect.name != "sqlite":
-        url = project.engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
+        url = project.engine.url.set(drivername="postgresql", password=None).render_as_string()
+        dump = f"pg_dump --format=custom --file FILE {shlex.quote(url)}"
         raise AlctlError(
-            f"the state of this project is in PostgreSQL, so copy it with `pg_dump --format=custom --file FILE {url}`, "
-            f"and the folder {project.folder} as it is"
+            f"the state of this project is in PostgreSQL, so copy it with `{dump}`, and the folder {project.folder} as it is"
         )
     target = _target(project, target)
-    with project.held("backup", "backup.lock"):
-        snapshot = project.folder / "backup.db"  # a killed backup leaves it, and the next one replaces it
-        try:
-            copy_to(project.engine, snapshot)
-            with whole_file(target) as partial:
-                done = _pack(project, snapshot, partial, progress, models=models)
-                with members(partial) as archive:
-                    _read(archive, _manifest(archive, partial), None, "MB read back", progress)
-                _refuse_existing(target)
-        finally:
-            snapshot.unlink(missing_ok=True)
+    with _snapshot(project, target) as snapshot:
+        copy_to(project.engine, snapshot)
+        with whole_file(target) as partial:
+            done = _pack(project, snapshot, partial, progress, models=models)
+            with members(partial) as archive:
+                _read(archive, _manifest(archive, partial), None, "MB read back", progress)
+            _refuse_existing(target)
     done.file, done.bytes = str(target), target.stat().st_size
     return done
+
+
+@contextmanager
+def _snapshot(project: Project, target: Path) -> Iterator[Path]:
+    """Give a name for a copy of the database, which is deleted afterwards.
+
+    It is in the project, where the next backup replaces what a killed one left; beside ``target`` if that is read-only.
+    """
+    if not os.access(project.folder, os.W_OK):
+        with tempfile.TemporaryDirectory(prefix=".alctl-backup-", dir=target.parent) as folder:
+            yield Path(folder) / DATABASE
+        return
+    with project.held("backup", "backup.lock"):
+        snapshot = project.folder / "backup.db"
+        try:
+            yield snapshot
+        finally:
+            snapshot.unlink(missing_ok=True)
 
 
 def _target(project: Project, given: Path | None) -> Path:
@@ -115,6 +132,10 @@ def _target(project: Project, given: Path | None) -> Path:
     target = project.folder.parent / name if given is None else given / name if given.is_dir() else given
     if not target.parent.is_dir():
         raise AlctlError(f"there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise AlctlError(
+            f"{target.parent} is read-only here; give a file or folder elsewhere: `alctl backup FILE`"
+        )
     _refuse_existing(target)
     return target.absolute()
 

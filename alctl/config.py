@@ -177,7 +177,11 @@ class StorageConfig:
 
     __pydantic_config__ = STRICT
 
-    database: str = option("", "PostgreSQL URL of the state; empty: SQLite in the project folder")
+    database: str = option(
+        "",
+        "PostgreSQL URL of the state, without its password, or a file that holds the URL; "
+        "empty: SQLite in the project folder",
+    )
     cache: str = option(
         "", "folder of decoded, resized images, relative to the project; empty: cache in the project folder"
     )

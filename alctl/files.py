@@ -23,6 +23,9 @@ PARTIAL = ".partial"
 _REPLACED = ".replaced"
 """How the hidden name of a folder ends that another one takes the place of."""
 
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""What the system says where nothing can be written."""
+
 
 @contextmanager
 def whole_file(file: Path) -> Iterator[Path]:

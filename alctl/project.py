@@ -1,6 +1,5 @@
 """A project: its folder, settings, database, and who is writing to it right now."""
 
-import errno
 import json
 import os
 import shutil
@@ -19,9 +18,14 @@ from sqlalchemy import URL, Connection, Engine
 
 from alctl.config import Config, Sections, read_config
 from alctl.database import project_row
+from alctl.database.address import ENVIRONMENT as DATABASE
+from alctl.database.address import address
 from alctl.database.connection import BUSY_SECONDS, engine_of, reading, upgrade, writing
+from alctl.database.locks import Holder, server_lock
 from alctl.database.project_row import ProjectRow
+from alctl.database.settings import note_change
 from alctl.errors import AlctlError
+from alctl.files import READ_ONLY
 from alctl.progress import WAITING, Progress, silent
 
 CONFIG = "alctl.toml"
@@ -31,6 +35,7 @@ WRITER = "alctl.lock"
 """The lock that everybody takes who writes to the database."""
 RECORD_SECONDS = 3600.0
 """How long the results of long work wait for the lock."""
+_OWN = "alctl.db"
 _BUILDING = "init.lock"  # held by the `init` that is making the project
 
 
@@ -77,6 +82,7 @@ class Project:
     def writing(self, command: str) -> Iterator[Connection]:
         """Give a connection whose changes exist all together or not at all; wait briefly for another writer."""
         with self.held(command, WRITER), writing(self.engine) as connection:
+            note_change(connection)
             yield connection
 
     @contextmanager
@@ -86,7 +92,21 @@ class Project:
             self.held(command, WRITER, RECORD_SECONDS, progress),
             writing(self.engine, RECORD_SECONDS, progress) as connection,
         ):
+            note_change(connection)
             yield connection
+
+    @contextmanager
+    def completing(self, command: str, prepared: Connection, progress: Progress = silent) -> Iterator[None]:
+        """Let a connection of `reading` write, as `recording` does; its temporary tables stay.
+
+        Others may have written in between, as `settings.changes` tells; what changes images, classes or rounds here
+        is to be told by `note_change`.
+        """
+        with (
+            self.held(command, WRITER, RECORD_SECONDS, progress),
+            writing(self.engine, RECORD_SECONDS, progress, prepared),
+        ):
+            yield
 
     @contextmanager
     def held(
@@ -94,40 +114,49 @@ class Project:
     ) -> Iterator[None]:
         """Hold one of the project's locks; after ``patience`` seconds (`BUSY_SECONDS`) AlctlError says who has it.
 
-        The operating system lets go of the lock when its holder dies, however it dies.
+        With PostgreSQL it excludes other machines. It is let go of when its holder dies, however it dies.
         """
+        holder = Holder(command, os.getpid(), socket.gethostname(), now())
+        wait = BUSY_SECONDS if patience is None else patience
+        if self.engine.dialect.name == "postgresql":
+            lock = server_lock(self.engine, name, holder, wait, progress)
+        else:
+            lock = self._file_lock(name, holder, wait, progress)
+        with lock:
+            yield
+
+    @contextmanager
+    def _file_lock(self, name: str, holder: Holder, patience: float, progress: Progress) -> Iterator[None]:
         lock = FileLock(self.folder / name)
-        holder = self.folder / f"{name}.holder"
+        note = self.folder / f"{name}.holder"
         try:
-            self._acquire(lock, holder, BUSY_SECONDS if patience is None else patience, progress)
+            self._acquire(lock, note, patience, progress)
         except OSError as error:
-            if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            if error.errno not in READ_ONLY:
                 raise
             raise AlctlError(
                 f"the project {self.folder} is read-only here ({error.strerror}): commands that only read work, "
-                f"`alctl {command}` needs a place to write"
+                f"`alctl {holder.command}` needs a place to write"
             ) from error
         try:
-            holder.write_text(json.dumps({
-                "command": f"alctl {command}", "process": os.getpid(), "host": socket.gethostname(), "since": now(),
-            }))  # fmt: skip
+            note.write_text(json.dumps(holder._asdict() | {"command": f"alctl {holder.command}"}))
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
             lock.release()
 
-    def _acquire(self, lock: FileLock, holder: Path, patience: float, progress: Progress) -> None:
+    def _acquire(self, lock: FileLock, note: Path, patience: float, progress: Progress) -> None:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            progress(f"{WAITING}{_describe(holder)}", 0, 0)
+            progress(f"{WAITING}{_describe(note)}", 0, 0)
         else:
             return
         try:
             lock.acquire(timeout=patience)
         except Timeout:
             raise AlctlError(
-                f"the project {self.folder} is held by {_describe(holder)}; try again later"
+                f"the project {self.folder} is held by {_describe(note)}; try again later"
             ) from None
 
     def state(self) -> ProjectRow:
@@ -144,11 +173,11 @@ def required_state(connection: Connection, folder: Path) -> ProjectRow:
     return row
 
 
-def _describe(holder: Path) -> str:
+def _describe(note: Path) -> str:
     try:
-        who = json.loads(holder.read_text())
-        return f"`{who['command']}` (process {who['process']} on {who['host']}, since {who['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        who = json.loads(note.read_text())
+        return str(Holder(**who | {"command": who["command"].removeprefix("alctl ")}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "another alctl process"
 
 
@@ -175,6 +204,12 @@ def find_project(given: Path | None) -> Path:
 def open_project(given: Path | None = None) -> Project:
     """Open a project and bring its database up to date; AlctlError where there is none."""
     folder = find_project(given)
+    own = Path(str(_url(folder, read_config(folder / CONFIG)).database))
+    if own == folder / _OWN and not own.exists():
+        raise AlctlError(
+            f"there is no {_OWN} in {folder}: `alctl restore` brings a backup back; if the project's state is in "
+            f"PostgreSQL, say where with `database` in {CONFIG} or the variable {DATABASE}"
+        )
     project = connect(folder)
     project.state()
     return project
@@ -183,13 +218,17 @@ def open_project(given: Path | None = None) -> Project:
 def connect(folder: Path) -> Project:
     """Open the settings and the database of ``folder``, whether or not its `init` finished."""
     config = read_config(folder / CONFIG)
-    # Not as text: there a "?" in the folder's name would end the path.
-    own = URL.create("sqlite", database=str(folder / "alctl.db"))
-    project = Project(
-        folder, config, engine_of(os.environ.get("ALCTL_DATABASE") or config.storage.database or own)
-    )
+    project = Project(folder, config, engine_of(_url(folder, config)))
     upgrade(project.engine)
     return project
+
+
+def _url(folder: Path, config: Config) -> URL:
+    """Return where the database of a project is."""
+    if named := os.environ.get(DATABASE) or config.storage.database:
+        return address(named, folder)
+    # Not as text: there a "?" in the folder's name would end the path.
+    return URL.create("sqlite", database=str(folder / _OWN))
 
 
 @contextmanager

@@ -9,15 +9,16 @@ from sqlalchemy import Connection
 
 from alctl.annotators.handout import round_file
 from alctl.database import counts, handouts, items, labels, pre_annotations, settings, training_runs
-from alctl.database.connection import integrity_problems
+from alctl.database.address import exposed
 from alctl.database.counts import Counts, RoundCounts, State
 from alctl.database.handouts import is_address
+from alctl.database.integrity import integrity_problems
 from alctl.database.items import Unusable
 from alctl.database.pre_annotations import Kept
 from alctl.files import as_typed
 from alctl.labels.annotation import Split, one_class_each
 from alctl.plugins import Plugins
-from alctl.project import Project, now, required_state
+from alctl.project import CONFIG, Project, now, required_state
 
 SHOWN = 1_000
 """Unusable items that are listed one by one."""
@@ -232,8 +233,13 @@ def _take(folder: Path, task: str, row: RoundStatus) -> str:
 
 
 def check(project: Project) -> list[str]:
-    """Return what is wrong with the project's state: its database, the pool's rules, weights that are gone."""
+    """Return what is wrong with the project's state: its database, the pool's rules, weights that are gone.
+
+    Also a password in its settings that everybody on the machine may read.
+    """
     problems = integrity_problems(project.engine)
+    if problem := exposed(project.engine.url, project.folder / CONFIG):
+        problems.append(problem)
     with project.reading() as connection:
         problems += counts.broken_invariants(connection)
         run = training_runs.last_run(connection)

@@ -252,7 +252,7 @@ def test_a_backup_overwrites_nothing_and_has_a_name_of_its_own_in_a_folder(proje
 def test_a_project_in_postgresql_is_told_how_to_be_copied(postgres_url, tmp_path):
     with pool(postgres_url, 3) as engine:
         project = Project(tmp_path, read_config(_empty(tmp_path / CONFIG)), engine)
-        with pytest.raises(AlctlError, match="pg_dump --format=custom --file FILE postgresql://"):
+        with pytest.raises(AlctlError, match="pg_dump --format=custom --file FILE 'postgresql://"):
             backup(project, tmp_path / "b.zip", no_progress)
     assert not list(tmp_path.glob("*.zip"))
 

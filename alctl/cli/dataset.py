@@ -59,7 +59,11 @@ RangeOption = Annotated[
     ),
 ]
 DatabaseOption = Annotated[
-    str, typer.Option("--database", help="PostgreSQL URL of the state (default: SQLite in the project).")
+    str,
+    typer.Option(
+        "--database",
+        help="PostgreSQL URL of the state, without its password, or a file that holds the URL (default: SQLite in the project).",
+    ),
 ]
 
 

@@ -1,18 +1,18 @@
-"""Open a database, bring it up to date, back it up, check it. SQLite by default, PostgreSQL by URL."""
+"""Open a database, bring it up to date, back it up. SQLite by default, PostgreSQL by URL."""
 
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, inspect, text
 
+from alctl.database import address
 from alctl.database.refusals import BusyError, explain, explained
 from alctl.errors import AlctlError
 from alctl.files import whole_file
@@ -25,18 +25,19 @@ _WRITERS = 0x616C63746C  # the number of the lock that every writer of a Postgre
 
 def engine_of(url: str | URL) -> Engine:
     """Return an engine whose readers never block and whose writers begin at once (see `reading`, `writing`)."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise AlctlError(f"{url!r} is not a database URL like postgresql://user@host/name") from error
+    parsed = url if isinstance(url, URL) else address.parsed(url)
     kind = parsed.get_backend_name()
     if kind in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     elif kind != "sqlite":
         raise AlctlError(f"a database of the kind {kind!r} cannot be used, only SQLite and PostgreSQL")
     try:
+        # A server that was started again during long work is asked first, so that its results can be recorded.
         engine = create_engine(
-            parsed, json_serializer=partial(json.dumps, allow_nan=False), hide_parameters=True
+            parsed,
+            json_serializer=partial(json.dumps, allow_nan=False),
+            hide_parameters=True,
+            pool_pre_ping=kind != "sqlite",
         )
     except ModuleNotFoundError as error:
         raise AlctlError("PostgreSQL needs a driver: pip install 'alctl[postgresql]'") from error
@@ -103,14 +104,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(
-    engine: Engine, patience: float | None = None, progress: Progress = silent
+    engine: Engine,
+    patience: float | None = None,
+    progress: Progress = silent,
+    prepared: Connection | None = None,
 ) -> Iterator[Connection]:
-    """Give a connection whose changes exist all together at the end, or not at all; wait for other writers before."""
-    with (
-        engine.connect().execution_options(writes=True) as connection,
-        _begun(connection, BUSY_SECONDS if patience is None else patience, progress),
-    ):
-        yield connection
+    """Give a connection whose changes exist all together at the end, or not at all; wait for other writers before.
+
+    It is the one that was ``prepared`` by `reading`, with its temporary tables; what it saw until now may be outdated.
+    """
+    with engine.connect() if prepared is None else nullcontext(prepared) as connection:
+        if prepared is not None:
+            connection.commit()
+            if engine.dialect.name == "postgresql":
+                connection.execution_options(isolation_level=engine.dialect.default_isolation_level)
+        connection.execution_options(writes=True)
+        with _begun(connection, BUSY_SECONDS if patience is None else patience, progress):
+            yield connection
 
 
 def _begun(connection: Connection, patience: float, progress: Progress) -> RootTransaction:
@@ -212,14 +222,3 @@ def copy_to(engine: Engine, target: Path) -> Path:
     with whole_file(target) as partial, reading(engine) as connection, explained(engine):
         _driver(connection).execute("VACUUM INTO ?", (str(partial),))
     return target
-
-
-def integrity_problems(engine: Engine) -> list[str]:
-    """Return what is wrong with the database file itself: damaged pages, references to nothing."""
-    if engine.dialect.name != "sqlite":
-        return []
-    with reading(engine) as connection:
-        pages = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-    problems = [str(page) for page in pages if page != "ok"]
-    return problems + [f"{row[0]} row {row[1]} refers to a {row[2]} that is not there" for row in broken]

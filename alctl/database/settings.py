@@ -15,6 +15,8 @@ EMBEDDING = "embedding"
 LEVELS = "levels"
 """What black and white are in images of more than 8 bits, by kind."""
 
+CHANGES = "changes"
+"""How often commands have written to what imports match answers with: images, classes, rounds."""
 MEAN = "embedding mean"
 """Followed by the key of a table: the mean of the pool's unit vectors, which probes are fitted with."""
 
@@ -29,6 +31,16 @@ def write(connection: Connection, name: str, value: Any) -> None:
     """Make a setting, replacing the earlier one."""
     run(connection, "DELETE FROM setting WHERE name = :name", name=name)
     connection.execute(insert(setting).values(name=name, value=value))
+
+
+def changes(connection: Connection) -> int:
+    """Return a number that is another one once images, classes or rounds may have changed."""
+    return int(read(connection, CHANGES) or 0)
+
+
+def note_change(connection: Connection) -> None:
+    """Let whoever has read images, classes or rounds before see that they may have changed."""
+    write(connection, CHANGES, changes(connection) + 1)
 
 
 def levels(connection: Connection) -> "Levels":

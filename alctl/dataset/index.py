@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from alctl.database import categories, classes_of_imports, items, labels, project_row, staged_images
+from alctl.database.address import to_write_down
 from alctl.database.bulk import discard
 from alctl.database.staged_images import Contradiction, StagedFile, StagedItem
 from alctl.dataset import manifest, measure_levels
@@ -181,7 +182,7 @@ def _relative(path: str, root: Path) -> str:
 def create(folder: Path, dataset: Dataset, options: Options, progress: Progress) -> Ingested:
     """Make a project of a dataset, whole or not at all; with ``dry_run`` only say what would be in it."""
     with new_folder(folder, keep=not options.dry_run) as partial:
-        (partial / CONFIG).write_text(config_text(database=options.database), encoding="utf-8")
+        (partial / CONFIG).write_text(config_text(database=to_write_down(options.database)), encoding="utf-8")
         project = connect(partial)
         try:
             return _fill(project, dataset, options, progress)

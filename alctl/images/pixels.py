@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
-from alctl.files import whole_file
+from alctl.files import READ_ONLY, whole_file
 from alctl.images import levels
 from alctl.images.decode import Faults, Missing, Source, Unreadable, decode
 from alctl.images.levels import Levels
@@ -43,7 +43,8 @@ class ImageCache:
     """Encoded images of one shape on disk, (3, height, width) uint8 each, decoded by threads when first asked for.
 
     It can be deleted at any time. Rows are only ever appended, and counted as there once they are safely on disk, so
-    a killed process leaves no half image. While another process is filling it, this one decodes without storing.
+    a killed process leaves no half image. While another process is filling it, or where it cannot be written, this one
+    decodes without storing.
     """
 
     def __init__(
@@ -144,13 +145,18 @@ class _Store:
 
     def __enter__(self) -> "_Store":
         folder = self.cache.folder
-        folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(folder / "lock")
+        self.read_only = False
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self.lock.acquire(timeout=0)
             self.writes = True
         except Timeout:
             self.writes = False
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            self.writes, self.read_only = False, True
         self._open()
         if self.writes and self._is_full_of_others():
             (folder / "slots.npy").unlink(missing_ok=True)
@@ -168,15 +174,19 @@ class _Store:
     def _open(self) -> None:
         """Open the pixels before the row numbers: these are deleted first, so they never belong to an older file."""
         folder = self.cache.folder
-        handle = os.open(folder / "pixels.u8", os.O_RDWR | os.O_CREAT, 0o666)
-        self.file = os.fdopen(handle, "r+b", buffering=0)
+        if self.read_only:
+            file = folder / "pixels.u8"
+            self.file = (file if file.exists() else Path(os.devnull)).open("rb", buffering=0)
+        else:
+            handle = os.open(folder / "pixels.u8", os.O_RDWR | os.O_CREAT, 0o666)
+            self.file = os.fdopen(handle, "r+b", buffering=0)
         try:
             known = np.load(folder / "slots.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError):  # not there yet, or damaged with the machine
             known = np.empty(0, np.int64)
         self.slots = np.full(max(self.highest + 1, len(known)), -1, np.int64)
         self.slots[: len(known)] = known
-        self.slots[self.slots >= os.fstat(handle).st_size // self.cache.row] = -1
+        self.slots[self.slots >= os.fstat(self.file.fileno()).st_size // self.cache.row] = -1
         self.used = int(self.slots.max(initial=-1)) + 1
 
     def has(self, item_id: int) -> bool:

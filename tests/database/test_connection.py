@@ -15,7 +15,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from alctl.database import connection as db
-from alctl.database import items, labels
+from alctl.database import integrity, items, labels
 from alctl.database.bulk import insert_rows, run, scalar
 from alctl.database.tables import item, metadata
 from alctl.errors import AlctlError
@@ -120,7 +120,7 @@ def test_a_migration_that_rebuilds_the_item_table_keeps_every_label(url, newer):
         assert labels.labeled_items(connection, "pool") == [(1, 1, None), (2, 2, None)]
     with pytest.raises(IntegrityError), db.writing(engine) as connection:
         run(connection, "DELETE FROM item WHERE id = 2")
-    assert db.integrity_problems(engine) == []
+    assert integrity.integrity_problems(engine) == []
     engine.dispose()
 
 
@@ -150,7 +150,7 @@ def test_a_migration_that_would_orphan_labels_is_taken_back(tmp_path, newer):
     with db.reading(engine) as connection:
         assert db.revision_of(connection) == "0004"
         assert len(rows_of(connection, "item")) == 4
-    assert db.integrity_problems(engine) == []
+    assert integrity.integrity_problems(engine) == []
     engine.dispose()
 
 
@@ -300,7 +300,7 @@ def test_a_damaged_database_is_found(tmp_path):
         raw.execute("DELETE FROM item WHERE id = 2")  # this driver checks no foreign keys unless told
         raw.commit()
     engine = db.engine_of(f"sqlite:///{tmp_path / 'alctl.db'}")
-    problems = db.integrity_problems(engine)
+    problems = integrity.integrity_problems(engine)
     assert len(problems) == 2
     assert all("item" in problem for problem in problems)
     engine.dispose()

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from sqlalchemy import Connection
 
-from alctl.database import categories, staged_classes, staged_labels
+from alctl.database import categories, settings, staged_classes, staged_labels
 from alctl.database.staged_labels import Objects
 from alctl.labels.annotation import Annotation, Category
 from alctl.labels.text import as_text, is_name, look_alikes, name_problem
@@ -114,16 +114,21 @@ def class_list(connection: Connection, *, add: bool) -> ClassList:
     return ClassList(ids, keypoints, len(categories.categories(connection)), taken_back, add)
 
 
-def settle(connection: Connection, classes: ClassList, *, ordered: bool) -> dict[str, int]:
-    """Add the new classes to the project; return their ids by name.
+def settle(connection: Connection, classes: ClassList, *, ordered: bool) -> None:
+    """Forget classes and keypoints that only refused answers have: a typo is no class.
 
-    Classes and keypoints that only refused answers have are forgotten: a typo is no class. ``ordered``: the order of
-    an image's objects says something.
+    ``ordered``: the order of an image's objects says something.
     """
     if classes.add and staged_classes.any_left(connection):
         _forget_unused(connection, classes, ordered=ordered)
+
+
+def add_new(connection: Connection, classes: ClassList) -> dict[str, int]:
+    """Add the new classes to the project; return their ids by name."""
     new = categories.add_classes(connection, [*classes.again.values(), *classes.new])
     categories.learn_keypoints(connection, classes.keypoints)
+    if classes.add:
+        settings.note_change(connection)
     return new
 
 

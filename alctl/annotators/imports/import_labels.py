@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sqlalchemy import Connection
+
 from alctl.annotators.imports import check, class_list, fit_shapes, match_items, problems, recognise, store
 from alctl.annotators.imports.check import CheckedAnswers
 from alctl.annotators.imports.problems import LeftOut, Problem
 from alctl.annotators.imports.recognise import AUTO, LabelFile
 from alctl.annotators.imports.store import Stored
+from alctl.database import settings
 from alctl.database.bulk import discard
 from alctl.database.labels import ImportBatch
 from alctl.database.pre_annotations import Kept
@@ -75,29 +78,58 @@ class Imported:
     """The earlier import of a file with the same bytes."""
 
 
+@dataclass(frozen=True)
+class _Staged:
+    """The answers of a file in temporary tables, each checked, matched to its image and fitted to it."""
+
+    changes: int
+    """`settings.changes` of the state that they were compared with."""
+    checked: CheckedAnswers
+    left_out: LeftOut
+
+
 def import_labels(
     project: Project, file: Path, options: ImportOptions, progress: Progress = silent
 ) -> Imported:
-    """Take the labels of a file in one transaction; BadRowsError lists every problem unless ``skip_bad``."""
+    """Take the labels of a file in one transaction; BadRowsError lists every problem unless ``skip_bad``.
+
+    Others may write while the file is read, checked and matched. If they have changed what it was compared with,
+    that is done once more while they wait.
+    """
     source = recognise.label_file(project, file, options.format, options.options, options.annotator)
-    with project.writing("import-labels") as connection:
-        if not options.dry_run:
-            recognise.remember_options(connection, source)
-        if (earlier := recognise.imported_before(connection, source)) is not None:
-            return _nothing_new(source, earlier)
-        task = required_state(connection, project.folder).task
-        checked = check.check(
-            connection, source, task, options.annotator, progress, add_classes=options.add_classes
-        )
-        leave = (options.unknown_images or ("refuse" if source.format == "csv" else "leave")) == "leave"
-        ambiguous = match_items.match(connection, options.round, leave_unknown=leave)
-        fit_shapes.fit(connection, checked)
-        left_out = problems.left_out(connection, file, checked.refused, ambiguous, skip_bad=options.skip_bad)
-        new_classes = class_list.settle(connection, checked.classes, ordered=checked.ordered)
-        stored = store.store(connection, source, left_out, new_classes, dry_run=options.dry_run)
-        if options.dry_run:
-            discard(connection)
-    return _imported(source, checked, left_out, new_classes, stored)
+    with project.reading() as connection:
+        known = recognise.imported_before(connection, source) is not None
+        staged = None if known else _stage(connection, project, source, options, progress)
+        with project.completing("import-labels", connection, progress):
+            if not options.dry_run:
+                recognise.remember_options(connection, source)
+            if (earlier := recognise.imported_before(connection, source)) is not None:
+                return _nothing_new(source, earlier)
+            if staged is None or staged.changes != settings.changes(connection):
+                staged = _stage(connection, project, source, options, progress)
+            new_classes = class_list.add_new(connection, staged.checked.classes)
+            stored = store.store(connection, source, staged.left_out, new_classes, dry_run=options.dry_run)
+            if options.dry_run:
+                discard(connection)
+    return _imported(source, staged.checked, staged.left_out, new_classes, stored)
+
+
+def _stage(
+    connection: Connection, project: Project, source: LabelFile, options: ImportOptions, progress: Progress
+) -> _Staged:
+    """Read a file and compare it with the state that the connection sees; nothing but temporary tables is written."""
+    changes, task = settings.changes(connection), required_state(connection, project.folder).task
+    checked = check.check(
+        connection, source, task, options.annotator, progress, add_classes=options.add_classes
+    )
+    leave = (options.unknown_images or ("refuse" if source.format == "csv" else "leave")) == "leave"
+    ambiguous = match_items.match(connection, options.round, leave_unknown=leave)
+    fit_shapes.fit(connection, checked)
+    left_out = problems.left_out(
+        connection, source.path, checked.refused, ambiguous, skip_bad=options.skip_bad
+    )
+    class_list.settle(connection, checked.classes, ordered=checked.ordered)
+    return _Staged(changes, checked, left_out)
 
 
 def _nothing_new(source: LabelFile, earlier: ImportBatch) -> Imported:
