@@ -86,8 +86,9 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
             try:
                 decided = choose(found)
                 picked = [source for source, _ in decided.answer.of(found.subset)]
-                out = [*picked, *found.control, *found.reserved]
-                check_decodable(out, progress)  # before anybody is asked to label them
+                check_decodable(
+                    [*picked, *found.control, *found.reserved], progress
+                )  # before anybody labels them
             except BrokenImages as broken:
                 quarantine(project, broken, progress)
                 quarantined |= broken.reasons
@@ -99,9 +100,9 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 missing |= gone.reasons
                 allow_missing(missing, found.looked_at)
                 continue
-            selected = _selected(options, found, decided, terms)
+            made = _selected(options, found, decided, terms)
             selected = replace(
-                selected, quarantined=quarantined, missing=missing, incomparable=sorted(incomparable)
+                made, quarantined=quarantined, missing=missing, incomparable=sorted(incomparable)
             )
             with project.recording("select", progress) as connection:
                 if not _still_free(connection, selected, options):
