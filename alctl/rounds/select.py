@@ -86,9 +86,8 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
             try:
                 decided = choose(found)
                 picked = [source for source, _ in decided.answer.of(found.subset)]
-                check_decodable(
-                    [*picked, *found.control, *found.reserved], progress
-                )  # before anybody labels them
+                out = [*picked, *found.control, *found.reserved]
+                check_decodable(out, progress)  # before anybody is asked to label them
             except BrokenImages as broken:
                 quarantine(project, broken, progress)
                 quarantined |= broken.reasons
@@ -97,13 +96,11 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 incomparable |= useless.ids
                 continue
             except MissingImages as gone:
-                missing |= gone.reasons
-                allow_missing(missing, found.looked_at)
+                allow_missing(missing := missing | gone.reasons, found.looked_at)
                 continue
-            made = _selected(options, found, decided, terms)
-            selected = replace(
-                made, quarantined=quarantined, missing=missing, incomparable=sorted(incomparable)
-            )
+            selected = _selected(options, found, decided, terms)
+            left_out = sorted(incomparable)
+            selected = replace(selected, quarantined=quarantined, missing=missing, incomparable=left_out)
             with project.recording("select", progress) as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
