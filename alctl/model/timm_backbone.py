@@ -5,6 +5,7 @@ from a person's file as `networks.read_weights` reads it: nothing in them is eve
 """
 
 import math
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,9 @@ def timm_backbone(name: str, size: int | None, device: str, file: Path | None) -
     known = _known(timm, short)
     network = _network(timm, short, known, file or _downloaded(name, known))
     config = timm.data.resolve_model_data_config(network)
-    own = config["input_size"][1:]
-    if own[0] != own[1]:
-        raise AlctlError(
-            f"{name} takes images of {own[0]} × {own[1]} pixels, and only square ones are made here"
-        )
-    input_size = size or (DINOV2 if "_dinov2" in short else own[0])
-    dimension = _fit(network, name, own[0], input_size)
+    own = _side(name, config)
+    input_size = size or (DINOV2 if "_dinov2" in short else own)
+    dimension = _fit(network, name, own, input_size)
     mean, std = ([255 * value for value in config[which]] for which in ("mean", "std"))
     share, mode, kind = config["crop_pct"], config["crop_mode"], config["interpolation"]
     prepare = timm.data.create_transform(
@@ -109,7 +106,17 @@ def _network(timm: Any, short: str, known: Any, file: Path) -> nn.Module:
     return found
 
 
-def _fit(network: nn.Module, name: str, own: int, size: int) -> int:
+def _side(name: str, config: Mapping[str, Any]) -> int:
+    """Return the input in pixels that weights were made for."""
+    height, width = config["input_size"][1:]
+    if height != width:
+        raise AlctlError(
+            f"{name} takes images of {width} × {height} pixels, and only square ones are made here"
+        )
+    return int(height)
+
+
+def _fit(network: Any, name: str, own: int, size: int) -> int:
     """Make a network read images of ``size`` pixels, and return how many numbers its vector has."""
     network.eval()
     try:

@@ -69,24 +69,22 @@ def look(
         control = np.empty(0, dtype=np.int64)
         if share and left:
             count = max(1, round(share * min(options.k, left)))
-            own = stream(seed, "control")
-            control = rounds.subset(connection, count, own, number, resend=options.resend)
+            control = rounds.subset(connection, count, stream(seed, "control"), number, resend=options.resend)
             subset = subset[~np.isin(subset, control)]
         labeled = [] if options.strategy == RANDOM else labels.labeled_ids(connection)
         reserved = rounds.unsent_reserved(connection)
-
-        def compared(ids: Ids | list[int]) -> list[Source]:
-            return [source for source in sources(ids) if source.id not in incomparable]
 
         def sources(ids: Ids | list[int]) -> list[Source]:
             found = items.fetch(connection, np.asarray(ids, dtype=np.int64))
             return [source_of(state.root, item) for item in found if item.id not in missing]
 
-        candidates = compared(subset)
+        candidates, compared = (
+            [one for one in sources(ids) if one.id not in incomparable] for ids in (subset, labeled)
+        )
         if incomparable and not candidates:
             raise AlctlError(_NOTHING_TO_COMPARE)
         return Found(
-            number, seed, left, state.root, sources(control), candidates, compared(labeled),
+            number, seed, left, state.root, sources(control), candidates, compared,
             sources([item for item, _ in reserved]), [split for item, split in reserved if item not in missing],
             [known.name for known in categories.as_categories(connection, living=True)],
             len(subset) + len(control) + len(labeled) + len(reserved),

@@ -96,13 +96,11 @@ def select(project: Project, options: SelectOptions, progress: Progress) -> Sele
                 incomparable |= useless.ids
                 continue
             except MissingImages as gone:
-                missing |= gone.reasons
-                allow_missing(missing, found.looked_at)
+                allow_missing(missing := missing | gone.reasons, found.looked_at)
                 continue
             selected = _selected(options, found, decided, terms)
-            selected = replace(
-                selected, quarantined=quarantined, missing=missing, incomparable=sorted(incomparable)
-            )
+            left_out = sorted(incomparable)
+            selected = replace(selected, quarantined=quarantined, missing=missing, incomparable=left_out)
             with project.recording("select", progress) as connection:
                 if not _still_free(connection, selected, options):
                     continue  # labels of some of them were imported meanwhile
