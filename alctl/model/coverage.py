@@ -6,6 +6,7 @@ earlier is an upper bound of today's, and most candidates need not be looked at 
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -59,14 +60,7 @@ def cover(
     engine = _Greedy(Kernel(points, references, sigma, unit_length=unit_length), now, n, side, kept)
     picks: list[int] = []
     gains: list[float] = []
-    for _ in range(n):
-        if room is not None:
-            engine.free = room.free().to(points.device)
-        if not bool((engine.free & engine.bound.isfinite()).any()):
-            break
-        pick, gain = engine.pick()
-        if room is not None:
-            room.take(pick)
+    for pick, gain in engine.picks(n, room):
         picks.append(pick)
         gains.append(min(gain, gains[-1]) if gains else gain)  # a tie may be lower by TIE than the next gain
     return Selection(torch.tensor(picks, dtype=torch.int64), torch.tensor(gains, dtype=torch.float64))
@@ -97,6 +91,18 @@ class _Greedy:
         self.lack, _ = covered.lacks(self.last)
         self.ahead = (self.reach.size >= 0) & bool(len(self.lack))
         """Whose list is that of the forecast, for what is covered after its guesses."""
+
+    def picks(self, n: int, room: Room | None) -> Iterator[tuple[int, float]]:
+        """Yield up to ``n`` picks and what each adds, as long as one is free."""
+        for _ in range(n):
+            if room is not None:
+                self.free = room.free().to(self.bound.device)
+            if not bool((self.free & self.bound.isfinite()).any()):
+                return
+            pick, gain = self.pick()
+            if room is not None:
+                room.take(pick)
+            yield pick, gain
 
     def pick(self) -> tuple[int, float]:
         """Return the candidate that adds most and what it adds, and cover what is near it."""
