@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sqlalchemy import Connection
 
 from alctl.database import categories, labels
 from alctl.errors import AlctlError
+from alctl.files import room_beside
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation, LabeledImage
 from alctl.labels.format import FORMATS
@@ -65,8 +65,8 @@ def export_labels(
         images = list(_labeled(connection, split, every_annotator=every_annotator))
         if not images:
             raise AlctlError("there are no labels yet; `alctl import-labels FILE` brings them in")
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-            partial = Path(temporary) / path.name
+        with room_beside(path) as room:
+            partial = room / path.name
             writer.write(images, partial, categories.as_categories(connection))
             made = sorted(partial.parent.iterdir())
             taken = [file.name for file in made if path.with_name(file.name).exists()]
