@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,11 +91,25 @@ def make_base(place: Path) -> None:
     first = write_csv(place / "first.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 13)])
     write_csv(place / "second.csv", [(i, "elk" if i % 3 else "dog") for i in range(7, 19)])
     vectors = np.random.default_rng(0).normal(size=(IMAGES, 4))
-    write_csv(place / "vectors.csv", [(f"{i:04}.png", *row) for i, row in enumerate(vectors.tolist())], ("path", *"abcd"))
-    for words in (("import-labels", first), ("select", "--k", 3, "--strategy", "random"), ("backup", "old.zip")):
+    write_csv(
+        place / "vectors.csv",
+        [(f"{i:04}.png", *row) for i, row in enumerate(vectors.tolist())],
+        ("path", *"abcd"),
+    )
+    for words in (
+        ("import-labels", first),
+        ("select", "--k", 3, "--strategy", "random"),
+        ("backup", "old.zip"),
+    ):
         done = run_in(place, *words)
         assert done.returncode == 0, done.stderr
     shutil.rmtree(place / "project" / "cache", ignore_errors=True)
+
+
+def once_for_all(folder: Path) -> Path:
+    """Make the base in this folder, to be copied beside it; return where it lies."""
+    make_base(folder / "now")
+    return (folder / "now").rename(folder / "base")
 
 
 def run_in(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
@@ -117,13 +131,19 @@ _TIMES = ("seconds", "environment")
 
 def state_of(place: Path) -> State:
     """Return what is on the disk, without changing it."""
-    files = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("alctl.db"))
+    files = sorted(
+        path for path in place.rglob("*") if path.is_file() and not path.name.startswith("alctl.db")
+    )
     digests = {str(file.relative_to(place)): _digest(file) for file in files}
     return State(_rows(place / "project" / "alctl.db"), digests)
 
 
 def _digest(file: Path) -> str:
-    return "" if file.suffix == ".zip" or file.name == "manifest.json" or "cache" in file.parts else file_digest(file)
+    return (
+        ""
+        if file.suffix == ".zip" or file.name == "manifest.json" or "cache" in file.parts
+        else file_digest(file)
+    )
 
 
 def _rows(database: Path) -> Rows:
@@ -134,7 +154,11 @@ def _rows(database: Path) -> Rows:
         rows = {}
         for (table,) in tables:
             every = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            kept = [f'"{name}" IS NULL' if name.endswith("_at") else f'"{name}"' for name in every if name not in _TIMES]
+            kept = [
+                f'"{name}" IS NULL' if name.endswith("_at") else f'"{name}"'
+                for name in every
+                if name not in _TIMES
+            ]
             rows[table] = sorted(connection.execute(f"SELECT {', '.join(kept)} FROM {table}"), key=repr)
         return rows
 
@@ -222,7 +246,7 @@ class Bench:
         first, passed = None, 0
         while call := listener.next():
             passed += 1
-            if passed >= number and call.name in NEEDS_ROOM and not call.where.startswith("standard "):
+            if passed >= number and _needs_room(call):
                 first = first or call
                 listener.refuse(error)
         end = running.end()
@@ -251,32 +275,39 @@ class Bench:
         """Tell whether the database holds what the command was to record; it must hold all of it or nothing."""
         if rows == self.once.state.rows:
             return True
-        if self.scenario.once_recorded and rows != self.before.rows:  # a round is recorded before it is exported
+        if (
+            self.scenario.once_recorded and rows != self.before.rows
+        ):  # a round is recorded before it is exported
             late = ("handed_out", "handout")
-            assert all(rows[table] == self.before.rows[table] for table in late), f"{what}: half of an export is recorded"
-            assert {**rows, **{table: self.once.state.rows[table] for table in late}} == self.once.state.rows, (
-                f"{what}: half of a round is recorded"
+            assert all(rows[table] == self.before.rows[table] for table in late), (
+                f"{what}: half of an export is recorded"
             )
+            assert {
+                **rows,
+                **{table: self.once.state.rows[table] for table in late},
+            } == self.once.state.rows, f"{what}: half of a round is recorded"
             return True
         assert rows == self.before.rows, f"{what}: half of it is in the database"
         return False
 
     def _again(self, what: str, acknowledged: bool, recorded: bool) -> None:
         instead = self.scenario.once_recorded if recorded and not acknowledged else None
-        if instead:
-            done = run_in(self._place, *instead)
-        else:
-            done = run_warm(*self._words(), cwd=self._place)
+        done = run_in(self._place, *(instead or self.scenario.words))
         ended = Whole(done.returncode, state_of(self._copy()))
         allowed = [self.once] if not recorded and not acknowledged else []
         allowed += [self.once] if instead else [self.twice]
-        assert ended in allowed, f"{what}: the next run ended otherwise: {done.stderr}{difference(ended, allowed[0])}"
+        assert ended in allowed, (
+            f"{what}: the next run ended otherwise: {done.stderr}{difference(ended, allowed[0])}"
+        )
         _check(self._look)
 
-    def every(self, most: int) -> Iterator[int]:
-        """Yield numbers of calls, evenly spread, all of them if there are no more than ``most``; the last one surely."""
-        total = len(self.calls)
-        return iter(sorted({1 + round(i * (total - 1) / max(1, min(most, total) - 1)) for i in range(min(most, total))}))
+    def needing_room(self) -> list[int]:
+        """Return the numbers of the calls that a full disk refuses."""
+        return [number for number, call in enumerate(self.calls, 1) if _needs_room(call)]
+
+
+def _needs_room(call: Call) -> bool:
+    return call.name in NEEDS_ROOM and not call.where.startswith("standard ")
 
 
 def difference(ended: Whole, way: Whole) -> str:
@@ -301,12 +332,12 @@ def _acknowledged(printed: str) -> bool:
 
 
 def _check(place: Path) -> None:
-    """See that the project opens and is sound, and that every backup under its own name is whole."""
+    """See that the project opens and is sound, and that the backup is whole if there is one."""
     if (place / "project").exists():
         project = open_project(place / "project")
         assert check(project) == []
         project.engine.dispose()
-    for file in place.glob("[!.]*.zip"):
+    for file in place.glob("new.zip"):
         target = place / f"from-{file.stem}"
         assert zipfile.ZipFile(file).testzip() is None
         assert restore(file, target, no_progress).labels

@@ -1,6 +1,5 @@
 """The project's labels in any format: for another trainer, for an archive, for the next tool."""
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -12,7 +11,7 @@ from sqlalchemy import Connection
 
 from alctl.database import categories, labels
 from alctl.errors import AlctlError
-from alctl.files import room_beside
+from alctl.files import room_beside, sync
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation, LabeledImage
 from alctl.labels.format import FORMATS
@@ -109,9 +108,9 @@ def _exported(images: Iterable[LabeledImage], kind: str, carries: Set[str]) -> E
 def _move(made: Path, target: Path) -> None:
     """Move what a format wrote into place: the labels, and a configuration beside them."""
     if made.is_file():
-        with made.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        sync(made)
     shutil.move(made, target)
+    sync(target.parent)
 
 
 def _labeled(connection: Connection, split: str, *, every_annotator: bool) -> Iterator[LabeledImage]:
