@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from alctl.annotators.handout import round_file
 from alctl.database import counts, handouts, items, labels, pre_annotations, settings, training_runs
 from alctl.database.connection import integrity_problems
 from alctl.database.counts import Counts, RoundCounts, State
 from alctl.database.handouts import is_address
 from alctl.database.items import Unusable
 from alctl.database.pre_annotations import Kept
+from alctl.database.rounds_out import round_file
 from alctl.files import as_typed
 from alctl.labels.annotation import Split
 from alctl.plugins import Plugins

@@ -16,17 +16,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.kill_points import SCENARIOS, Bench, Interrupted, once_for_all
 from tests.system_calls import Call
 
 AGAIN = ("init", "export", "export again", "backup", "restore")
 """Commands that have to clear away something when they are run again: they are killed in that, too."""
-SLOW = ("embed", "train")
-DAMAGED = "DAMAGED"
+SLOW = ("init", "embed", "train")
+NO_ROOM, DAMAGED = "no room", "damaged"
+FOUND = ("as before", "done", "done, and said so", DAMAGED)
 
-Result = tuple[str, str, str, str]
-"""What was done, command, point, what was found."""
+
+class Result(NamedTuple):
+    """What came of one kill, or of one disk without room."""
+
+    what: str
+    command: str
+    point: str
+    found: str
+    seen_before: bool
+    """An earlier one had left the same bytes."""
 
 
 def kills(bench: Bench) -> Iterator[Result]:
@@ -41,19 +51,20 @@ def second_kills(bench: Bench) -> Iterator[Result]:
 
 def no_room(bench: Bench) -> Iterator[Result]:
     for number in bench.needing_room():
-        yield tried(bench, "no room", bench.calls[number - 1], (number,))
+        yield tried(bench, NO_ROOM, bench.calls[number - 1], (number,))
 
 
 def tried(bench: Bench, what: str, call: Call, numbers: tuple[int, ...]) -> Result:
     found: Interrupted | None
     try:
-        found = bench.refused(*numbers) if what == "no room" else bench.killed(*numbers)
+        found = bench.refused(*numbers) if what == NO_ROOM else bench.killed(*numbers)
     except AssertionError as error:
-        return what, bench.scenario.name, plain(call), f"{DAMAGED}: {str(error).splitlines()[0]}"
+        print(error, file=sys.stderr)
+        return Result(what, bench.scenario.name, plain(call), DAMAGED, seen_before=False)
     if found is None:
-        return what, bench.scenario.name, plain(call), "had ended"
-    result = "done, and said so" if found.acknowledged else "done" if found.recorded else "as before"
-    return what, bench.scenario.name, plain(found.call), result
+        return Result(what, bench.scenario.name, plain(call), "had ended", seen_before=False)
+    said = "done, and said so" if found.acknowledged else "done" if found.recorded else "as before"
+    return Result(what, bench.scenario.name, plain(found.call), said, found.seen_before)
 
 
 def plain(call: Call) -> str:
@@ -73,33 +84,25 @@ def everything(base: Path, work: Path, chosen: Iterable[str]) -> Iterator[Result
 
 
 def report(results: list[Result]) -> None:
-    killed = sum(what.startswith("killed") and found != "had ended" for what, *_, found in results)
-    damaged = [result for result in results if result[3].startswith(DAMAGED)]
-    said = sum(found == "done, and said so" for what, *_, found in results if what == "killed")
+    kills = [result for result in results if result.what != NO_ROOM and result.found != "had ended"]
+    said = sum(result.found == FOUND[2] for result in kills)
+    damaged = sum(result.found == DAMAGED for result in results)
     print("# Kills and full disks, before every system call that writes\n")
     print(
-        f"`python -m benchmarks.kill_points`, {datetime.now(UTC):%Y-%m-%d}, two cores of an AMD EPYC, SQLite on a local "
-        "disk, other work on the machine.\n"
+        f"`python -m benchmarks.kill_points`, {datetime.now(UTC):%Y-%m-%d}, two cores of an AMD EPYC, other work on them, "
+        f"SQLite in a file system in memory.\n\n{len(kills):,} kills, {said} of them after the command had said that it was "
+        f"done; {sum(result.what == NO_ROOM for result in results):,} times no room from one call on. Damaged: {damaged}.\n\n"
+        f"{EXPLAINED}{sum(result.seen_before for result in results):,} left the same bytes on the disk as an earlier one of "
+        "the same command, for which the next run had been looked at.\n"
     )
-    print(
-        f"{killed:,} kills, {said} of them after the command had said that it was done; "
-        f"{sum(what == 'no room' for what, *_ in results):,} times no room from one call on. Damaged: {len(damaged)}.\n"
-    )
-    print(EXPLAINED)
-    print(
-        "| command | what | calls | as before | done | done, and said so | damaged |\n|---|---|---|---|---|---|---|"
-    )
-    counted = Counter((command, what, found.split(":")[0]) for what, command, _, found in results)
-    for command, what in dict.fromkeys((command, what) for what, command, *_ in results):
-        cells = [
-            counted[command, what, found] for found in ("as before", "done", "done, and said so", DAMAGED)
-        ]
+    print(f"| command | what | calls | {' | '.join(FOUND)} |\n|{'---|' * (3 + len(FOUND))}")
+    counted = Counter((result.command, result.what, result.found) for result in results)
+    for command, what in dict.fromkeys((result.command, result.what) for result in results):
+        cells = [counted[command, what, found] for found in FOUND]
         print(f"| {command} | {what} | {sum(cells)} | {' | '.join(map(str, cells))} |")
-    for result in damaged:
-        print(f"\n- {' | '.join(result)}")
     print("\n## Each point\n\n| command | what | before | times | found |\n|---|---|---|---|---|")
-    for (what, command, point, found), times in Counter(results).items():
-        print(f"| {command} | {what} | {point} | {times} | {found.split(':')[0]} |")
+    for (what, command, point, found), times in Counter(result[:4] for result in results).items():
+        print(f"| {command} | {what} | {point} | {times} | {found} |")
 
 
 EXPLAINED = """\

@@ -1,8 +1,10 @@
 """Commands that write, killed or refused room before any of their system calls, and what has to hold afterwards."""
 
 import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -179,6 +181,8 @@ class Interrupted(NamedTuple):
     """It had said that it was done."""
     recorded: bool
     """The database held all of it."""
+    seen_before: bool
+    """An earlier one had left the same bytes on the disk, so that it was not run again."""
 
 
 class Bench:
@@ -187,6 +191,7 @@ class Bench:
     def __init__(self, base: Path, work: Path, scenario: Scenario) -> None:
         self._base, self._place, self._look = base, work / "now", work / "look"
         self.scenario = scenario
+        self._seen: dict[tuple[bool, str], bool] = {}
         self._reset()
         self.before = state_of(self._copy())
         self.calls: list[Call] = []
@@ -227,7 +232,7 @@ class Bench:
         self._reset()
         for number in numbers:
             running, listener = start_watched(*self._words(), cwd=self._place)
-            call = None
+            call: Call | None = None
             for _ in range(number):
                 if (call := listener.next()) is None:
                     break
@@ -237,6 +242,7 @@ class Bench:
             if call is None:
                 return None
             assert end.returncode == -signal.SIGKILL
+        assert call is not None
         return self._looked_at(call, _acknowledged(end.stdout))
 
     def refused(self, number: int, error: int = errno.ENOSPC) -> Interrupted | None:
@@ -262,14 +268,17 @@ class Bench:
 
     def _looked_at(self, call: Call, acknowledged: bool) -> Interrupted:
         """See that the state is sound and nothing is half there; that the same command then works; how it ends."""
-        what = f"{self.scenario.name}, {call}"
+        what, left = f"{self.scenario.name}, {call}", (acknowledged, _bytes_in(self._place))
+        if left in self._seen:
+            return Interrupted(self.scenario.name, call, acknowledged, self._seen[left], seen_before=True)
         look = self._copy()
         _check(look)
         rows = state_of(look).rows
         recorded = self._is_recorded(rows, what)
         assert recorded or not acknowledged, f"{what}: it said that it was done, and it is gone"
         self._again(what, acknowledged, recorded and rows != self.before.rows)
-        return Interrupted(self.scenario.name, call, acknowledged, recorded)
+        self._seen[left] = recorded
+        return Interrupted(self.scenario.name, call, acknowledged, recorded, seen_before=False)
 
     def _is_recorded(self, rows: Rows, what: str) -> bool:
         """Tell whether the database holds what the command was to record; it must hold all of it or nothing."""
@@ -318,10 +327,19 @@ def difference(ended: Whole, way: Whole) -> str:
         if ours != theirs:
             lines.append(f"table {table}: {ours}\n  not {theirs}")
     for file in sorted(ended.state.files.keys() | way.state.files.keys()):
-        ours, theirs = ended.state.files.get(file), way.state.files.get(file)
-        if ours != theirs:
-            lines.append(f"file {file}: {ours} not {theirs}")
+        if ended.state.files.get(file) != way.state.files.get(file):
+            lines.append(f"file {file}: {ended.state.files.get(file)} not {way.state.files.get(file)}")
     return "\n".join(lines)
+
+
+def _bytes_in(place: Path) -> str:
+    """Return a digest of all that lies there, but what chance named and what SQLite makes anew once all processes are gone."""
+    digest = hashlib.sha256()
+    for path in sorted(place.rglob("*")):
+        name = re.sub(r"\.\w{8}\.partial", ".partial", str(path.relative_to(place)))
+        if not name.endswith("-shm"):
+            digest.update(f"{name}\0{file_digest(path) if path.is_file() else ''}\0".encode())
+    return digest.hexdigest()
 
 
 def _acknowledged(printed: str) -> bool:

@@ -213,8 +213,3 @@ def _assignment(
         pick.item_id, pick.path, f"images/{file_name(pick)}", pick.width or 0, pick.height or 0, number,
         pick.digest.hex(), pick.score, predicted, f"run {said.run_id}" if said and said.run_id else "",
     )  # fmt: skip
-
-
-def round_file(number: int, annotators: Sequence[str] = ()) -> str:
-    """Return the path of a round's table, or of its first annotator's, relative to the project."""
-    return f"rounds/{number:04}/{rounds_out.tables(annotators)[0]}"
