@@ -31,7 +31,7 @@ from alctl.images.pixels import ImageCache
 from alctl.model.loss_prediction import Trained
 from alctl.model.score import Scorer
 from alctl.model.tasks.classification import Classification
-from benchmarks.networks import Port, fresh, random_images, settings
+from benchmarks.networks import Port, add_size_options, fresh, random_images, settings
 
 
 def quiet(_stage: str, _done: int, _total: int) -> None:
@@ -69,16 +69,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=9)
+    add_size_options(parser)
     given = parser.parse_args()
     images, classes = random_images(given.images)
-    port = Port(images, classes)
+    port = Port(images, classes, given.width)
     print(
         f"{'':6}{'alone / ours':>14}{'with / without module':>24}{'port / ours':>14}{'img/s':>8}{'agree':>8}   (medians)"
     )
     with tempfile.TemporaryDirectory() as name:
         sources = files(Path(name), given.images)
-        for precision in ("bf16", "fp32"):
-            task, trained = fresh(settings(precision=precision), images)
+        for precision in given.precision:
+            task, trained = fresh(settings(precision=precision, width=given.width), images)
             trained.eval()
             row = measure(task, trained, sources, Path(name) / precision, port, given.rounds)
             print(

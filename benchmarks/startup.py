@@ -34,7 +34,7 @@ from PIL import Image
 
 from alctl.dataset import index
 
-ROUNDS = 21
+ROUNDS = 11
 ORM = """
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column

@@ -21,7 +21,7 @@ from statistics import median, quantiles
 import torch
 
 from alctl.model.train import batches, train
-from benchmarks.networks import Port, fresh, random_images, settings
+from benchmarks.networks import Port, add_size_options, fresh, random_images, settings
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -30,10 +30,10 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def epochs(precision: str, loss_weight: float, n: int) -> Callable[[], object]:
+def epochs(precision: str, loss_weight: float, n: int, width: int) -> Callable[[], object]:
     """Return a function that trains one more epoch at every call."""
     images, classes = random_images(n)
-    config = settings(precision=precision, loss_weight=loss_weight)
+    config = settings(precision=precision, loss_weight=loss_weight, width=width)
     task, trained = fresh(config, images)
     run = train(trained, task, images, classes, list(range(n)), seed=0)
     return lambda: next(run)
@@ -57,16 +57,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--fp32-rounds", type=int, default=5)
+    add_size_options(parser)
     given = parser.parse_args()
     images, classes = random_images(given.images)
-    port = Port(images, classes)
+    port = Port(images, classes, given.width)
     print(
         f"{'':6}{'joint / plain':>22}{'pipeline / epoch':>18}{'port / ours':>14}{'img/s':>8}   (medians; quartiles)"
     )
-    for precision, rounds in (("bf16", given.rounds), ("fp32", given.fp32_rounds)):
+    for precision in given.precision:
+        rounds = given.rounds if precision == "bf16" else given.fp32_rounds
         work = [
-            epochs(precision, 1.0, given.images),
-            epochs(precision, 0.0, given.images),
+            epochs(precision, 1.0, given.images, given.width),
+            epochs(precision, 0.0, given.images, given.width),
             pipeline(given.images),
         ]
         for once in work:
