@@ -12,6 +12,10 @@ JPEG files of 32×32 pixels through ResNet-18, as `alctl select` scores them. "a
 network without the module, measured separately and added up. "module" compares the forward pass with and without it.
 "port" is the loop of benchmarks/networks.py over images that are already in memory. "agree" is the share of the port's
 top 10 % that ours picks too, with the same weights.
+
+On a processor without bf16 instructions bf16 is left out, and a narrow network ends within two minutes even on a busy
+machine: `--images 128 --rounds 3 --width 16`, AVX2, 2026-12-01: alone / ours 1.07, with / without module 1.132 (the
+narrower the network, the larger the module's share), port / ours 1.25×, the same top 10 %.
 """
 
 import argparse
