@@ -10,6 +10,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,10 +19,8 @@ from typing import Any
 
 from alctl.errors import AlctlError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
 
 PARTIAL = ".partial"
 """How the hidden name of an unfinished folder ends."""
@@ -99,7 +98,7 @@ def _new_room(path: Path) -> tuple[Path, int | None]:
 
 def _lock(folder: Path, *, wait: bool) -> int | None:
     """Lock a folder and return the handle, None where the file system locks none; BlockingIOError if another holds it."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return None
     handle = os.open(folder, os.O_RDONLY)
     try:
