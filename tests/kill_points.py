@@ -132,9 +132,11 @@ _TIMES = ("seconds", "environment")
 
 
 def state_of(place: Path) -> State:
-    """Return what is on the disk, without changing it."""
+    """Return what is on the disk, without changing it; who held a lock last is cleared by who holds it next."""
     files = sorted(
-        path for path in place.rglob("*") if path.is_file() and not path.name.startswith("alctl.db")
+        path
+        for path in place.rglob("*")
+        if path.is_file() and not path.name.startswith("alctl.db") and path.suffix != ".holder"
     )
     digests = {str(file.relative_to(place)): _digest(file) for file in files}
     return State(_rows(place / "project" / "alctl.db"), digests)
