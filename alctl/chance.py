@@ -3,8 +3,6 @@
 import hashlib
 import json
 
-import numpy as np
-
 
 def stream(seed: int, *purpose: str | int) -> int:
     """Return the seed of the stream for ``purpose``, in [0, 2⁶³); what one stream consumes never moves another."""
@@ -17,6 +15,8 @@ def permutation(seed: int, n: int) -> list[int]:
 
     Both shuffle by Fisher and Yates with the Mersenne Twister MT19937 (Matsumoto & Nishimura 1998), seeded by 32 bits.
     """
+    import numpy as np
+
     twister = np.random.RandomState(seed & 0xFFFFFFFF)
     order = list(range(n))
     steps = twister.randint(0, 2**32, max(n - 1, 0), dtype=np.uint32) % np.arange(n, 1, -1, dtype=np.uint32)

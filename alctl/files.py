@@ -10,13 +10,17 @@ import hashlib
 import os
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from alctl.errors import AlctlError
+
+if sys.platform != "win32":
+    import fcntl
 
 PARTIAL = ".partial"
 """How the hidden name of an unfinished folder ends."""
@@ -54,11 +58,10 @@ def write_whole(file: Path, text: str) -> None:
 def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give an empty folder beside ``folder`` to build in, which takes its name at the end.
 
-    ``folder`` must be empty or missing then (else OSError), unless it may be replaced. One process at a time.
+    ``folder`` must be empty or missing then (else OSError), unless it may be replaced.
     """
     clear_after_kill(folder)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
-    try:
+    with room_beside(folder) as partial:
         partial.chmod(0o755)
         yield partial
         _sync_tree(partial)
@@ -67,8 +70,49 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         else:
             partial.rename(folder)
             sync(folder.parent)
+
+
+@contextmanager
+def room_beside(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path``, with a hidden name; what is left in it at the end is deleted.
+
+    What killed processes left of this kind is deleted too; a folder of one that still lives is not.
+    """
+    _clear_abandoned(path)
+    partial, lock = _new_room(path)
+    try:
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _new_room(path: Path) -> tuple[Path, int | None]:
+    """Make a folder, and lock it; the lock lasts as long as the process at most."""
+    while True:
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent))
+        lock = _lock(partial, wait=True)
+        if partial.exists():  # else another process took it for an abandoned one, just before the lock
+            return partial, lock
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path, *, wait: bool) -> int | None:
+    """Lock a folder and return the handle, None where the file system locks none; BlockingIOError if another holds it."""
+    if sys.platform == "win32":
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def replace_folder(made: Path, folder: Path) -> None:
@@ -100,8 +144,19 @@ def clear_after_kill(folder: Path) -> None:
     if aside.exists() and not folder.exists():
         aside.rename(folder)
     shutil.rmtree(aside, ignore_errors=True)
-    for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*{PARTIAL}"):
-        shutil.rmtree(stale)
+    _clear_abandoned(folder)
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Delete the folders of `room_beside` that no living process holds."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        with suppress(BlockingIOError, FileNotFoundError):
+            lock = _lock(stale, wait=False)
+            try:
+                shutil.rmtree(stale)
+            finally:
+                if lock is not None:
+                    os.close(lock)
 
 
 def sync(path: Path) -> None:

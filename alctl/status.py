@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from alctl.annotators.handout import round_file
 from alctl.database import counts, handouts, items, labels, pre_annotations, settings, training_runs
 from alctl.database.address import exposed
 from alctl.database.counts import Counts, RoundCounts, State
@@ -15,6 +14,7 @@ from alctl.database.handouts import is_address
 from alctl.database.integrity import integrity_problems
 from alctl.database.items import Unusable
 from alctl.database.pre_annotations import Kept
+from alctl.database.rounds_out import round_file
 from alctl.files import as_typed
 from alctl.labels.annotation import Split, one_class_each
 from alctl.plugins import Plugins

@@ -14,7 +14,11 @@ Date:     2026-11-21, --rounds 2
 | COCO, 690,607 objects, 497 MB | import | 36.5 | 36.0 | 18,920 | 312 | 1.72x |
 
 Wanted: 2x of a bare parse, in bounded memory; met for COCO. A CSV of classes has so little to parse that its import is
-nearly all work in the database (wanted there too: 100,000 labels/s; missed).
+nearly all other work (wanted there too: 100,000 labels/s; missed). Where it goes, by cProfile within `import_labels`,
+2026-12-01, 30,000 rows: 38 % reading (the row's cells to an answer 26 %, splitting lines 2 %, the rest 10 %), 23 % checking
+each answer (class, annotator, what the task can use) and making its row, 7 % inserting the rows into the staging table,
+17 % the set-based SQL that matches, decides and stores, 7 % finding out which format it is, 8 % the rest. Two thirds are
+Python for each row, at 50 calls a row; profiling makes that part look larger than it is.
 
 Every row is a process of its own, start included, the rows interleaved. Ratios are medians of the ratios of processor
 time (user and system) within a round, because the waiting depends on what else the machine does; memory is the largest

@@ -4,6 +4,7 @@ The port is written here after the common recipe of public ports of LL4AL, not a
 on PIL images in a DataLoader, float32, NCHW, two optimisers, one loss read back from the device at every step.
 """
 
+import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +30,22 @@ def settings(*, precision: str, loss_weight: float = 1.0, width: int = 64) -> Tr
         TrainConfig(), model="resnet18-cifar", image_size=SIZE, device="cpu", precision=precision,
         loss_weight=loss_weight, width=width, epochs=10_000, checkpoint_every=10_000,
     )  # fmt: skip
+
+
+def add_size_options(parser: argparse.ArgumentParser) -> None:
+    """Let the network be narrower, and leave out what this processor only imitates, so that it ends in two minutes.
+
+    Without bf16 instructions a pass in bf16 takes many times as long as in fp32, and says nothing about either.
+    """
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=("bf16", "fp32"),
+        default=["bf16", "fp32"] if has_bf16 else ["fp32"],
+        help="default: both, fp32 alone on a processor without bf16 instructions",
+    )
+    parser.add_argument("--width", type=int, default=64, help="of ResNet-18's first layer; the paper's is 64")
 
 
 def random_images(n: int) -> tuple[Tensor, Targets]:
@@ -85,8 +102,8 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 class Port:
     """A port's training and scoring loops."""
 
-    def __init__(self, images: Tensor, targets: Targets) -> None:
-        _, trained = fresh(settings(precision="fp32", loss_weight=0), images)
+    def __init__(self, images: Tensor, targets: Targets, width: int) -> None:
+        _, trained = fresh(settings(precision="fp32", loss_weight=0, width=width), images)
         self.model: TargetModel = trained.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.module = PortModule(self.model.channels)
         options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}

@@ -27,14 +27,11 @@ from tests.fakes import tiny
 from tests.pools import pool
 from tests.project_files import (
     copied,
-    make_images,
-    make_project,
     no_progress,
     small_project,
     take,
     write_csv,
 )
-from tests.test_kill import kill_at_many_moments
 from tests.warm import run_warm, warm_json
 
 LABELS = [(i, "cat" if i % 2 else "dog") for i in range(1, 7)]
@@ -373,30 +370,3 @@ def test_the_commands_say_what_is_in_the_backup_and_where_the_project_is(project
     assert again.returncode == 1
     assert "restoring never overwrites" in json.loads(again.stdout)["error"]
     assert warm_json("status", cwd=tmp_path)["items"] == 12
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_killed_backup_leaves_no_file_of_its_name_and_the_next_one_works(tmp_path):
-    make_images(tmp_path / "images", 60)
-    base = make_project(tmp_path / "base", tmp_path / "images", test=4)
-    take(base, write_csv(tmp_path / "labels.csv", [(i, "cat") for i in range(1, 31)]), format="csv")
-    (base.folder / "rounds" / "0001").mkdir(parents=True)
-    (base.folder / "rounds" / "0001" / "notes.bin").write_bytes(b"0123456789abcdef" * 2**20)
-    base.engine.dispose()
-
-    def command(folder: Path) -> list[object]:
-        return ["backup", folder.parent / f"{folder.name}.zip", "--project", folder]
-
-    for killed in kill_at_many_moments(
-        tmp_path, lambda folder: shutil.copytree(base.folder, folder), command
-    ):
-        file = killed.folder.parent / f"{killed.folder.name}.zip"
-        killed.project()
-        assert file.exists() or not killed.done
-        if file.exists():
-            assert restore(file, tmp_path / f"from-{file.stem}", no_progress).labels == 30
-            file.unlink()
-        assert backup(connect(killed.folder), file, no_progress).labels == 30
-        assert not list(tmp_path.glob(".*.partial"))
-        assert not (killed.folder / "backup.db").exists()

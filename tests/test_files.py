@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alctl.files import file_digest, replace_folder, whole_file, whole_folder, write_whole
+from alctl.files import file_digest, replace_folder, room_beside, whole_file, whole_folder, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -129,3 +129,17 @@ def test_a_kill_at_any_step_leaves_a_whole_folder_for_the_next_one(tmp_path, ren
 def test_the_digest_is_sha_256(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert file_digest(tmp_path / "x").startswith("ba7816bf8f01cfea")
+
+
+def test_room_of_a_killed_process_is_cleared_and_that_of_a_living_one_is_not(tmp_path):
+    killed = folder_with(tmp_path / ".out.csv.abcdefgh.partial", "half")
+    other = folder_with(tmp_path / ".other.csv.abcdefgh.partial", "half")
+    with room_beside(tmp_path / "out.csv") as living:
+        assert not killed.exists()
+        with room_beside(tmp_path / "out.csv") as second:
+            assert living.exists()
+            assert second != living
+        with whole_folder(tmp_path / "out.csv") as third:
+            (third / "table.csv").write_text("whole")
+        assert living.exists()
+    assert sorted(names(tmp_path)) == [other.name, "out.csv"]

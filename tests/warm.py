@@ -4,6 +4,7 @@ Torch takes seconds to import; a test that runs ten commands, or kills thirty, w
 
 A test that stops a command at some moment counts moments instead of seconds: the calls that change files or the database,
 or print. `count_moments` says how many a command has, and `start_warm` takes the number of the one to wait for.
+A test that must know exactly what was on the disk watches the system calls instead: `start_watched`.
 """
 
 import multiprocessing
@@ -18,12 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from tempfile import mkdtemp
 from types import FrameType
 from typing import Any
 
 from tests.project_files import ENVIRONMENT, parsed
+from tests.system_calls import Listener, stop_before_writing
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.warm_imports"])
@@ -79,6 +82,14 @@ def start_warm(
         return _start(_command, ["alctl", *map(str, args)], cwd, env, reader, moments)
     finally:
         writer.close()
+
+
+def start_watched(*args: object, cwd: Path | None = None) -> tuple[Running, Listener]:
+    """Start the real command, which stops before each system call that writes until the listener lets it go on."""
+    ours, theirs = _forks.Pipe()
+    running = _start(_watched, ["alctl", *map(str, args)], cwd, None, ours, theirs)
+    theirs.close()
+    return running, Listener(recv_handle(ours))
 
 
 def _start(
@@ -181,6 +192,15 @@ def _main(
 
 def _code(code: str) -> None:
     exec(code, {"__name__": "__main__"})
+
+
+def _watched(parent: Connection) -> None:
+    from alctl.__main__ import main
+
+    listener = stop_before_writing()
+    send_handle(parent, listener, None)  # type: ignore[arg-type]  # any process
+    os.close(listener)
+    main()
 
 
 def _command(moments: _Moments | None) -> None:

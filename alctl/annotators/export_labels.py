@@ -1,8 +1,6 @@
 """The project's labels in any format: for another trainer, for an archive, for the next tool."""
 
-import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from sqlalchemy import Connection
 
 from alctl.database import categories, labels
 from alctl.errors import AlctlError
+from alctl.files import room_beside, sync
 from alctl.labels import canonical_json
 from alctl.labels.annotation import Annotation, LabeledImage
 from alctl.labels.format import FORMATS
@@ -65,8 +64,8 @@ def export_labels(
         images = list(_labeled(connection, split, every_annotator=every_annotator))
         if not images:
             raise AlctlError("there are no labels yet; `alctl import-labels FILE` brings them in")
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-            partial = Path(temporary) / path.name
+        with room_beside(path) as room:
+            partial = room / path.name
             writer.write(images, partial, categories.as_categories(connection))
             made = sorted(partial.parent.iterdir())
             taken = [file.name for file in made if path.with_name(file.name).exists()]
@@ -111,9 +110,9 @@ def _exported(images: Iterable[LabeledImage], kind: str, carries: Set[str]) -> E
 def _move(made: Path, target: Path) -> None:
     """Move what a format wrote into place: the labels, and a configuration beside them."""
     if made.is_file():
-        with made.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        sync(made)
     shutil.move(made, target)
+    sync(target.parent)
 
 
 def _labeled(connection: Connection, split: str, *, every_annotator: bool) -> Iterator[LabeledImage]:

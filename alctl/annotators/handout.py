@@ -214,8 +214,3 @@ def _assignment(
         pick.digest.hex(), pick.score, predicted, f"run {said.run_id}" if said and said.run_id else "",
         said.confidence if said else None, row.strategy,
     )  # fmt: skip
-
-
-def round_file(number: int, annotators: Sequence[str] = ()) -> str:
-    """Return the path of a round's table, or of its first annotator's, relative to the project."""
-    return f"rounds/{number:04}/{rounds_out.tables(annotators)[0]}"

@@ -111,6 +111,11 @@ def tables(annotators: Sequence[str]) -> list[str]:
     return [f"items-{name}.csv" for name in annotators] or ["items.csv"]
 
 
+def round_file(number: int, annotators: Sequence[str] = ()) -> str:
+    """Return the path of a round's table, or of its first annotator's, relative to the project."""
+    return f"rounds/{number:04}/{tables(annotators)[0]}"
+
+
 def outcomes(connection: Connection, of_round: Mapping[int, Terms]) -> dict[int, dict[str, int]]:
     """Return for each round how many of its answered items came back labeled, skipped, or unusable."""
     found: dict[int, dict[str, int]] = {

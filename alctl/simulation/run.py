@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from alctl.annotators.handout import round_file
 from alctl.annotators.imports.import_labels import ImportOptions, import_labels
 from alctl.chance import stream
 from alctl.config import TrainConfig
 from alctl.database import project_row, training_runs
 from alctl.database import rounds as recorded
 from alctl.database.connection import copy_to, engine_of, writing
+from alctl.database.rounds_out import round_file
 from alctl.database.training_runs import TrainingRun
 from alctl.errors import AlctlError
 from alctl.files import whole_file, write_whole

@@ -1,70 +1,46 @@
-"""Real commands on a disk that is full."""
+"""Real commands on a disk that is full or fails, from one of their system calls on."""
 
-import json
-import os
-import subprocess
+import errno
 from pathlib import Path
 
 import pytest
 
-from alctl.project import open_project
-from alctl.status import check
-from tests.project_files import TINY_FLAGS, small_project, write_csv
-from tests.warm import run_warm
+from tests.kill_points import SCENARIOS, Bench, Scenario, once_for_all
+from tests.system_calls import AVAILABLE
 
-SIZE = 1 << 21
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """Give a small disk of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a file system cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+pytestmark = [
+    pytest.mark.skipif(not AVAILABLE, reason="system calls are watched on Linux on x86-64 only"),
+    pytest.mark.timeout(600),
+]
+EVERY = [pytest.param(scenario, id=scenario.name) for scenario in SCENARIOS]
+IMPORT = next(scenario for scenario in SCENARIOS if scenario.name == "import-labels")
 
 
-def fill(disk: Path, left: int) -> Path:
-    """Fill the disk up to so many bytes."""
-    filler = disk / "filler"
-    free = os.statvfs(disk)
-    filler.write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - left)))
-    return filler
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return once_for_all(tmp_path_factory.mktemp("full"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("left", [0, 4096, 20_000])
-def test_every_command_that_writes_says_so_in_a_sentence_and_breaks_nothing(disk, tmp_path, left):
-    project = small_project(disk, 24)
-    project.engine.dispose()
-    labels = write_csv(tmp_path / "l.csv", [(i, "cat" if i % 2 else "dog") for i in range(1, 13)])
-    more = write_csv(tmp_path / "m.csv", [(i, "cat") for i in range(13, 17)])
-    before: list[list[object]] = [
-        ["import-labels", labels, "--add-classes"],
-        ["select", "--k", 2, "--strategy", "random"],
-    ]
-    for command in before:
-        assert run_warm(*command, "--project", project.folder).returncode == 0
-    filler = fill(disk, left)
-    refused = 0
-    commands: list[list[object]] = [
-        ["backup"],
-        ["export", 1],
-        ["classes", "add", "elk"],
-        ["import-labels", more],
-        ["undo-import", 1],
-        ["train", "--epochs", 1, *TINY_FLAGS],
-        ["recall", 1],
-    ]
-    for command in commands:
-        done = run_warm(*command, "--json", "--project", project.folder)
-        assert "Traceback" not in done.stderr, done.stderr
-        if done.returncode:
-            said = json.loads(done.stdout)["error"]
-            refused += any(why in said for why in ("No space left", "no room left", "full"))
-    assert refused
-    filler.unlink()
-    assert check(open_project(project.folder)) == []
+@pytest.mark.parametrize("scenario", EVERY)
+def test_a_command_without_room_says_so_in_a_sentence_and_breaks_nothing(base: Path, scenario: Scenario):
+    bench = Bench(base, base.parent, scenario)
+    numbers = bench.needing_room()
+    for number in (numbers[len(numbers) // 2], numbers[-1]):
+        assert bench.refused(number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS])
+def test_whatever_the_disk_refuses_it_is_a_sentence(base: Path, error: int):
+    bench = Bench(base, base.parent, IMPORT)
+    into_log = [i for i, call in enumerate(bench.calls, 1) if str(call) == "pwrite64 alctl.db-wal"]
+    bench.refused(into_log[0], error)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7_200)
+@pytest.mark.parametrize("scenario", EVERY)
+def test_a_command_without_room_from_any_call_on_breaks_nothing(base: Path, scenario: Scenario):
+    bench = Bench(base, base.parent, scenario)
+    assert all(bench.refused(number) for number in bench.needing_room())
