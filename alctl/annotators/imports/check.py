@@ -119,7 +119,7 @@ class CheckedAnswers:
         row = StagedLabel(
             self.answers, answer.line, as_text(answer.where), answer.item, as_text(answer.path).removeprefix("./"),
             bytes.fromhex(answer.digest) if answer.digest else None, annotator, answer.status, category_id, trouble or None,
-            answer.seconds, answer.made_at or None,
+            answer.seconds, answer.made_at or None, as_text(answer.also) or None,
         )  # fmt: skip
         return row if self.task == "classification" else self._with_objects(row, answer, found)
 

@@ -90,7 +90,7 @@ def import_labels(
             connection, source, task, options.annotator, progress, add_classes=options.add_classes
         )
         leave = (options.unknown_images or ("refuse" if source.format == "csv" else "leave")) == "leave"
-        ambiguous = match_items.match(connection, options.round, leave_unknown=leave)
+        ambiguous = match_items.match(connection, options.round, checked.notes, leave_unknown=leave)
         fit_shapes.fit(connection, checked)
         left_out = problems.left_out(connection, file, checked.refused, ambiguous, skip_bad=options.skip_bad)
         new_classes = class_list.settle(connection, checked.classes, ordered=checked.ordered)

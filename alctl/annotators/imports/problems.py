@@ -13,6 +13,7 @@ from alctl.errors import AlctlError
 
 SENTENCES: Final[dict[ProblemFate, str]] = {
     "unknown item": "{which} is not in the pool",
+    "two names": "it says that it is of {path!r}, and its own name that it is of {also!r}: which of the two is it?",
     "other path": "item {item} is {item_path!r}, not {path!r}: is the file of another project?",
     "other image": "item {item}, {item_path!r}, has other bytes than the file says: another project?",
     "trouble": "{trouble}",
@@ -122,11 +123,12 @@ def _sentence(row: StagedProblem) -> str:
         item=row.item,
         item_path=row.item_path,
         path=row.path,
+        also=row.also,
         name=name,
         trouble=row.trouble or "",
         size=f"{row.item_width} × {row.item_height}",
         declared=f"{row.width} × {row.height}",
-        why="; the tool did not turn it as its EXIF data say" if turned else "",
+        why="; width and height are swapped" if turned else "",
         reach=", ".join(f"{side or 0:.6g}" for side in reach),
         annotator=row.annotator,
         other=place_of(Problem(row.other_line or 0, "", row.other_place or "")),

@@ -148,7 +148,11 @@ class Voc(LabelFormat):
             raise ValueError(f"it has no <object>, {SEGMENTED}")
         path = xml.image_path(root, inside)
         own = str(inside.with_suffix(""))
-        also = "" if PurePosixPath(path).stem == PurePosixPath(own).name or PurePosixPath(path).name == inside.stem else own
+        also = (
+            ""
+            if PurePosixPath(path).stem == PurePosixPath(own).name or PurePosixPath(path).name == inside.stem
+            else own
+        )
         return LabeledImage(path, tuple(objects), width=width, height=height, where=where, also=also)
 
     def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:

@@ -258,9 +258,7 @@ def test_attributes_are_left_out_and_counted_but_not_those_that_say_nothing():
     document["annotations"][0]["attributes"] = {"occluded": True}
     assert notes(document)["annotations have attributes, which were left out"] == 1
     document["annotations"][0]["attributes"] = {"rotation": 90.0}
-    assert "boxes have a rotation among their attributes; they were taken upright, as they stand" in notes(
-        document
-    )
+    assert "rotated boxes became their upright hulls" in notes(document)
 
 
 def test_a_class_that_only_groups_others_is_no_class():

@@ -19,9 +19,9 @@ from alctl.errors import AlctlError
 from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.formats.cvat import ATTRIBUTES, GROUPED, OCCLUDED, OUTSIDE, Cvat
-from alctl.labels.shapes import TURNED
 from alctl.labels.parsing.units import STATED, UnitsOption
 from alctl.labels.parsing.unlabeled import UNLABELED
+from alctl.labels.shapes import TURNED
 from tests.data import real_data
 from tests.examples import examples
 
