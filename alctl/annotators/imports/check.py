@@ -22,6 +22,7 @@ from alctl.labels.text import as_text, is_name, name_problem
 from alctl.progress import Progress
 
 ANONYMOUS = "anonymous"
+TWICE = "objects stand twice in their image and were taken once"
 
 
 class Usable(NamedTuple):
@@ -160,7 +161,10 @@ class CheckedAnswers:
     def _objects(self, annotations: Sequence[Annotation]) -> tuple[str | None, str]:
         """Return an image's objects as the label table keeps them, or what is wrong with one."""
         entries = []
-        for annotation in annotations:
+        once = dict.fromkeys(annotations)
+        if len(once) < len(annotations):
+            self.notes[TWICE] += len(annotations) - len(once)
+        for annotation in once:
             id_ = self.classes.id_of(annotation.category)
             if id_ is None:
                 return None, self.classes.unknown(annotation.category)

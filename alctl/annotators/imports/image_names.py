@@ -108,15 +108,25 @@ def _clean(path: str) -> str:
     return _UNCLEAN.sub("", _form(path).strip().replace(" ", "_"))
 
 
-_LOSSES: Sequence[tuple[str, Callable[[str], str]]] = (
-    ("", str),
-    (FORM, _form),
-    (CASE, _case),
-    (SUFFIX, lambda path: _case(bare(path))),
-    (CLEANED, _clean),
-    (CLEANED, lambda path: _case(_clean(bare(path)))),
+class _Loss(NamedTuple):
+    """What a rewriting has lost: compared are the given name and the pool's, each without it."""
+
+    rule: str
+    given: Callable[[str], str]
+    pool: Callable[[str], str]
+
+
+_LOSSES = (
+    _Loss("", str, str),
+    _Loss(FORM, _form, _form),
+    _Loss(CASE, _case, _case),
+    _Loss(SUFFIX, lambda path: _case(bare(path)), lambda path: _case(bare(path))),
+    _Loss(CLEANED, _form, _clean),
+    _Loss(CLEANED, lambda path: _case(bare(path)), lambda path: _case(_clean(bare(path)))),
 )
-_OF_ROBOFLOW = (ROBOFLOW, lambda path: _case(bare(path).replace(" ", "-")))
+_OF_ROBOFLOW = _Loss(
+    ROBOFLOW, lambda path: _case(bare(path)), lambda path: _case(bare(path).replace(" ", "-"))
+)
 
 
 class Hits(NamedTuple):
@@ -128,22 +138,22 @@ class Hits(NamedTuple):
 
 def hits(given: Sequence[Origin], images: Sequence[tuple[int, str]]) -> Hits:
     """Return which of some images (item and path) the first rule finds that finds any; none if no rule does."""
-    for rule, lost, origin in _rules(given):
-        wanted = lost(origin.path)
+    for loss, origin in _rules(given):
+        wanted = loss.given(origin.path)
         shortened = str if has_suffix(origin.path) else bare
-        rewritten = {image: lost(shortened(image[1])) for image in images}
+        rewritten = {image: loss.pool(shortened(image[1])) for image in images}
         found = [image for image, path in rewritten.items() if name_of(path) == name_of(wanted)]
         if found:
             near = [image for image in found if f"/{rewritten[image]}".endswith(f"/{wanted}")]
-            rules = dict.fromkeys((*origin.rules, rule) if rule else origin.rules)
+            rules = dict.fromkeys((*origin.rules, loss.rule) if loss.rule else origin.rules)
             return Hits(near or found, tuple(rules))
     return Hits([], ())
 
 
-def _rules(given: Sequence[Origin]) -> Iterator[tuple[str, Callable[[str], str], Origin]]:
-    for rule, lost in _LOSSES:
+def _rules(given: Sequence[Origin]) -> Iterator[tuple[_Loss, Origin]]:
+    for loss in _LOSSES:
         for origin in given:
-            yield rule, lost, origin
+            yield loss, origin
     for origin in given:
         if ROBOFLOW in origin.rules:
-            yield *_OF_ROBOFLOW, origin
+            yield _OF_ROBOFLOW, origin

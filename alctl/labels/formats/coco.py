@@ -20,6 +20,7 @@ from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Polygons, Record
 from alctl.labels.format import LabelFormat
 from alctl.labels.parsing.coco.file import OURS, CocoFile
+from alctl.labels.parsing.encodings import as_utf8, shown_head
 from alctl.labels.parsing.units import UnitsOption, require_pixels
 from alctl.labels.parsing.untrusted import Members, is_archive, members
 from alctl.labels.shapes import boxed
@@ -80,12 +81,12 @@ class Coco(LabelFormat):
         try:
             if not path.is_dir() and not is_archive(path):
                 with path.open("rb", buffering=0) as stream:
-                    yield stream, str(path)
+                    yield as_utf8(stream), str(path)
                 return
             with members(path) as files:
                 for name in self._chosen(files, path):
                     with _seekable(files, name) as stream:
-                        yield stream, f"{path}: {name}"
+                        yield as_utf8(stream), f"{path}: {name}"
         except OSError as error:
             raise AlctlError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -132,7 +133,7 @@ def _kind_of(name: str) -> str:
 
 def _kind(stream: IO[bytes]) -> str:
     """Return what the beginning of a file looks like, or an empty string."""
-    head = stream.read(HEAD).decode("utf-8-sig", "ignore")
+    head = shown_head(stream.read(HEAD))
     if head.lstrip()[:1] == "{" and _IMAGES.search(head):
         return "COCO keypoints" if '"keypoints"' in head else "COCO"
     return "COCO detection results" if _RESULTS.match(head) else ""

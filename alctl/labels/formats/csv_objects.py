@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -50,7 +51,7 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True)
 class CsvObjects(LabelFormat):
-    """A table with an item or path, a label and coordinates in each row; the rows of one image follow each other."""
+    """A table with an item or path, a label and coordinates in each row."""
 
     units: UnitsOption = ""
     """Of the coordinates of rows that do not say it: absolute, or relative to width and height."""
@@ -83,7 +84,7 @@ class CsvObjects(LabelFormat):
         declared: set[str] = set()
         notes: Counter[str] = Counter()
         found = (self._row(columns, layout, header, line, cells) for line, cells in rows if any(cells))
-        for group in _grouped(_answered(found, notes)):
+        for group in _grouped(_answered(found, notes), together=_together(path, columns)):
             refusals = [row.answer for row in group if isinstance(row.answer, Refusal)]
             whole = [row.answer for row in group if isinstance(row.answer, LabeledImage)]
             objects = tuple(annotation for answer in whole for annotation in answer.annotations)
@@ -251,20 +252,37 @@ def _answered(rows: Iterable[_Row | None], notes: Counter[str]) -> Iterator[_Row
             yield row
 
 
-def _grouped(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    """Yield the rows of each image and annotator that follow each other; a bad row belongs to the image before it."""
-    group: list[_Row] = []
+def _together(path: Path, columns: Mapping[str, int]) -> bool:
+    """Tell whether the rows of each image follow each other; the file is read once more for it, which costs little."""
+    places = [columns[name] for name in ("item", "path", "sha256", "annotator") if name in columns]
+    seen, last = set[int](), 0
+    for _, cells in islice(table.rows(path), 1, None):
+        whose = hash(tuple([cells[at] for at in places if at < len(cells)]))
+        if whose != last and any(cells):
+            if whose in seen:
+                return False
+            seen.add(whose)
+            last = whose
+    return True
+
+
+def _grouped(rows: Iterable[_Row], *, together: bool) -> Iterator[list[_Row]]:
+    """Yield the rows of each image and annotator; a bad row belongs to the image before it.
+
+    Where they do not follow each other, all are kept until the end.
+    """
+    groups: dict[object, list[_Row]] = {}
+    whose: object = None
     for row in rows:
-        answer, before = (
-            row.answer,
-            next((r.answer for r in group if isinstance(r.answer, LabeledImage)), None),
-        )
-        if isinstance(answer, LabeledImage) and before is not None and _whose(before) != _whose(answer):
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
+        if isinstance(row.answer, LabeledImage) and whose != (own := _whose(row.answer)):
+            if groups and together and whose is not None:
+                yield from groups.values()
+                groups = {}
+            if whose is None and groups:  # bad rows before the first good one are with it
+                groups[own] = groups.pop(None)
+            whose = own
+        groups.setdefault(whose, []).append(row)
+    yield from groups.values()
 
 
 def _whose(answer: LabeledImage) -> object:

@@ -20,6 +20,7 @@ from alctl.labels import shapes
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
 from alctl.labels.parsing.cvat import xml
+from alctl.labels.parsing.encodings import shown_head
 from alctl.labels.parsing.strays import outnumbered
 from alctl.labels.parsing.units import STATED, UnitsOption, require_pixels, settled
 from alctl.labels.parsing.unlabeled import answered
@@ -55,7 +56,7 @@ class Cvat(LabelFormat):
         """A root ``annotations`` with version 1.0 or 1.1, or with what CVAT tells of a task, project or job."""
         try:
             with _opened(path) as (stream, _):
-                head = stream.read(_HEAD).decode("utf-8-sig", "replace")
+                head = shown_head(stream.read(_HEAD))
         except (OSError, AlctlError):
             return ""
         return "CVAT for images 1.1" if _ROOT.match(head) and _OURS.search(head) else ""

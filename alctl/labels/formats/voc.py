@@ -23,6 +23,7 @@ from alctl.errors import AlctlError
 from alctl.labels import shapes
 from alctl.labels.annotation import Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
+from alctl.labels.parsing.encodings import shown_head
 from alctl.labels.parsing.strays import are_strays
 from alctl.labels.parsing.units import UnitsOption, UnstatedError, require_pixels, settled
 from alctl.labels.parsing.unlabeled import answered
@@ -33,8 +34,8 @@ FOLDER = "Annotations"
 EVIDENCE = 50
 """Files that are looked at before the user is asked where the pixels begin."""
 HEAD = 1 << 16
-_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?(?>\s+|<\?.*?\?>|<!--.*?-->)*+<annotation[\s>]", re.DOTALL)
-_OWN = re.compile(rb"<(?:bndbox|segmented|size)[\s>/]")
+_ROOT = re.compile(r"(?>\s+|<\?.*?\?>|<!--.*?-->)*+<annotation[\s>]", re.DOTALL)
+_OWN = re.compile(r"<(?:bndbox|segmented|size)[\s>/]")
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 SEGMENTED = (
     "but says that it is segmented: the tool left out its polygons or masks; export them in another format, such as CVAT "
@@ -60,7 +61,9 @@ class Voc(LabelFormat):
     def recognise(self, path: Path) -> str:
         """VOC is XML whose outermost element is an annotation with a size or with boxes."""
         try:
-            found = any(_ROOT.match(head) and _OWN.search(head) for head in _heads(path)) and not _stray(path)
+            found = any(
+                _ROOT.match(head) and _OWN.search(head) for head in map(shown_head, _heads(path))
+            ) and not _stray(path)
         except (OSError, ValueError, AlctlError):
             return ""
         return "Pascal VOC annotations" if found else ""

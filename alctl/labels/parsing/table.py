@@ -12,12 +12,15 @@ from typing import TextIO
 
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation, LabeledImage, Refusal, Status
+from alctl.labels.parsing.encodings import encoding_of
 from alctl.labels.spreadsheet_cells import QUOTED, plain_cell
 from alctl.plugins import unknown
 
 _ITEM = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,9}([.,][0-9]{1,20})?(e-?[0-9]{1,2})?")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+LABEL_STUDIO = {"annotation_id", "annotator", "lead_time"}
+"""Columns by which its flattened exports are known."""
 COLUMNS = ("item", "path", "label", "annotator", "status", "seconds", "sha256")
 STATUSES: dict[str, Status] = {
     "labeled": "labeled",
@@ -34,10 +37,13 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the line where it ends and the cells of each row, the header first; AlctlError if it is no table."""
     line = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter=_delimiter(stream), strict=True)
+        with path.open("rb") as start:
+            encoding = encoding_of(start.read(2))
+        with path.open(encoding=encoding, newline="") as stream:
+            said = _said_delimiter(stream)
+            reader = csv.reader(stream, delimiter=said or _delimiter(stream), strict=True)
             for cells in reader:
-                line = reader.line_num
+                line = reader.line_num + bool(said)
                 yield line, cells
     except UnicodeDecodeError as error:
         raise AlctlError(
@@ -47,6 +53,14 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise AlctlError(f"cannot read {path}: {error.strerror}") from error
     except csv.Error as error:
         raise AlctlError(f"{path}, line {line + 1}: not CSV: {error}") from error
+
+
+def _said_delimiter(stream: TextIO) -> str:
+    """Return the separator that a first line such as ``sep=;`` gives to spreadsheets, and pass over the line."""
+    found = re.fullmatch(r"sep=([,;\t])\s*", stream.readline(), re.IGNORECASE)
+    if found is None:
+        stream.seek(0)
+    return found[1] if found else ""
 
 
 def _delimiter(stream: TextIO) -> str:
@@ -62,6 +76,11 @@ def columns_of(path: Path, header: Sequence[str], *, needed: bool = True) -> dic
     AlctlError where nothing names the images, or, if ``needed``, nothing says what they are.
     """
     names = [name.strip().lower() for name in header]
+    if set(names) >= LABEL_STUDIO:
+        raise AlctlError(
+            f"{path} is Label Studio's CSV or TSV export, which leaves out skipped tasks and sizes; export the project "
+            "again as 'JSON'"
+        )
     columns = {name: names.index(name) for name in COLUMNS if name in names}
     for alias, name in (("class", "label"), ("file", "path"), ("filename", "path"), ("image", "path")):
         if name not in columns and alias in names and not (alias == "image" and "item" in columns):
@@ -101,7 +120,7 @@ def answer_of(
     item, path, label, annotator, given, seconds, digest = values.values()
     if not label and not given:
         return None
-    if problem := _problem(values, label, given.lower(), objects=objects):
+    if problem := _no_class(label) or _problem(values, label, given.lower(), objects=objects):
         return Refusal(line, problem)
     return LabeledImage(
         path,
@@ -119,6 +138,13 @@ def answer_of(
 def _class(label: str) -> tuple[Annotation]:
     """Return the one annotation of an image with this class: a file has many rows and few classes."""
     return (Annotation(label),)
+
+
+def _no_class(label: str) -> str:
+    """Return what is wrong with a label that a tool has packed several values into."""
+    if label[:1] in ("[", "{") and label[-1:] in ("]", "}"):
+        return f"the label is {label[:40]!r}, which is JSON and no class; export the tool's own JSON instead"
+    return ""
 
 
 def _problem(values: Mapping[str, str], label: str, status: str, *, objects: bool) -> str:

@@ -183,7 +183,8 @@ class CocoFile:
         try:
             return settled(image_of(image, rows, classes, where), self._units, self._name, where)
         except ValueError as error:
-            return Refusal(0, str(error), where)
+            name = image.get("file_name")
+            return Refusal(0, str(error), f"{where} ({shown(name)})" if type(name) is str else where)
 
 
 def _nothing_in(name: str, images: int, categories: list[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,10 +203,10 @@ def _numbers(values: Any, what: str) -> tuple[float, ...]:
     if type(values) is not list:
         raise ValueError(f"its {what} is {shown(values)}, not a list of numbers")
     kinds = set(map(type, values))
-    if kinds <= _FLOAT:
-        return tuple(values)
     if kinds <= _NUMBER:
-        return tuple(map(float, values))
+        if not isfinite(sum(values)):
+            raise ValueError(f"its {what} holds NaN or Infinity, which is no number that an image can have")
+        return tuple(values) if kinds <= _FLOAT else tuple(map(float, values))
     wrong = next(value for value in values if type(value) not in _NUMBER)
     raise ValueError(f"its {what} holds {shown(wrong)}, which is not a number")
 
