@@ -80,13 +80,13 @@ class Coco(LabelFormat):
     def _streams(self, path: Path) -> Iterator[tuple[IO[bytes], str]]:
         try:
             if not path.is_dir() and not is_archive(path):
-                with path.open("rb", buffering=0) as stream:
-                    yield as_utf8(stream), str(path)
+                with path.open("rb", buffering=0) as opened, as_utf8(opened) as stream:
+                    yield stream, str(path)
                 return
             with members(path) as files:
                 for name in self._chosen(files, path):
-                    with _seekable(files, name) as stream:
-                        yield as_utf8(stream), f"{path}: {name}"
+                    with _seekable(files, name) as file, as_utf8(file) as stream:
+                        yield stream, f"{path}: {name}"
         except OSError as error:
             raise AlctlError(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -2,6 +2,8 @@
 
 import codecs
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -18,18 +20,20 @@ def shown_head(head: bytes) -> str:
     return head.decode(encoding_of(head), "ignore")
 
 
-def as_utf8(stream: IO[bytes]) -> IO[bytes]:
-    """Return a stream that can seek, at its beginning, as UTF-8; a copy of one in UTF-16.
+@contextmanager
+def as_utf8(stream: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Open a stream that can seek, at its beginning, as UTF-8; a copy of one in UTF-16.
 
     Bytes that are no UTF-16 become replacement characters.
     """
     head = stream.read(2)
     stream.seek(0)
     if not head.startswith(_MARKS):
-        return stream
-    copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it goes with its last reference
+        yield stream
+        return
     decoder = codecs.getincrementaldecoder("utf-16")("replace")
-    while block := stream.read(_BLOCK):
-        copy.write(decoder.decode(block).encode("utf-8", "replace"))
-    copy.seek(0)
-    return copy
+    with tempfile.TemporaryFile(buffering=0) as copy:
+        while block := stream.read(_BLOCK):
+            copy.write(decoder.decode(block).encode("utf-8", "replace"))
+        copy.seek(0)
+        yield copy

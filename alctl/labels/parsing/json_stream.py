@@ -60,8 +60,8 @@ def elements(path: Path) -> Iterator[tuple[str, Any]]:
     a thousand levels.
     """
     try:
-        with path.open("rb") as stream:
-            for piece in pieces(as_utf8(stream), str(path)):
+        with path.open("rb") as file, as_utf8(file) as stream:
+            for piece in pieces(stream, str(path)):
                 for value in values(piece.text, str(path), piece.offset):
                     yield piece.key or "", value
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import TextIO
 
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation, LabeledImage, Refusal, Status
+from alctl.labels.parsing import column_names
 from alctl.labels.parsing.encodings import encoding_of
 from alctl.labels.spreadsheet_cells import QUOTED, plain_cell
 from alctl.plugins import unknown
@@ -43,6 +44,8 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             said = _said_delimiter(stream)
             reader = csv.reader(stream, delimiter=said or _delimiter(stream), strict=True)
             for cells in reader:
+                if not line and (header := column_names.implied(cells)):
+                    yield 0, header
                 line = reader.line_num + bool(said)
                 yield line, cells
     except UnicodeDecodeError as error:
@@ -70,10 +73,11 @@ def _delimiter(stream: TextIO) -> str:
     return max(",;\t", key=header.count)
 
 
-def columns_of(path: Path, header: Sequence[str], *, needed: bool = True) -> dict[str, int]:
+def columns_of(path: Path, header: Sequence[str], *, needed: bool = True, given: str = "") -> dict[str, int]:
     """Return the position of each known column; the header may be in any case and order, other columns are ignored.
 
-    AlctlError where nothing names the images, or, if ``needed``, nothing says what they are.
+    ``given`` are the names that the user says. AlctlError where nothing names the images, or, if ``needed``, nothing says
+    what they are.
     """
     names = [name.strip().lower() for name in header]
     if set(names) >= LABEL_STUDIO:
@@ -82,14 +86,16 @@ def columns_of(path: Path, header: Sequence[str], *, needed: bool = True) -> dic
             "again as 'JSON'"
         )
     columns = {name: names.index(name) for name in COLUMNS if name in names}
-    for alias, name in (("class", "label"), ("file", "path"), ("filename", "path"), ("image", "path")):
+    columns |= column_names.own_columns(path, header, given)
+    for alias, name in column_names.ALIASES:
         if name not in columns and alias in names and not (alias == "image" and "item" in columns):
             columns[name] = names.index(alias)  # beside an item, "image" is its name in an export
     if doubled := sorted({names[at] for at in columns.values() if names.count(names[at]) > 1}):
         raise AlctlError(f"{path} has the column {doubled[0]!r} twice")
     if "item" not in columns and "path" not in columns:
         raise AlctlError(
-            f"{path} has neither a column 'item' nor 'path'; its columns are: {', '.join(header) or 'none'}"
+            f"{path} has neither a column 'item' nor 'path'; its columns are: {', '.join(header) or 'none'}; "
+            "--option columns=image=NAME,label=NAME says which they are"
         )
     if needed and "label" not in columns and "status" not in columns:
         raise AlctlError(f"{path} has no column 'label'; its columns are: {', '.join(header)}")
@@ -164,16 +170,12 @@ def _problem(values: Mapping[str, str], label: str, status: str, *, objects: boo
     return "" if not seconds or _SECONDS.fullmatch(seconds) else f"seconds {seconds!r} is not a number"
 
 
-BOXES = (("x", "y", "width", "height"), ("xmin", "ymin", "xmax", "ymax"))
-"""The columns of a box: a corner and the size, or two corners."""
-
-
-def coordinates_of(header: Sequence[str]) -> list[str]:
+def coordinates_of(header: Sequence[str], given: str = "") -> list[str]:
     """Return the columns that place objects in an image: those of a box, and NAME_x with NAME_y of keypoints."""
     names = [name.strip().lower() for name in header]
-    box = next((columns for columns in BOXES if set(columns) <= set(names)), ())
+    box = column_names.box_of(names, given)
     points = [name for name in names if name.endswith("_x") and f"{name[:-2]}_y" in names]
-    return [*box, *points]
+    return [*(box.columns if box else ()), *points]
 
 
 def wrong_width(cells: Sequence[str], header: Sequence[str]) -> str:

@@ -106,12 +106,12 @@ CASES = [
     Case("csv_excel_sep", "cp1252.csv", "UTF-8", task="classification"),
     Case("csv_wheat", "t.csv", {"0001.jpg": ("cat 34 22 56 36",)}, {"label": "cat"}),
     Case("csv_wheat", "oi.csv", {"0001.jpg": ("cat 10 16 20 32",)}),
-    Case("csv_wheat", "via.csv", {"a.jpg": ("cat 1 2 3 4",)}),
+    Case("csv_wheat", "via.csv", "VIA"),
     Case("csv_wheat", "retina.csv", {"a.jpg": ("cat 1 1 19 19",)}),
     Case("csv_wheat", "auto.csv", "columns"),
     Case("csv_wheat", "voxel.csv", {"a.jpg": ("cat",)}, task="classification"),
     Case("csv_xywh_center", "t.csv", "xywh.*center"),
-    Case("csv_xywh_center", "t.csv", {"a.jpg": ("cat 10 10 5 5",)}, {"columns": "box=x:y:w:h"}),
+    Case("csv_xywh_center", "t.csv", {"a.jpg": ("cat 10 10 5 5",)}, {"columns": "xywh=x:y:w:h"}),
     Case("csv_xywh_center", "t.csv", {"a.jpg": ("cat 7.5 7.5 5 5",)}, {"columns": "center=x:y:w:h"}),
     *(Case("csv_xywh_center", file, {"a.jpg": ("cat 1 1 4 4",)}) for file in ("u.csv", "v.csv")),
     *(
@@ -128,17 +128,17 @@ CASES = [
         for file, tool in (
             ("labelbox.ndjson", "Labelbox"), ("scale.json", "Scale"), ("bdd.json", "BDD"), ("v7.json", "V7"),
             ("manifest.jsonl", "SageMaker"), ("datumaro.json", "Datumaro"), ("supervisely.json", "Supervisely"),
-            ("cityscapes.json", "Cityscapes"), ("viaproj.json", "holds no label"),
+            ("cityscapes.json", "Cityscapes"), ("viaproj.json", "VIA"),
         )
     ),
-    Case("coco_lists_by_image", "annotations.json", {"a.jpg": ("cat 15 15 10 10",)}),
-    Case("coco_lists_by_image", "labelme.json", {"a.jpg": ("cat 1 1 19 19",)}),
-    Case("coco_lists_by_image", "via.json", {"a.jpg": ("cat 1 2 3 4",)}),
+    Case("coco_lists_by_image", "annotations.json", "CreateML"),
+    Case("coco_lists_by_image", "labelme.json", "labelme JSON"),
+    Case("coco_lists_by_image", "via.json", "VIA"),
     *(
         Case("folders_other", file, tool)
         for file, tool in (
             ("dota", "DOTA"), ("kitti", "KITTI"), ("super", "Supervisely"), ("wider.txt", "WIDER"),
-            ("train.tfrecord", "TFRecord"), ("lm", "holds no label"),
+            ("train.tfrecord", "TFRecord"), ("lm", "labelme"),
         )
     ),
     *(
