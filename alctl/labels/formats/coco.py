@@ -32,6 +32,8 @@ _MOST = 100
 _HANDED_OUT = "images for annotators, not labels"
 _KIND = re.compile(r"(instances|person_keypoints|stuff|labels|panoptic|captions|image_info)_")
 _IMAGES = re.compile(r'"(images|annotations)"\s*:\s*\[\s*(\]|\{)')
+_OTHERS = re.compile(r'"(?:source-ref|label_id|data_row)"\s*:|"(?:item|categories)"\s*:\s*\{')
+"""Keys of other formats that have annotations, too."""
 _RESULTS = re.compile(r'\s*\[\s*\{[^{}]*"(image_id|category_id)"\s*:')
 
 
@@ -134,7 +136,7 @@ def _kind_of(name: str) -> str:
 def _kind(stream: IO[bytes]) -> str:
     """Return what the beginning of a file looks like, or an empty string."""
     head = shown_head(stream.read(HEAD))
-    if head.lstrip()[:1] == "{" and _IMAGES.search(head):
+    if head.lstrip()[:1] == "{" and _IMAGES.search(head) and not _OTHERS.search(head):
         return "COCO keypoints" if '"keypoints"' in head else "COCO"
     return "COCO detection results" if _RESULTS.match(head) else ""
 
