@@ -57,3 +57,13 @@ def _unpack(file: Path, folder: Path) -> None:
     else:
         with tarfile.open(file) as members:
             members.extractall(folder, filter="data")
+
+
+def label_cases() -> Path:
+    """Return the folder of label files as tools and people leave them; skip the test without it."""
+    folder = PACKS.resolve().parent / "cases" / "labels"
+    if not folder.is_dir():
+        if os.environ.get("ALCTL_REQUIRE_DATA"):
+            pytest.fail(f"{folder} is not there")
+        pytest.skip(f"{folder} is not there")
+    return folder

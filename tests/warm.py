@@ -198,7 +198,7 @@ def _watched(parent: Connection) -> None:
     from alctl.__main__ import main
 
     listener = stop_before_writing()
-    send_handle(parent, listener, None)  # type: ignore[arg-type]  # any process
+    send_handle(parent, listener, None)  # any process
     os.close(listener)
     main()
 

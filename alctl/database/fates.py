@@ -8,6 +8,7 @@ PassedFate = Literal["unchanged", "outdated", "outside", "left"]
 """Nothing is wrong with the answer, and nothing is stored."""
 ProblemFate = Literal[
     "unknown item",
+    "two names",
     "other path",
     "other image",
     "trouble",
@@ -37,6 +38,7 @@ MEANINGS: Final[dict[Fate, str]] = {
     "outside": "its image did not go out with the round that was asked for",
     "left": "its image is not in the pool, and such answers were to be left",
     "unknown item": "its image is not in the pool, or may be several images of it",
+    "two names": "the file gives its image two names, which are those of two images of the pool",
     "other path": "the image with the number that the file gives has another path than the file says",
     "other image": "the image with the number that the file gives has other bytes than the file says",
     "trouble": "wrong in itself; the column ``trouble`` holds the sentence",

@@ -31,6 +31,9 @@ staged = Table(
     Column("trouble", Text),  # what is wrong with the answer in itself
     Column("seconds", Float),
     Column("made_at", Text),
+    Column(
+        "also", Text
+    ),  # another name that the file gives the image; once it is found, the path of that image
     Column("annotations", Text),
     Column("width", Integer),  # of the image, as the file declares it
     Column("height", Integer),
@@ -72,6 +75,7 @@ class StagedLabel(NamedTuple):
     trouble: str | None = None
     seconds: float | None = None
     made_at: str | None = None
+    also: str | None = None
     annotations: str | None = None
     width: int | None = None
     height: int | None = None

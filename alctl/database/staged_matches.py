@@ -1,6 +1,7 @@
 """Which item each staged answer is about: matching by what the file says of the image."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text
 
@@ -75,6 +76,39 @@ def match_paths(connection: Connection, found: Mapping[str, int]) -> None:
         """UPDATE staged_label SET item_id = k.item_id FROM known_path AS k
            WHERE k.path = staged_label.path AND staged_label.item IS NULL AND staged_label.item_id IS NULL""",
     )
+
+
+class OtherName(NamedTuple):
+    """The other name that a file gives an image, and the item that the first one means."""
+
+    position: int
+    also: str
+    item_id: int | None
+
+
+def other_names(connection: Connection) -> list[OtherName]:
+    """Return the staged answers that have another name and no id of ours."""
+    rows = run(
+        connection,
+        "SELECT position, also, item_id FROM staged_label WHERE also IS NOT NULL AND item IS NULL AND digest IS NULL",
+    )
+    return [OtherName._make(row) for row in rows]
+
+
+def match_positions(connection: Connection, found: Mapping[int, int]) -> None:
+    """Match the staged answers at these positions to these items."""
+    _of_positions(connection, "item_id = :item", found)
+
+
+def mark_two_names(connection: Connection, found: Mapping[int, int]) -> None:
+    """Mark the staged answers at these positions, whose other name is that of another item."""
+    told = f"fate = {in_sql('two names')}, also = (SELECT path FROM item WHERE id = :item)"
+    _of_positions(connection, told, found)
+
+
+def _of_positions(connection: Connection, change: str, found: Mapping[int, int]) -> None:
+    for position, item in found.items():
+        run(connection, f"UPDATE staged_label SET {change} WHERE position = :at", at=position, item=item)
 
 
 def ids_of_paths(connection: Connection, names: Iterable[str]) -> dict[str, int]:

@@ -18,6 +18,8 @@ class StagedProblem(NamedTuple):
     """The number that the file gives."""
     path: str
     """The path that the file gives."""
+    also: str | None
+    """The path of the image that the other name means which the file gives."""
     annotator: str
     trouble: str | None
     """What is wrong with the answer in itself, as a sentence."""
@@ -47,7 +49,7 @@ def mark_misfits(connection: Connection) -> None:
     run(
         connection,
         f"""UPDATE staged_label SET fate = {in_sql("other size")} FROM item AS i
-           WHERE fate IS NULL AND i.id = item_id AND reach_left IS NOT NULL AND staged_label.width IS NOT NULL
+           WHERE fate IS NULL AND i.id = item_id AND staged_label.width IS NOT NULL
              AND i.width IS NOT NULL AND (staged_label.width <> i.width OR staged_label.height <> i.height)""",
     )
     run(
@@ -87,7 +89,7 @@ def problems(connection: Connection) -> list[StagedProblem]:
     """Return the staged answers that are refused, in the file's order."""
     rows = mappings(
         connection,
-        f"""SELECT s.fate, s.line, s.place, s.item, s.path, s.annotator, s.trouble, s.width, s.height,
+        f"""SELECT s.fate, s.line, s.place, s.item, s.path, s.also, s.annotator, s.trouble, s.width, s.height,
              i.path AS item_path, i.width AS item_width, i.height AS item_height,
              s.reach_left, s.reach_top, s.reach_right, s.reach_bottom, o.line AS other_line, o.place AS other_place
            FROM staged_label AS s LEFT JOIN item AS i ON i.id = s.item_id

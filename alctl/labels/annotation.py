@@ -93,6 +93,8 @@ class LabeledImage(NamedTuple):
     """When the annotator gave the answer: ISO 8601, UTC, to the second; sorts as text."""
     relative: bool = False
     """Coordinates are fractions of the image's width and height, which the file does not declare."""
+    also: str = ""
+    """Another name that the file gives the image, such as that of the label file itself; both mean one image."""
 
 
 class Refusal(NamedTuple):

@@ -170,6 +170,24 @@ def rotated(box: Box, degrees: float, about: tuple[float, float]) -> tuple[float
     )
 
 
+TURNED = "rotated boxes became their upright hulls"
+
+
+def turned_hull(box: Box, degrees: float, about: tuple[float, float], size: tuple[int, int] | None) -> Box:
+    """Return the upright box around one that is turned, in pixels, cut off at the edge of an image of (width, height).
+
+    Corners of the hull, unlike the object, may well lie outside. What lies outside as a whole stays as it is.
+    """
+    hull = box_around(rotated(box, degrees, about))
+    cut = clipped(Annotation("", hull), *size) if size else None
+    return hull if cut is None or cut.bbox is None else cut.bbox
+
+
+def turned_in_place(box: Box, degrees: float, size: tuple[int, int] | None) -> Box:
+    """Return the upright box around one that is turned about its centre, as CVAT turns boxes in all of its formats."""
+    return turned_hull(box, degrees, (box[0] + box[2] / 2, box[1] + box[3] / 2), size)
+
+
 def boxed(annotation: Annotation) -> Annotation:
     """Return the object with the box around its polygons or mask, if it has none."""
     segmentation = annotation.segmentation

@@ -22,6 +22,7 @@ from alctl.labels.text import as_text, is_name, name_problem
 from alctl.progress import Progress
 
 ANONYMOUS = "anonymous"
+TWICE = "objects stand twice in their image and were taken once"
 
 
 class Usable(NamedTuple):
@@ -119,7 +120,7 @@ class CheckedAnswers:
         row = StagedLabel(
             self.answers, answer.line, as_text(answer.where), answer.item, as_text(answer.path).removeprefix("./"),
             bytes.fromhex(answer.digest) if answer.digest else None, annotator, answer.status, category_id, trouble or None,
-            answer.seconds, answer.made_at or None,
+            answer.seconds, answer.made_at or None, as_text(answer.also) or None,
         )  # fmt: skip
         return row if self.task == "classification" else self._with_objects(row, answer, found)
 
@@ -160,7 +161,10 @@ class CheckedAnswers:
     def _objects(self, annotations: Sequence[Annotation]) -> tuple[str | None, str]:
         """Return an image's objects as the label table keeps them, or what is wrong with one."""
         entries = []
-        for annotation in annotations:
+        once = dict.fromkeys(annotations)
+        if len(once) < len(annotations):
+            self.notes[TWICE] += len(annotations) - len(once)
+        for annotation in once:
             id_ = self.classes.id_of(annotation.category)
             if id_ is None:
                 return None, self.classes.unknown(annotation.category)

@@ -123,7 +123,7 @@ def _stage(
         connection, source, task, options.annotator, progress, add_classes=options.add_classes
     )
     leave = (options.unknown_images or ("refuse" if source.format == "csv" else "leave")) == "leave"
-    ambiguous = match_items.match(connection, options.round, leave_unknown=leave)
+    ambiguous = match_items.match(connection, options.round, checked.notes, leave_unknown=leave)
     fit_shapes.fit(connection, checked)
     left_out = problems.left_out(
         connection, source.path, checked.refused, ambiguous, skip_bad=options.skip_bad

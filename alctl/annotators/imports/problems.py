@@ -8,11 +8,14 @@ from sqlalchemy import Connection
 
 from alctl.database import staged_matches, staged_problems
 from alctl.database.fates import ProblemFate
+from alctl.database.project_row import project_row
 from alctl.database.staged_problems import StagedProblem
 from alctl.errors import AlctlError
+from alctl.images.orientation import is_sideways
 
 SENTENCES: Final[dict[ProblemFate, str]] = {
     "unknown item": "{which} is not in the pool",
+    "two names": "it says that it is of {path!r}, and its own name that it is of {also!r}: which of the two is it?",
     "other path": "item {item} is {item_path!r}, not {path!r}: is the file of another project?",
     "other image": "item {item}, {item_path!r}, has other bytes than the file says: another project?",
     "trouble": "{trouble}",
@@ -104,16 +107,24 @@ def left_out(
 
 def _explained(connection: Connection, ambiguous: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
     """Yield a sentence for each staged answer that is refused."""
+    own = project_row(connection)
+    root = Path(own.root if own else "")
     for row in staged_problems.problems(connection):
         if row.fate == "unknown item" and row.item is None and row.path in ambiguous:
             first, second, *_ = ambiguous[row.path]
             several = f"{row.path!r} may be {first!r} or {second!r}; give the folder too, or the item id"
             yield Problem(row.line, several, row.place)
         else:
-            yield Problem(row.line, _sentence(row), row.place)
+            yield Problem(row.line, _sentence(row, root), row.place)
 
 
-def _sentence(row: StagedProblem) -> str:
+def _why_turned(root: Path, row: StagedProblem) -> str:
+    if is_sideways(root / (row.item_path or "")):
+        return "; the tool did not turn it as its EXIF data say"
+    return "; its width and height are swapped"
+
+
+def _sentence(row: StagedProblem, root: Path) -> str:
     name = row.path or row.item_path
     turned = (row.width, row.height) == (row.item_height, row.item_width)
     reach = (row.reach_left, row.reach_top, row.reach_right, row.reach_bottom)
@@ -122,11 +133,12 @@ def _sentence(row: StagedProblem) -> str:
         item=row.item,
         item_path=row.item_path,
         path=row.path,
+        also=row.also,
         name=name,
         trouble=row.trouble or "",
         size=f"{row.item_width} × {row.item_height}",
         declared=f"{row.width} × {row.height}",
-        why="; the tool did not turn it as its EXIF data say" if turned else "",
+        why=_why_turned(root, row) if turned and row.width != row.height else "",
         reach=", ".join(f"{side or 0:.6g}" for side in reach),
         annotator=row.annotator,
         other=place_of(Problem(row.other_line or 0, "", row.other_place or "")),

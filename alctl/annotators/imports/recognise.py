@@ -15,6 +15,7 @@ from alctl.database.labels import ImportBatch
 from alctl.errors import AlctlError
 from alctl.files import readable, sha256_of
 from alctl.labels.annotation import LabeledImage, Note, Record
+from alctl.labels.foreign import told
 from alctl.labels.format import FORMATS, LabelFormat
 from alctl.labels.text import as_text
 from alctl.plugins import configured
@@ -131,6 +132,8 @@ def recognised(file: Path, options: Mapping[str, str] | None = None) -> tuple[st
     if found:
         several = "; or ".join(f"--format {name}: {said}" for name, said in found.items())
         raise AlctlError(f"{file} may be {several}")
+    if foreign := told(file):
+        raise AlctlError(foreign)
     if file.suffix.lower() in {".csv", ".tsv", ".txt"}:
         return "csv", ""
     choices = ", ".join(FORMATS.names())

@@ -20,6 +20,7 @@ from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Polygons, Record
 from alctl.labels.format import LabelFormat
 from alctl.labels.parsing.coco.file import OURS, CocoFile
+from alctl.labels.parsing.encodings import as_utf8, shown_head
 from alctl.labels.parsing.units import UnitsOption, require_pixels
 from alctl.labels.parsing.untrusted import Members, is_archive, members
 from alctl.labels.shapes import boxed
@@ -31,6 +32,8 @@ _MOST = 100
 _HANDED_OUT = "images for annotators, not labels"
 _KIND = re.compile(r"(instances|person_keypoints|stuff|labels|panoptic|captions|image_info)_")
 _IMAGES = re.compile(r'"(images|annotations)"\s*:\s*\[\s*(\]|\{)')
+_OTHERS = re.compile(r'"(?:source-ref|label_id|data_row)"\s*:|"(?:item|categories)"\s*:\s*\{')
+"""Keys of other formats that have annotations, too."""
 _RESULTS = re.compile(r'\s*\[\s*\{[^{}]*"(image_id|category_id)"\s*:')
 
 
@@ -79,12 +82,12 @@ class Coco(LabelFormat):
     def _streams(self, path: Path) -> Iterator[tuple[IO[bytes], str]]:
         try:
             if not path.is_dir() and not is_archive(path):
-                with path.open("rb", buffering=0) as stream:
+                with path.open("rb", buffering=0) as opened, as_utf8(opened) as stream:
                     yield stream, str(path)
                 return
             with members(path) as files:
                 for name in self._chosen(files, path):
-                    with _seekable(files, name) as stream:
+                    with _seekable(files, name) as file, as_utf8(file) as stream:
                         yield stream, f"{path}: {name}"
         except OSError as error:
             raise AlctlError(f"cannot read {path}: {error.strerror or error}") from error
@@ -132,8 +135,8 @@ def _kind_of(name: str) -> str:
 
 def _kind(stream: IO[bytes]) -> str:
     """Return what the beginning of a file looks like, or an empty string."""
-    head = stream.read(HEAD).decode("utf-8-sig", "ignore")
-    if head.lstrip()[:1] == "{" and _IMAGES.search(head):
+    head = shown_head(stream.read(HEAD))
+    if head.lstrip()[:1] == "{" and _IMAGES.search(head) and not _OTHERS.search(head):
         return "COCO keypoints" if '"keypoints"' in head else "COCO"
     return "COCO detection results" if _RESULTS.match(head) else ""
 

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from alctl.errors import AlctlError
@@ -11,8 +12,12 @@ from alctl.labels.parsing import table
 from alctl.labels.spreadsheet_cells import safe_cell
 
 
+@dataclass(frozen=True)
 class Csv(LabelFormat):
     """A table with an item or path, and a label or a status in each row; other columns are ignored."""
+
+    columns: str = ""
+    """Which columns are which, where their names do not say it: ``image=id_code,label=diagnosis``."""
 
     carries = frozenset({"category", "status", "annotator"})
     suffix = ".csv"
@@ -21,16 +26,20 @@ class Csv(LabelFormat):
         """A table is one whose first line names an item or a path, and a label or a status, and no coordinates."""
         try:
             _, header = next(table.rows(path), (0, []))
-            table.columns_of(path, header)
+            table.columns_of(path, header, given=self.columns)
         except AlctlError:
             return ""
-        return "" if table.coordinates_of(header) else f"a table with the columns {', '.join(header)}"
+        return (
+            ""
+            if table.coordinates_of(header, self.columns)
+            else f"a table with the columns {', '.join(header)}"
+        )
 
     def read(self, path: Path) -> Iterator[Record]:
         """Yield an answer for each row with a label or a status; rows that are still blank are counted."""
         rows = table.rows(path)
         _, header = next(rows, (0, []))
-        columns = table.columns_of(path, header)
+        columns = table.columns_of(path, header, given=self.columns)
         blank = 0
         for line, cells in rows:
             if len(cells) > len(header) or table.cut_off(columns, cells):

@@ -9,13 +9,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
-from alctl.labels.parsing import table
+from alctl.labels.parsing import column_names, table
+from alctl.labels.parsing.column_names import BoxColumns
 from alctl.labels.parsing.units import STATED, UnitsOption, settled
 from alctl.labels.shapes import boxed
 from alctl.labels.spreadsheet_cells import safe_cell
@@ -31,14 +33,16 @@ class _Layout(NamedTuple):
     """Where in a row the coordinates stand."""
 
     box: tuple[int, ...]
-    corners: bool
-    """Whether the last two are the other corner, not the size."""
+    kind: column_names.Kind
+    """What the numbers of the box are."""
     keypoints: dict[str, tuple[int, int, int | None]]
     """x, y and visibility of each."""
     units: int | None
     """The column that says the unit of each row."""
     assumed: UnitsOption
     """The unit of a table without such a column that is known by its other columns."""
+    size: tuple[int, ...] = ()
+    """The columns of the image's width and height."""
 
 
 class _Row(NamedTuple):
@@ -50,12 +54,14 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True)
 class CsvObjects(LabelFormat):
-    """A table with an item or path, a label and coordinates in each row; the rows of one image follow each other."""
+    """A table with an item or path, a label and coordinates in each row."""
 
     units: UnitsOption = ""
     """Of the coordinates of rows that do not say it: absolute, or relative to width and height."""
     visibility: Literal["", "coco", "seen"] = ""
     """What NAME_v holds: 0 not labeled, 1 hidden, 2 visible (coco), or 1 where the point is to be seen."""
+    columns: str = ""
+    """Which columns are which, where their names do not say it: ``image=id_code,box=left:top:right:bottom``."""
     label: str = ""
     """The class of every object where there is no column for it."""
 
@@ -66,24 +72,24 @@ class CsvObjects(LabelFormat):
         """A table of objects is one whose first line names an item or a path, and coordinates."""
         try:
             _, header = next(table.rows(path), (0, []))
-            table.columns_of(path, header, needed=False)
+            table.columns_of(path, header, needed=False, given=self.columns)
         except AlctlError:
             return ""
-        found = table.coordinates_of(header)
+        found = table.coordinates_of(header, self.columns)
         return f"a table of objects with {', '.join(found)}" if found else ""
 
     def read(self, path: Path) -> Iterator[Record]:
         """Yield an answer for the rows of each image; a bad row refuses its image."""
         rows = table.rows(path)
         _, header = next(rows, (0, []))
-        columns = table.columns_of(path, header, needed=False)
+        columns = table.columns_of(path, header, needed=False, given=self.columns)
         layout = self._layout(path, header)
         if "label" not in columns and not self.label:
             raise AlctlError(f"{path} has no column 'label'; --option label=NAME gives all objects one class")
         declared: set[str] = set()
         notes: Counter[str] = Counter()
         found = (self._row(columns, layout, header, line, cells) for line, cells in rows if any(cells))
-        for group in _grouped(_answered(found, notes)):
+        for group in _grouped(_answered(found, notes), together=_together(path, columns)):
             refusals = [row.answer for row in group if isinstance(row.answer, Refusal)]
             whole = [row.answer for row in group if isinstance(row.answer, LabeledImage)]
             objects = tuple(annotation for answer in whole for annotation in answer.annotations)
@@ -114,7 +120,12 @@ class CsvObjects(LabelFormat):
     def _layout(self, path: Path, header: Sequence[str]) -> _Layout:
         names = [name.strip() for name in header]
         lower = [name.lower() for name in names]
-        box = next((columns for columns in table.BOXES if set(columns) <= set(lower)), ())
+        box = column_names.box_of(lower, self.columns) or BoxColumns((), "box")
+        if box.columns and not box.kind:
+            raise AlctlError(
+                f"{path} has the columns x, y, w, h, and does not say what x, y is: give --option columns=xywh=x:y:w:h "
+                "(the top-left corner) or --option columns=center=x:y:w:h (the middle)"
+            )
         keypoints = {}
         for at, name in enumerate(lower):
             stem = name[:-2]
@@ -123,7 +134,7 @@ class CsvObjects(LabelFormat):
                     (lower.index(stem + end) for end in ("_visibility", "_v") if stem + end in lower), None
                 )
                 keypoints[names[at][:-2]] = (at, lower.index(f"{stem}_y"), seen)
-        if not box and not keypoints:
+        if not box.columns and not keypoints:
             raise AlctlError(
                 f"{path} has neither the columns of a box nor of keypoints; its columns are: {', '.join(names)}"
             )
@@ -134,8 +145,12 @@ class CsvObjects(LabelFormat):
                 "(0 not labeled, 1 hidden, 2 visible) or --option visibility=seen (1: to be seen, 0: not)"
             )
         units = lower.index(UNITS) if UNITS in lower else None
-        places = tuple(lower.index(name) for name in box)
-        return _Layout(places, box == table.BOXES[1], keypoints, units, _assumed(lower))
+        places = tuple(lower.index(name) for name in box.columns)
+        sides = next(
+            (s for s in column_names.SIDES if set(s) <= set(lower) and not set(s) & set(box.columns)), ()
+        )
+        size = tuple(lower.index(side) for side in sides)
+        return _Layout(places, box.kind, keypoints, units, _assumed(lower), size)
 
     def _row(
         self, columns: Mapping[str, int], layout: _Layout, header: Sequence[str], line: int, cells: list[str]
@@ -150,21 +165,27 @@ class CsvObjects(LabelFormat):
             return None if answer is None else _Row(answer)
         try:
             thing = self._object(answer.annotations[0].category, layout, cells)
+            size = [_side(cells[at]) for at in layout.size] or [None, None]
             units = _units_in("" if layout.units is None else cells[layout.units])
         except ValueError as error:
             return _Row(Refusal(line, str(error)))
-        return _Row(answer._replace(annotations=(thing,)), units)
+        return _Row(answer._replace(annotations=(thing,), width=size[0], height=size[1]), units)
 
     def _places(self, layout: _Layout) -> list[int]:
         return [*layout.box, *(at for point in layout.keypoints.values() for at in point[:2])]
 
     def _object(self, label: str, layout: _Layout, cells: Sequence[str]) -> Annotation:
         """Return the object of a row; ValueError says what is wrong with it."""
-        box = [_number(cells[at]) for at in layout.box if cells[at].strip()]
+        given_cells = [cells[at] for at in layout.box]
+        if len(given_cells) == 1:  # four numbers in one cell
+            given_cells = given_cells[0].strip().strip("[]()").replace(",", " ").split()
+        box = [_number(cell) for cell in given_cells if cell.strip()]
         if len(box) not in (0, 4):
             raise ValueError("a box with an empty cell")
-        if layout.corners and box:
+        if layout.kind == "box" and box:
             box = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+        if layout.kind == "center" and box:
+            box = [box[0] - box[2] / 2, box[1] - box[3] / 2, box[2], box[3]]
         points = {name: self._point(point, cells) for name, point in layout.keypoints.items()}
         given = [point for point in points.values() if point is not None]
         if not box and not given:
@@ -205,7 +226,7 @@ def _write(images: Iterable[tuple[LabeledImage, bool]], path: Path, categories: 
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         points = [f"{name}{end}" for name in names for end in ("_x", "_y", "_visibility")]
-        writer.writerow([safe_cell(cell) for cell in (*table.COLUMNS, UNITS, *table.BOXES[0], *points)])
+        writer.writerow([safe_cell(cell) for cell in (*table.COLUMNS, UNITS, *column_names.OURS, *points)])
         for image, answered in images:
             for row in _rows(image, 3 * len(names), answered=answered):
                 writer.writerow([safe_cell(cell) for cell in row])
@@ -232,7 +253,7 @@ def _assumed(names: Sequence[str]) -> UnitsOption:
     """Return the unit of a table that does not say it: OpenImages' by definition, and that of an earlier alctl's tables."""
     if set(names) >= _OPEN_IMAGES:
         return "fractions"
-    own = [*table.COLUMNS, *table.BOXES[0]]
+    own = [*table.COLUMNS, *column_names.OURS]
     return "pixels" if list(names[: len(own)]) == own else ""
 
 
@@ -251,24 +272,49 @@ def _answered(rows: Iterable[_Row | None], notes: Counter[str]) -> Iterator[_Row
             yield row
 
 
-def _grouped(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    """Yield the rows of each image and annotator that follow each other; a bad row belongs to the image before it."""
-    group: list[_Row] = []
+def _together(path: Path, columns: Mapping[str, int]) -> bool:
+    """Tell whether the rows of each image follow each other; the file is read once more for it, which costs little."""
+    places = [columns[name] for name in ("item", "path", "sha256", "annotator") if name in columns]
+    seen, last = set[int](), 0
+    for _, cells in islice(table.rows(path), 1, None):
+        whose = hash(tuple([cells[at] for at in places if at < len(cells)]))
+        if whose != last and any(cells):
+            if whose in seen:
+                return False
+            seen.add(whose)
+            last = whose
+    return True
+
+
+def _grouped(rows: Iterable[_Row], *, together: bool) -> Iterator[list[_Row]]:
+    """Yield the rows of each image and annotator; a bad row belongs to the image before it.
+
+    Where they do not follow each other, all are kept until the end.
+    """
+    groups: dict[object, list[_Row]] = {}
+    whose: object = None
     for row in rows:
-        answer, before = (
-            row.answer,
-            next((r.answer for r in group if isinstance(r.answer, LabeledImage)), None),
-        )
-        if isinstance(answer, LabeledImage) and before is not None and _whose(before) != _whose(answer):
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
+        if isinstance(row.answer, LabeledImage) and whose != (own := _whose(row.answer)):
+            if groups and together and whose is not None:
+                yield from groups.values()
+                groups = {}
+            if whose is None and groups:  # bad rows before the first good one are with it
+                groups[own] = groups.pop(None)
+            whose = own
+        groups.setdefault(whose, []).append(row)
+    yield from groups.values()
 
 
 def _whose(answer: LabeledImage) -> object:
     return answer.item, answer.path, answer.digest, answer.annotator
+
+
+def _side(cell: str) -> int | None:
+    """Return the width or height of an image; tools that do not know it write 0 or nothing."""
+    number = _number(cell) if cell.strip() else 0.0
+    if number < 0 or number != int(number):
+        raise ValueError(f"an image with a side of {number:g} pixels")
+    return int(number) or None
 
 
 def _number(cell: str) -> float:

@@ -20,7 +20,10 @@ from alctl.labels import shapes
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
 from alctl.labels.parsing.cvat import xml
+from alctl.labels.parsing.encodings import shown_head
+from alctl.labels.parsing.strays import outnumbered
 from alctl.labels.parsing.units import STATED, UnitsOption, require_pixels, settled
+from alctl.labels.parsing.unlabeled import answered
 from alctl.labels.parsing.untrusted import Members, is_archive, members, xml_elements
 
 _HEAD = 1 << 16
@@ -30,12 +33,10 @@ _OURS = re.compile(r"<version>\s*1\.[01]\s*</version>|<meta>\s*<(task|project|jo
 _RUNS = re.compile(r"\s*[0-9]{1,12}(?>\s*,\s*[0-9]{1,12})*+\s*", re.ASCII)
 _HANDED_OUT = "handed out by alctl: nobody has looked at this yet"
 
-ROTATED = "rotated boxes became their upright hulls"
 OCCLUDED = "occlusion marks of boxes, polygons and masks were left"
 ATTRIBUTES = "attributes were left"
 GROUPED = "grouped objects stayed objects of their own"
 OUTSIDE = "skeletons without a point in the image were left"
-EMPTY = "images without objects were left as not labeled yet; --option empty=true takes them as looked at"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Cvat(LabelFormat):
         """A root ``annotations`` with version 1.0 or 1.1, or with what CVAT tells of a task, project or job."""
         try:
             with _opened(path) as (stream, _):
-                head = stream.read(_HEAD).decode("utf-8-sig", "replace")
+                head = shown_head(stream.read(_HEAD))
         except (OSError, AlctlError):
             return ""
         return "CVAT for images 1.1" if _ROOT.match(head) and _OURS.search(head) else ""
@@ -63,9 +64,10 @@ class Cvat(LabelFormat):
     def read(self, path: Path) -> Iterator[Record]:
         """Yield the classes of the file's head, then image by image, then what was left out."""
         with _opened(path) as (stream, name):
-            reader = _Reader(name, empty=self.empty, units=self.units)
-            for element, _ in xml_elements(stream, name, "meta", "image", "track", root="annotations"):
-                yield from reader.records(element)
+            reader = _Reader(name, units=self.units)
+            elements = xml_elements(stream, name, "meta", "image", "track", root="annotations")
+            records = (record for element, _ in elements for record in reader.records(element))
+            yield from answered(records, reader.counts, empty=self.empty)
             yield from reader.notes()
 
     def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
@@ -111,7 +113,12 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
 
 def _annotations_in(found: Members) -> str:
     documents = [name for name in found.names if name.lower().endswith(".xml")]
-    named = [name for name in documents if name.rpartition("/")[2] == "annotations.xml"] or documents
+    sure = [name for name in documents if name.rpartition("/")[2] == "annotations.xml"]
+    named = sure or documents
+    if documents and not sure and outnumbered(named, found.names):
+        raise AlctlError(
+            f"{found.path} holds labels of another format beside {named[0]}; name the one to import"
+        )
     if len(named) != 1:
         what = f"several XML files: {', '.join(named[:3])}" if named else "no annotations.xml"
         raise AlctlError(f"{found.path} holds {what}; name the one to import")
@@ -121,8 +128,8 @@ def _annotations_in(found: Members) -> str:
 class _Reader:
     """Reads one file, and keeps the classes it declares and counts of what was left out."""
 
-    def __init__(self, name: str, *, empty: bool, units: UnitsOption) -> None:
-        self.name, self.empty = name, empty
+    def __init__(self, name: str, *, units: UnitsOption) -> None:
+        self.name = name
         self.units: UnitsOption = units
         self.images = 0
         self.points: dict[str, tuple[str, ...]] = {}
@@ -167,11 +174,8 @@ class _Reader:
         except ValueError as error:
             yield Refusal(0, str(error), where)
             return
-        self.counts += counts
-        if annotations or self.empty:
-            yield found
-        else:
-            self.counts[EMPTY] += 1
+        self.counts.update(counts)
+        yield found
 
 
 class _Image(NamedTuple):
@@ -232,18 +236,11 @@ class _Image(NamedTuple):
         box = (left, top, right - left, bottom - top)
         degrees = xml.number_of(element, "rotation", "0")
         if degrees % 360:
-            self.counts[ROTATED] += 1
-            turned = shapes.rotated(box, degrees, ((left + right) / 2, (top + bottom) / 2))
-            return self._cut(shapes.box_around(turned))
+            self.counts[shapes.TURNED] += 1
+            size = (self.width, self.height) if self.width and self.height else None
+            return shapes.turned_in_place(box, degrees, size)
         same = noted is not None and all(abs(a - b) < 1e-6 for a, b in zip(box, noted, strict=True))
         return noted if noted is not None and same else box  # what was noted has the digits that corners lose
-
-    def _cut(self, hull: shapes.Box) -> shapes.Box:
-        """Cut off what the corners of a turned box have outside the image, though what they bound is inside."""
-        if self.width is None or self.height is None:
-            return hull
-        cut = shapes.clipped(Annotation("", hull), self.width, self.height)
-        return hull if cut is None or cut.bbox is None else cut.bbox
 
     def _skeleton(self, element: Element, label: str) -> tuple[tuple[float, float, int], ...]:
         points = {}

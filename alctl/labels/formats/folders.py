@@ -41,6 +41,8 @@ OTHERS = frozenset(
         "imagesets",
         "segmentationclass",
         "segmentationobject",
+        "image_2",
+        "label_2",
     }
 )
 """Folders of other layouts, in lower case."""

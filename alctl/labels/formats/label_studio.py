@@ -25,6 +25,7 @@ from alctl.labels.annotation import (
     Status,
 )
 from alctl.labels.format import LabelFormat
+from alctl.labels.parsing.encodings import shown_head
 from alctl.labels.parsing.json_stream import elements
 from alctl.labels.parsing.label_studio.config import (
     CONTROLS,
@@ -46,6 +47,7 @@ from alctl.labels.parsing.label_studio.tasks import (
     identity,
     kind_of,
     local_address,
+    parted,
     path_in,
     seconds_of,
     time_of,
@@ -76,6 +78,7 @@ JSON_MIN = (
     "is Label Studio's JSON-MIN export, which leaves out skipped tasks and which object a keypoint belongs to; export "
     "the project again as 'JSON'"
 )
+SEVERAL = "answers are about one of several images of their task, and were taken as that image's"
 _LOOK = 1 << 20
 _BEGUN = re.compile(r'"(annotations|predictions)"\s*:\s*\[')
 _KIND_OF_RESULT = {control.tag.lower(): kind for kind, control in CONTROLS.items()}
@@ -102,8 +105,8 @@ class LabelStudio(LabelFormat):
     def recognise(self, path: Path) -> str:
         """An array whose first element is a task, with answers or predictions; a long one may be cut off."""
         try:
-            with path.open(encoding="utf-8-sig") as stream:
-                start = stream.read(_LOOK)
+            with path.open("rb") as stream:
+                start = shown_head(stream.read(_LOOK))
         except (OSError, ValueError):
             return ""
         if not (opening := re.match(r"\s*\[\s*(?=\{)", start)):
@@ -111,7 +114,7 @@ class LabelStudio(LabelFormat):
         try:
             first, _ = json.JSONDecoder().raw_decode(start, opening.end())
         except (ValueError, RecursionError):
-            return RECOGNISED["export"] if len(start) == _LOOK and _BEGUN.search(start) else ""
+            return RECOGNISED["export"] if path.stat().st_size > _LOOK and _BEGUN.search(start) else ""
         return RECOGNISED[kind_of(first)]
 
     def read(self, path: Path) -> Iterator[Record]:
@@ -161,9 +164,42 @@ class LabelStudio(LabelFormat):
         for position, answer in enumerate(answers, 1):
             there = f"{where}, annotation {told(answer, position)}"
             try:
-                yield _answer(path, image._replace(where=there), answer, config, notes)
+                for part, results in self._parts(task["data"], answer, image, config, notes):
+                    yield _answer(path, part._replace(where=there), results, config, notes)
             except UnreadableError as error:
                 yield Refusal(0, str(error), there)
+
+    def _parts(
+        self,
+        data: Mapping[str, Any],
+        answer: Any,
+        image: LabeledImage,
+        config: LabelConfig,
+        notes: Counter[str],
+    ) -> Iterator[tuple[LabeledImage, Any]]:
+        """Yield an annotation for each image of its task that it says something of."""
+        if not isinstance(answer, dict) or not answer.get("result"):
+            yield image, answer
+            return
+        try:
+            first = address_of(data, config.image)
+        except UnreadableError:
+            first = ""  # alctl's own id says which image it is
+        parts = parted(answer["result"], config.images, data, first)
+        if parts.keys() != {""}:
+            notes[SEVERAL] += len(parts)
+        for key, results in parts.items():
+            other = (
+                LabeledImage(clean(self._path(data[key], uploaded=True), "the image's path"))
+                if key
+                else image
+            )
+            yield other, {**answer, "result": results}
+
+    def _path(self, address: str, *, uploaded: bool) -> str:
+        root = self.root.strip("/")
+        path = path_in(address, uploaded=uploaded)
+        return path.removeprefix(f"{root}/") if root else path
 
     def _image(self, data: Mapping[str, Any], config: LabelConfig) -> LabeledImage:
         """Return which image a task is about."""
@@ -171,9 +207,7 @@ class LabelStudio(LabelFormat):
         own = item is not None or bool(digest)
         path = data.get("path") if own else None
         if not isinstance(path, str):
-            root = self.root.strip("/")
-            path = path_in(address_of(data, config.image), uploaded=not own)
-            path = path.removeprefix(f"{root}/") if root else path
+            path = self._path(address_of(data, config.image), uploaded=not own)
         if path or not own:
             path = clean(path, "the image's path")
         return LabeledImage(path, item=item, digest=digest)

@@ -8,19 +8,18 @@ the pixels, `label_map` what their values mean, and `segments` makes objects of 
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, NamedTuple
+from typing import IO, Literal
 
 import numpy as np
 
 from alctl.errors import AlctlError
 from alctl.labels import rle
 from alctl.labels.annotation import (
-    IMAGE_SUFFIXES,
     RLE,
     Annotation,
     Assignment,
@@ -31,31 +30,23 @@ from alctl.labels.annotation import (
     Refusal,
 )
 from alctl.labels.format import LabelFormat
-from alctl.labels.parsing.masks import label_map, png, segments
+from alctl.labels.parsing.masks import files, label_map, png, segments
+from alctl.labels.parsing.masks.files import CLASSES, OBJECTS, PATHS, MaskFile
 from alctl.labels.parsing.masks.label_map import LISTED, MAPS, LabelMap
 from alctl.labels.parsing.masks.png import Mask, Pixels
+from alctl.labels.parsing.unlabeled import answered
 from alctl.labels.parsing.untrusted import Members, is_archive, members
 from alctl.plugins import unknown
 
-CLASSES, OBJECTS, LISTS = "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"
-PATHS = "alctl_paths.jsonl"  # which image each mask is of, whose name has lost its suffix
-_FOLDERS = (re.compile("segmentationclass"), re.compile("masks|.+annot"))  # of masks, the surest first
-_ASIDE = {"jpegimages", "images", OBJECTS.lower()}
+LISTS = "ImageSets/Segmentation"
 _PNG = "*.[pP][nN][gG]"
 _PLACES = [
     f"{above}{folder}"
     for above in ("", "*/")
     for folder in (f"{CLASSES}/**/{_PNG}", f"masks/**/{_PNG}", f"*annot/{_PNG}", _PNG, *MAPS)
 ]
+VOID_ALONE = "masks have void pixels and no class, and were left: that does not say that there is nothing"
 UNSAFE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
-
-
-class MaskFile(NamedTuple):
-    """A mask, the mask of the objects in it if there is one, and the image that it is of."""
-
-    name: str
-    objects: str
-    path: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +58,8 @@ class Masks(LabelFormat):
 
     void: str = segments.VOID_BY_DEFAULT
     """What is ignored, separated by commas: pixel values, colours such as #e0e0c0, names of classes."""
+    empty: bool = False
+    """Take a mask of background alone as looked at; one with void pixels and no class never says so."""
     background: str = ""
     """The class that is no object; by default the one called "background"."""
     labels: str = ""
@@ -83,26 +76,32 @@ class Masks(LabelFormat):
         return ""
 
     def read(self, path: Path) -> Iterator[Record]:
-        """Yield an answer for each mask; one without any class says "looked at, nothing there"."""
+        """Yield an answer for each mask with a class; whether others were looked at, ``empty`` says."""
         notes: Counter[str] = Counter()
+        yield from answered(self._records(path, notes), notes, empty=self.empty)
+        yield from (Note(what, count) for what, count in notes.items())
+
+    def _records(self, path: Path, notes: Counter[str]) -> Iterator[Record]:
         with members(path) as found:
-            paths = _paths(found)
-            sources = list(_sources(found, paths))
+            paths = files.paths(found)
+            sources = list(files.sources(found, paths))
             if not sources:
                 raise AlctlError(f"{path} holds no masks: PNG files, in a folder {CLASSES} or by themselves")
             meaning = segments.meaning(_label_map(found, self.labels), self.void, self.background)
             yield from map(Category, meaning.classes)
-            yield from _lost(found, sources, paths)
+            yield from files.lost(found, sources, paths)
             for source in sources:
                 try:
-                    yield self._answer(found, source, meaning, notes)
+                    answer = self._answer(found, source, meaning, notes)
                 except (ValueError, AlctlError) as error:
                     yield Refusal(0, str(error), source.name)
-        yield from (Note(what, count) for what, count in notes.items())
+                else:
+                    yield from [answer] if answer else []
 
     def _answer(
         self, found: Members, source: MaskFile, meaning: segments.Meaning, notes: Counter[str]
-    ) -> LabeledImage:
+    ) -> LabeledImage | None:
+        """Return what a mask says; None of one that has neither a class nor background alone."""
         classes = segments.understood(_load(found, source.name), meaning, self.palette)
         height, width = classes.values.shape
         if source.objects:
@@ -114,7 +113,9 @@ class Masks(LabelFormat):
         else:
             annotations = tuple(segments.regions(classes))
         if None in classes.says.values():
-            notes["masks have void pixels, which belong to no class"] += 1
+            notes["masks have void pixels, which belong to no class" if annotations else VOID_ALONE] += 1
+            if not annotations:
+                return None
         return LabeledImage(source.path, annotations, width=width, height=height, where=source.name)
 
     def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
@@ -186,79 +187,6 @@ def _load(found: Members, name: str) -> Pixels:
             raise ValueError(f"{name}: {error}" if OBJECTS in name else str(error)) from error
 
 
-class Place(NamedTuple):
-    """Where in a mask's path the folder of masks stands, and what of its name is the images' folder."""
-
-    at: int
-    kept: tuple[str, ...]
-
-
-def _sources(found: Members, paths: Mapping[str, str]) -> Iterator[MaskFile]:
-    """Yield the masks of a folder, each with the image that it is of: the path without the folder of masks."""
-    places, known = _places(found.names), frozenset(found.names)
-    roots = {PurePosixPath(name).parts[: place.at] for name, place in places.items() if place}
-    for name, place in places.items():
-        parts = PurePosixPath(name).with_suffix("").parts
-        if place:
-            above = parts[: place.at] if len(roots) > 1 else ()
-            parts = (*above, *place.kept, *parts[place.at + 1 :])
-        objects = name.replace(CLASSES, OBJECTS, 1)
-        yield MaskFile(
-            name, objects if objects != name and objects in known else "", paths.get(name) or "/".join(parts)
-        )
-
-
-def _places(names: Iterable[str]) -> dict[str, Place | None]:
-    """Return the masks: all images in folders of masks, or all PNG files if there are no such folders.
-
-    Other images in a folder of masks are among them, to be refused.
-    """
-    paths = {name: PurePosixPath(name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)}
-    paths = {name: path for name, path in paths.items() if not path.name.startswith("._")}  # left by macOS
-    for folder in _FOLDERS:
-        found: dict[str, Place | None] = {}
-        for name, path in paths.items():
-            matches = [folder.fullmatch(part.lower()) for part in path.parts[:-1]]
-            if at := next((n + 1 for n, match in enumerate(matches) if match), 0):
-                part = path.parts[at - 1]
-                kept = part[: -len("annot")] if part.lower().endswith("annot") else ""
-                found[name] = Place(at - 1, (kept,) if kept else ())
-        if found:
-            return found
-    return {
-        name: None
-        for name, path in paths.items()
-        if path.suffix.lower() == ".png" and not _ASIDE.intersection(part.lower() for part in path.parts)
-    }
-
-
-def _lost(found: Members, sources: Iterable[MaskFile], paths: Mapping[str, str]) -> Iterator[Refusal]:
-    """Yield what is missing: masks that the list of paths names, and masks of classes beside those of objects."""
-    there = {name for source in sources for name in (source.name, source.objects)}
-    for name in paths:
-        if name not in there:
-            yield Refusal(0, f"the mask is not there, but {PATHS} names it", name)
-    for name in found.names:
-        if OBJECTS in PurePosixPath(name).parts[:-1] and name.lower().endswith(".png") and name not in there:
-            yield Refusal(0, f"a mask of objects without its mask of classes in {CLASSES}", name)
-
-
-def _paths(found: Members) -> dict[str, str]:
-    """Return the image of each mask, where alctl wrote the masks."""
-    paths = {}
-    for name in found.names:
-        if PurePosixPath(name).name == PATHS:
-            for number, line in enumerate(found.text(name).splitlines(), 1):
-                try:
-                    mask, path = map(str, json.loads(line))
-                except (ValueError, TypeError, RecursionError) as error:
-                    raise AlctlError(
-                        f"{found.path}: {name}, line {number} does not name a mask and its image"
-                    ) from error
-                paths[str(PurePosixPath(name).parent / mask)] = path
-    return paths
-
-
 def _label_map(found: Members, given: str) -> LabelMap:
     if given == "voc":
         return label_map.pascal_voc()
@@ -281,9 +209,9 @@ def _label_map(found: Members, given: str) -> LabelMap:
 
 def _is_masks(path: Path, *, told: bool) -> bool:
     if path.is_dir():
-        files = (file for pattern in _PLACES for file in islice(path.glob(pattern), 3))
+        first = (file for pattern in _PLACES for file in islice(path.glob(pattern), 3))
         return _like_masks(
-            [file.relative_to(path).as_posix() for file in files],
+            [file.relative_to(path).as_posix() for file in first],
             lambda name: (path / name).open("rb"),
             told=told,
         )
@@ -295,7 +223,7 @@ def _is_masks(path: Path, *, told: bool) -> bool:
 
 def _like_masks(names: Sequence[str], open_: Callable[[str], IO[bytes]], *, told: bool) -> bool:
     """Tell whether the files are masks; ``told``: the user says what their values mean, so no label map is needed."""
-    places = _places(names)
+    places = files.places(names)
     folders = {part.lower() for name in names for part in PurePosixPath(name).parts[:-1]}
     if not places or CLASSES.lower() in folders:
         return bool(places)

@@ -23,7 +23,10 @@ from alctl.errors import AlctlError
 from alctl.labels import shapes
 from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
+from alctl.labels.parsing.encodings import shown_head
+from alctl.labels.parsing.strays import are_strays
 from alctl.labels.parsing.units import UnitsOption, UnstatedError, require_pixels, settled
+from alctl.labels.parsing.unlabeled import answered
 from alctl.labels.parsing.untrusted import Members, is_archive, members, xml_elements
 from alctl.labels.parsing.voc import xml
 
@@ -31,9 +34,13 @@ FOLDER = "Annotations"
 EVIDENCE = 50
 """Files that are looked at before the user is asked where the pixels begin."""
 HEAD = 1 << 16
-_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?(?>\s+|<\?.*?\?>|<!--.*?-->)*+<annotation[\s>]", re.DOTALL)
-_OWN = re.compile(rb"<(?:bndbox|segmented|size)[\s>/]")
+_ROOT = re.compile(r"(?>\s+|<\?.*?\?>|<!--.*?-->)*+<annotation[\s>]", re.DOTALL)
+_OWN = re.compile(r"<(?:bndbox|segmented|size)[\s>/]")
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+SEGMENTED = (
+    "but says that it is segmented: the tool left out its polygons or masks; export them in another format, such as CVAT "
+    "for images or COCO"
+)
 STATED_ORIGIN = "files say their own units and origin; --option units and origin were not used for them"
 
 
@@ -48,19 +55,26 @@ class Voc(LabelFormat):
     """The number of the first pixel, for files that do not say it; it is 0 in what is written unless it is 1."""
     units: UnitsOption = ""
     """Of the coordinates of files that alctl did not write, where they can be either; VOC's are pixels."""
+    empty: bool = False
+    """Take an XML file without an object as looked at: CVAT writes one for every frame of a task, opened or not."""
 
     def recognise(self, path: Path) -> str:
         """VOC is XML whose outermost element is an annotation with a size or with boxes."""
         try:
-            found = any(_ROOT.match(head) and _OWN.search(head) for head in _heads(path))
+            found = any(
+                _ROOT.match(head) and _OWN.search(head) for head in map(shown_head, _heads(path))
+            ) and not _stray(path)
         except (OSError, ValueError, AlctlError):
             return ""
         return "Pascal VOC annotations" if found else ""
 
     def read(self, path: Path) -> Iterator[Record]:
-        """Yield an answer for each XML file: a file without an object is what a tool saves for an empty image."""
+        """Yield an answer for each XML file with an object; whether others were looked at, ``empty`` says."""
         notes: Counter[str] = Counter()
-        record: Record
+        yield from answered(self._records(path, notes), notes, empty=self.empty)
+        yield from (Note(what, count) for what, count in notes.items())
+
+    def _records(self, path: Path, notes: Counter[str]) -> Iterator[LabeledImage | Refusal]:
         if path.is_file() and not is_archive(path):
             try:
                 with _opened(path) as stream:
@@ -80,9 +94,10 @@ class Voc(LabelFormat):
                         nearby = [other for other, _ in files[at : at + EVIDENCE]]
                         raise _origin_question(path, found.open, nearby) from None
                     yield record
-        yield from (Note(what, count) for what, count in notes.items())
 
-    def _member(self, found: Members, name: str, inside: PurePosixPath, notes: Counter[str]) -> Record:
+    def _member(
+        self, found: Members, name: str, inside: PurePosixPath, notes: Counter[str]
+    ) -> LabeledImage | Refusal:
         try:
             with found.open(name) as stream:
                 return self._record(stream, found.path, "the file", inside, notes, name)
@@ -122,16 +137,26 @@ class Voc(LabelFormat):
     ) -> LabeledImage:
         """Turn one file into an answer; ValueError says why it cannot be one."""
         objects = []
+        width, height = xml.side_of(root, "width"), xml.side_of(root, "height")
+        size = (width, height) if width and height else None
         for number, element in enumerate(root.findall("object"), 1):
             name = (element.findtext("name") or "").strip()
             try:
-                objects.append(xml.object_of(element, name, origin, notes))
+                objects.append(xml.object_of(element, name, origin, size, notes))
             except ValueError as error:
                 raise ValueError(f"object {number} ({name!r}): {error}") from None
         if not objects and not xml.is_empty(root):
             raise ValueError("it has no <object>, but it is no empty Pascal VOC file either")
-        answer = LabeledImage(xml.image_path(root, inside), tuple(objects), where=where)
-        return answer._replace(width=xml.side_of(root, "width"), height=xml.side_of(root, "height"))
+        if not objects and self.empty and xml.is_segmented(root):
+            raise ValueError(f"it has no <object>, {SEGMENTED}")
+        path = xml.image_path(root, inside)
+        own = str(inside.with_suffix(""))
+        also = (
+            ""
+            if PurePosixPath(path).stem == PurePosixPath(own).name or PurePosixPath(path).name == inside.stem
+            else own
+        )
+        return LabeledImage(path, tuple(objects), width=width, height=height, where=where, also=also)
 
     def write(self, images: Iterable[LabeledImage], path: Path, categories: Sequence[Category]) -> None:
         """Write one XML file an image; ``categories`` is not needed, since classes go by name.
@@ -247,6 +272,16 @@ def _heads(path: Path) -> Iterator[bytes]:
     else:
         with path.open("rb") as stream:
             yield stream.read(HEAD)
+
+
+def _stray(path: Path) -> bool:
+    """Tell whether the XML files of a folder without ``Annotations`` are strays beside labels of another format."""
+    if not path.is_dir() and not is_archive(path):
+        return False
+    with members(path) as found:
+        files = dict(_files(found))
+        inside = any(FOLDER.lower() in name.lower().split("/")[:-1] for name in files)
+        return not inside and are_strays(files, found.names)
 
 
 def _predicted(assignment: Assignment) -> Iterator[LabeledImage]:

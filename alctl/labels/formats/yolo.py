@@ -15,6 +15,7 @@ from typing import Literal
 from alctl.errors import AlctlError
 from alctl.labels.annotation import IMAGE_SUFFIXES, Assignment, Category, LabeledImage, Note, Record, Refusal
 from alctl.labels.format import LabelFormat
+from alctl.labels.parsing.unlabeled import answered
 from alctl.labels.parsing.untrusted import Members, is_archive, members
 from alctl.labels.parsing.yolo.dataset import (
     YAML,
@@ -35,7 +36,6 @@ LISTED = "images.txt"
 ROOT = "images"
 """The folder that stands for the data set's root in what is written."""
 WITHOUT = "images without a label file were left as not labeled yet"
-EMPTY = "images without objects were left as not labeled yet; --option empty=true takes them as looked at"
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,8 @@ class Yolo(LabelFormat):
             rows = RowReader(self._kind(found, config, layout), config.names, config.shape, self.sixth)
             keypoints = dict(config.keypoints)
             yield from (Category(config.names[n], keypoints.get(n, ())) for n in sorted(config.names))
-            for label, images in layout.labels.items():
-                answer = self._answer(found, config, layout, label, images, rows)
-                if answer is not None:
-                    yield answer
+            answers = (self._answer(found, config, layout, *pair, rows) for pair in layout.labels.items())
+            yield from answered(answers, rows.notes, empty=self.empty)
             notes.update(rows.notes)
             notes[WITHOUT] += layout.without
         yield from (Note(what, count) for what, count in notes.items() if count)
@@ -112,8 +110,8 @@ class Yolo(LabelFormat):
         label: str,
         images: Sequence[str],
         rows: RowReader,
-    ) -> LabeledImage | Refusal | None:
-        """Turn a label file into an answer, a refusal, or None if it is about an image that was not labeled yet."""
+    ) -> LabeledImage | Refusal:
+        """Turn a label file into an answer or a refusal."""
         if len(images) > 1:
             return Refusal(0, f"it may be about {images[0]!r} or about {images[1]!r}", label)
         try:
@@ -123,9 +121,6 @@ class Yolo(LabelFormat):
         answer = rows.of_file(text, label)
         if isinstance(answer, Refusal):
             return answer
-        if not answer and not self.empty:
-            rows.notes[EMPTY] += 1
-            return None
         path = shown(images[0], config) if images else image_of(shown(label, config))
         if config.root:
             path = path.removeprefix(f"{config.root}/")

@@ -8,8 +8,10 @@ Written here and not taken from ijson, which does not say at which byte an eleme
 it again), and whose C backend takes 1.9 times as long for the same file (measured: benchmarks/libraries.py).
 """
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,6 +20,7 @@ import orjson
 from numpy.typing import NDArray
 
 from alctl.errors import AlctlError
+from alctl.labels.parsing.encodings import as_utf8
 
 Places = NDArray[np.int64]
 BLOCK = 1 << 20
@@ -26,6 +29,7 @@ LARGEST = 1 << 28
 """Bytes of one element; a longer one is not a label."""
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(rb"[^\s,\[\]{}\"]++(?=.)", re.DOTALL)
+_NOT_FINITE = re.compile(rb"\b(?:NaN|Infinity)\b")
 _SPACES = b" \t\r\n"
 _MARK = b"\xef\xbb\xbf"
 
@@ -51,12 +55,12 @@ class Piece(NamedTuple):
 def elements(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield ``(key, element)`` of a top-level object's arrays, and of a top-level array with the key ``""``.
 
-    Other values of a top-level object come as ``(key, value)``. Whole numbers from 2**64 on come as floats. Raises
-    AlctlError where the file is not JSON, is cut off, is not UTF-8, holds NaN or infinities, or is nested deeper than
+    Other values of a top-level object come as ``(key, value)``, and NaN and infinities as such numbers. Whole numbers from 2**64 on come as floats. Raises
+    AlctlError where the file is not JSON, is cut off, is not UTF-8 or UTF-16, or is nested deeper than
     a thousand levels.
     """
     try:
-        with path.open("rb") as stream:
+        with path.open("rb") as file, as_utf8(file) as stream:
             for piece in pieces(stream, str(path)):
                 for value in values(piece.text, str(path), piece.offset):
                     yield piece.key or "", value
@@ -74,6 +78,11 @@ def values(text: bytes, name: str, offset: int) -> list[Any]:
     try:
         found: list[Any] = orjson.loads(b"[%b]" % text)
     except orjson.JSONDecodeError as error:
+        if _NOT_FINITE.search(
+            text
+        ):  # which Python writes, and JSON does not have: for whoever reads that value
+            with suppress(ValueError, RecursionError):
+                return list(json.loads(b"[%b]" % text))
         raise _error(name, text, offset, error) from error
     return found
 

@@ -12,12 +12,16 @@ from typing import TextIO
 
 from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation, LabeledImage, Refusal, Status
+from alctl.labels.parsing import column_names
+from alctl.labels.parsing.encodings import encoding_of
 from alctl.labels.spreadsheet_cells import QUOTED, plain_cell
 from alctl.plugins import unknown
 
 _ITEM = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,9}([.,][0-9]{1,20})?(e-?[0-9]{1,2})?")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+LABEL_STUDIO = {"annotation_id", "annotator", "lead_time"}
+"""Columns by which its flattened exports are known."""
 COLUMNS = ("item", "path", "label", "annotator", "status", "seconds", "sha256")
 STATUSES: dict[str, Status] = {
     "labeled": "labeled",
@@ -34,10 +38,15 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the line where it ends and the cells of each row, the header first; AlctlError if it is no table."""
     line = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter=_delimiter(stream), strict=True)
+        with path.open("rb") as start:
+            encoding = encoding_of(start.read(2))
+        with path.open(encoding=encoding, newline="") as stream:
+            said = _said_delimiter(stream)
+            reader = csv.reader(stream, delimiter=said or _delimiter(stream), strict=True)
             for cells in reader:
-                line = reader.line_num
+                if not line and (header := column_names.implied(cells)):
+                    yield 0, header
+                line = reader.line_num + bool(said)
                 yield line, cells
     except UnicodeDecodeError as error:
         raise AlctlError(
@@ -49,6 +58,14 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise AlctlError(f"{path}, line {line + 1}: not CSV: {error}") from error
 
 
+def _said_delimiter(stream: TextIO) -> str:
+    """Return the separator that a first line such as ``sep=;`` gives to spreadsheets, and pass over the line."""
+    found = re.fullmatch(r"sep=([,;\t])\s*", stream.readline(), re.IGNORECASE)
+    if found is None:
+        stream.seek(0)
+    return found[1] if found else ""
+
+
 def _delimiter(stream: TextIO) -> str:
     """Return the separator of the header line."""
     header = stream.readline()
@@ -56,21 +73,29 @@ def _delimiter(stream: TextIO) -> str:
     return max(",;\t", key=header.count)
 
 
-def columns_of(path: Path, header: Sequence[str], *, needed: bool = True) -> dict[str, int]:
+def columns_of(path: Path, header: Sequence[str], *, needed: bool = True, given: str = "") -> dict[str, int]:
     """Return the position of each known column; the header may be in any case and order, other columns are ignored.
 
-    AlctlError where nothing names the images, or, if ``needed``, nothing says what they are.
+    ``given`` are the names that the user says. AlctlError where nothing names the images, or, if ``needed``, nothing says
+    what they are.
     """
     names = [name.strip().lower() for name in header]
+    if set(names) >= LABEL_STUDIO:
+        raise AlctlError(
+            f"{path} is Label Studio's CSV or TSV export, which leaves out skipped tasks and sizes; export the project "
+            "again as 'JSON'"
+        )
     columns = {name: names.index(name) for name in COLUMNS if name in names}
-    for alias, name in (("class", "label"), ("file", "path"), ("filename", "path"), ("image", "path")):
+    columns |= column_names.own_columns(path, header, given)
+    for alias, name in column_names.ALIASES:
         if name not in columns and alias in names and not (alias == "image" and "item" in columns):
             columns[name] = names.index(alias)  # beside an item, "image" is its name in an export
     if doubled := sorted({names[at] for at in columns.values() if names.count(names[at]) > 1}):
         raise AlctlError(f"{path} has the column {doubled[0]!r} twice")
     if "item" not in columns and "path" not in columns:
         raise AlctlError(
-            f"{path} has neither a column 'item' nor 'path'; its columns are: {', '.join(header) or 'none'}"
+            f"{path} has neither a column 'item' nor 'path'; its columns are: {', '.join(header) or 'none'}; "
+            "--option columns=image=NAME,label=NAME says which they are"
         )
     if needed and "label" not in columns and "status" not in columns:
         raise AlctlError(f"{path} has no column 'label'; its columns are: {', '.join(header)}")
@@ -101,7 +126,7 @@ def answer_of(
     item, path, label, annotator, given, seconds, digest = values.values()
     if not label and not given:
         return None
-    if problem := _problem(values, label, given.lower(), objects=objects):
+    if problem := _no_class(label) or _problem(values, label, given.lower(), objects=objects):
         return Refusal(line, problem)
     return LabeledImage(
         path,
@@ -121,6 +146,13 @@ def _class(label: str) -> tuple[Annotation]:
     return (Annotation(label),)
 
 
+def _no_class(label: str) -> str:
+    """Return what is wrong with a label that a tool has packed several values into."""
+    if label[:1] in ("[", "{") and label[-1:] in ("]", "}"):
+        return f"the label is {label[:40]!r}, which is JSON and no class; export the tool's own JSON instead"
+    return ""
+
+
 def _problem(values: Mapping[str, str], label: str, status: str, *, objects: bool) -> str:
     """Return what is wrong with a row in itself, or an empty string."""
     item, digest, seconds = values["item"], values["sha256"], values["seconds"]
@@ -138,16 +170,12 @@ def _problem(values: Mapping[str, str], label: str, status: str, *, objects: boo
     return "" if not seconds or _SECONDS.fullmatch(seconds) else f"seconds {seconds!r} is not a number"
 
 
-BOXES = (("x", "y", "width", "height"), ("xmin", "ymin", "xmax", "ymax"))
-"""The columns of a box: a corner and the size, or two corners."""
-
-
-def coordinates_of(header: Sequence[str]) -> list[str]:
+def coordinates_of(header: Sequence[str], given: str = "") -> list[str]:
     """Return the columns that place objects in an image: those of a box, and NAME_x with NAME_y of keypoints."""
     names = [name.strip().lower() for name in header]
-    box = next((columns for columns in BOXES if set(columns) <= set(names)), ())
+    box = column_names.box_of(names, given)
     points = [name for name in names if name.endswith("_x") and f"{name[:-2]}_y" in names]
-    return [*box, *points]
+    return [*(box.columns if box else ()), *points]
 
 
 def wrong_width(cells: Sequence[str], header: Sequence[str]) -> str:

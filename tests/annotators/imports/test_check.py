@@ -182,7 +182,7 @@ def test_a_file_that_declares_classes_and_holds_no_label_is_an_error(project, tm
     [
         ([2, 3, 0, 5], "0 × 5 pixels"),
         ([2, 3, 4, -5], "4 × -5 pixels"),
-        ([2, 3, 1e308, 1e308], "reaches over its edge|not finite"),
+        ([2, 3, 1e308, 1e308], "reaches over its edge|not finite|NaN or Infinity"),
         ([200, 3, 4, 5], "reaches over its edge"),
         ([-3, 3, 9, 5], "reaches over its edge"),
         ({"segmentation": [[1, 1, 2, 2]]}, "polygon"),

@@ -25,6 +25,7 @@ from alctl.labels.formats.coco import Coco
 from alctl.labels.parsing import json_stream
 from alctl.labels.parsing.coco import file as cocofile
 from alctl.labels.parsing.units import STATED
+from alctl.labels.parsing.unlabeled import UNLABELED
 from alctl.labels.shapes import problem
 from tests.data import real_data
 from tests.examples import examples
@@ -129,7 +130,7 @@ def test_a_file_becomes_classes_and_complete_images_in_the_order_of_its_images()
             height=50,
             where="image id 3",
         ),
-        Note(cocofile.UNLABELED, 1),
+        Note(UNLABELED, 1),
     ]
 
 
@@ -259,9 +260,7 @@ def test_attributes_are_left_out_and_counted_but_not_those_that_say_nothing():
     document["annotations"][0]["attributes"] = {"occluded": True}
     assert notes(document)["annotations have attributes, which were left out"] == 1
     document["annotations"][0]["attributes"] = {"rotation": 90.0}
-    assert "boxes have a rotation among their attributes; they were taken upright, as they stand" in notes(
-        document
-    )
+    assert "rotated boxes became their upright hulls" in notes(document)
 
 
 def test_a_class_that_only_groups_others_is_no_class():

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from alctl.errors import AlctlError
 from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Record, Refusal
-from alctl.labels.formats.cvat import ATTRIBUTES, EMPTY, GROUPED, OCCLUDED, OUTSIDE, ROTATED, Cvat
+from alctl.labels.formats.cvat import ATTRIBUTES, GROUPED, OCCLUDED, OUTSIDE, Cvat
 from alctl.labels.parsing.units import STATED, UnitsOption
+from alctl.labels.parsing.unlabeled import UNLABELED
+from alctl.labels.shapes import TURNED
 from tests.data import real_data
 from tests.examples import examples
 
@@ -264,7 +266,7 @@ def test_a_box_is_a_pair_of_corners():
 def test_a_turned_box_becomes_its_hull_about_its_center(degrees, hull):
     found = image(box(rotation=degrees))
     assert found.objects[0].bbox == pytest.approx(hull)
-    assert found.notes == {ROTATED: 1}
+    assert found.notes == {TURNED: 1}
 
 
 @pytest.mark.parametrize("degrees", ["0", "0.00", "360"])
@@ -638,7 +640,7 @@ def test_images_without_shapes_are_looked_at_only_if_someone_says_so():
     )
     found = read(text)
     assert [one.path for one in found.images] == ["b"]
-    assert found.notes == {EMPTY: 2}
+    assert found.notes == {UNLABELED: 2}
     found = read(text, Cvat(empty=True))
     assert [(one.path, len(one.annotations)) for one in found.images] == [("a", 0), ("b", 1), ("c", 0)]
     assert not found.notes

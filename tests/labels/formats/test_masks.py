@@ -19,8 +19,9 @@ from PIL import Image
 from alctl.errors import AlctlError
 from alctl.labels import rle
 from alctl.labels.annotation import RLE, Annotation, Assignment, Category, LabeledImage, Note, Refusal
-from alctl.labels.formats.masks import Masks
+from alctl.labels.formats.masks import VOID_ALONE, Masks
 from alctl.labels.parsing.masks import label_map
+from alctl.labels.parsing.unlabeled import UNLABELED
 from tests.data import real_data
 from tests.examples import examples
 
@@ -77,7 +78,7 @@ class Read:
 
 
 def read(path: Path, **options: str) -> Read:
-    return Read(path, Masks(**options))  # type: ignore[arg-type]
+    return Read(path, Masks(empty=True, **options))  # type: ignore[arg-type]
 
 
 def of(mask: bytes, labels: str = COLOURED, objects: bytes | None = None, **options: str) -> Read:
@@ -299,8 +300,29 @@ def test_grey_values_of_few_bits_are_not_stretched(bits, row, values):
 
 
 def test_only_background_means_nothing_there():
-    for mask in (grey([[0, 0]]), colours([[0, 0]]), grey([[0, 255]])):
+    for mask in (grey([[0, 0]]), colours([[0, 0]])):
         assert found(mask) == []
+
+
+def test_without_a_class_a_mask_is_no_answer_unless_the_user_says_so_and_never_with_void(tmp_path):
+    masks = {"a": grey([[0, 0]]), "b": grey([[0, 255]])}
+    files = {f"SegmentationClass/{name}.png": mask for name, mask in masks.items()}
+    folder = saved(tmp_path, {**files, "labelmap.txt": COLOURED})
+    for empty, answers, notes in (
+        (False, [], {UNLABELED: 1, VOID_ALONE: 1}),
+        (True, ["a"], {VOID_ALONE: 1}),
+    ):
+        got = Read(folder, Masks(empty=empty))
+        assert (list(got.answers), got.notes) == (answers, notes)
+
+
+def test_255_is_void_only_where_nothing_names_it():
+    white = "background:0,0,0::\ncat:255,255,255::\n"
+    assert found(grey([[0, 255]]), white) == [("cat", [[0, 1]])]
+    assert found(colours([[0, 0xFFFFFF]]), white) == [("cat", [[0, 1]])]
+    assert found(grey([[0, 1]]), white) == [("cat", [[0, 1]])]  # by its line
+    assert found(grey([[1, 255]]), COLOURED) == [("cat", [[1, 0]])]  # which names no white
+    assert found(colours([[0, 0xE0E0C0]]), "background:0,0,0::\ncat:224,224,192::\n") == [("cat", [[0, 1]])]
 
 
 def test_black_is_background_in_colours_and_the_first_class_in_numbers():

@@ -13,6 +13,7 @@ from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Note, Refusal
 from alctl.labels.formats.voc import STATED_ORIGIN, Voc
 from alctl.labels.parsing.units import UnitsOption
+from alctl.labels.parsing.unlabeled import UNLABELED
 from tests.data import real_data
 from tests.examples import examples
 
@@ -44,7 +45,7 @@ Read = tuple[list[LabeledImage], list[Refusal], dict[str, int]]
 
 
 def read(path: Path, origin: int | None = 0, units: UnitsOption = "") -> Read:
-    rows = list(Voc(origin, units).read(path))
+    rows = list(Voc(origin, units, empty=True).read(path))
     answers = [row for row in rows if isinstance(row, LabeledImage)]
     refused = [row for row in rows if isinstance(row, Refusal)]
     notes = {row.what: row.times for row in rows if isinstance(row, Note)}
@@ -203,6 +204,25 @@ def test_a_coordinate_of_0_contradicts_an_origin_of_1():
 def test_files_without_boxes_do_not_need_an_origin(tmp_path):
     (answer,), _, _ = read(saved(tmp_path, {"a.xml": annotation()}), None)
     assert answer.annotations == ()
+
+
+def test_a_file_without_an_object_is_no_answer_unless_the_user_says_so(tmp_path):
+    path = saved(tmp_path, {"a.xml": annotation(), "b.xml": annotation(thing(1, 1, 9, 9))})
+    answer, note = Voc(0).read(path)
+    assert isinstance(answer, LabeledImage)
+    assert answer.where == "b.xml"
+    assert note == Note(UNLABELED, 1)
+    segmented = annotation("<segmented>1</segmented>")
+    (refused, *_) = Voc(0, empty=True).read(saved(tmp_path, {"a.xml": segmented}))
+    assert isinstance(refused, Refusal)
+    assert "left out its polygons or masks" in refused.problem
+
+
+def test_a_stray_file_beside_labels_of_another_format_is_not_recognised(tmp_path):
+    lone = saved(tmp_path / "lone", {"cat/a.jpg": b"", "dog/b.jpg": b"", "old.xml": annotation()})
+    few = saved(tmp_path / "few", {"a.json": "{}", "b.json": "{}", "old.xml": annotation()})
+    beside = saved(tmp_path / "beside", {"a.jpg": b"", "a.xml": annotation(), "classes.txt": "cat"})
+    assert [bool(Voc().recognise(path)) for path in (lone, few, beside)] == [False, False, True]
 
 
 def test_a_box_that_comes_after_the_first_files_is_not_guessed_either(tmp_path):

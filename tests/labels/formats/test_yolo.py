@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from alctl.errors import AlctlError
 from alctl.labels import rle
 from alctl.labels.annotation import Annotation, Assignment, Category, LabeledImage, Note, Refusal
-from alctl.labels.formats.yolo import EMPTY, WITHOUT, Yolo
+from alctl.labels.formats.yolo import WITHOUT, Yolo
 from alctl.labels.parsing.plain_yaml import LARGEST
+from alctl.labels.parsing.unlabeled import UNLABELED
 from tests.data import real_data
 from tests.examples import examples
 
@@ -103,7 +104,7 @@ def test_the_outlines_of_coco128_keep_their_points_and_their_own_class_indices()
             (annotation.category, annotation.segmentation)
             for annotation in found[f"train2017/{file.stem}"].annotations
         ]
-    assert notes(folder) == {EMPTY: 2}
+    assert notes(folder) == {UNLABELED: 2}
 
 
 def test_images_and_label_files_of_coco128_that_have_no_counterpart(tmp_path):
@@ -234,7 +235,7 @@ def test_exports_of_label_studio_have_their_names_in_classes_txt(folder, count):
 def test_an_empty_label_file_is_not_an_answer_unless_the_user_says_so():
     folder = real_data("exports.tar.xz") / "ls_converter_generated" / "bbox" / "yolo"
     assert "0d2f89ed-BloodImage_00197" not in answers(folder)
-    assert notes(folder) == {EMPTY: 1}
+    assert notes(folder) == {UNLABELED: 1}
     assert answers(folder, empty=True)["0d2f89ed-BloodImage_00197"].annotations == ()
 
 
@@ -324,7 +325,7 @@ def test_label_files_beside_images_and_a_list_of_classes(tmp_path):
     touch(tmp_path, "a.jpg", "b.jpg")
     assert Yolo().recognise(tmp_path)
     assert list(answers(tmp_path)) == ["a.jpg"]
-    assert notes(tmp_path) == {EMPTY: 1}
+    assert notes(tmp_path) == {UNLABELED: 1}
 
 
 def test_label_files_alone_take_their_names_from_the_user(tmp_path):

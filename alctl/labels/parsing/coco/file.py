@@ -14,13 +14,13 @@ from alctl.labels.parsing.coco.objects import Classes, image_of, shown
 from alctl.labels.parsing.json_index import MISSING, Ids, Table
 from alctl.labels.parsing.json_stream import Piece
 from alctl.labels.parsing.units import STATED, UnitsOption, settled
+from alctl.labels.parsing.unlabeled import answered
 
 BATCH = 1 << 20
 """Bytes of objects that are read again at once, at least; one image is never parted."""
 OURS = "alctl: "
 """How the description begins of a file that alctl wrote."""
 _SHAPES = ("bbox", "segmentation", "keypoints")
-UNLABELED = "images without objects were left as not labeled yet; --option empty=true takes them as looked at"
 
 
 class CocoFile:
@@ -54,14 +54,7 @@ class CocoFile:
         yield from self._no_objects()
         joined = _Joined(self._images, self._annotations)
         yield from self._strays(joined.strays)
-        unlabeled = 0
-        for record in self._answers(joined, classes):
-            if isinstance(record, LabeledImage) and not record.annotations and not self._empty:
-                unlabeled += 1
-            else:
-                yield record
-        if unlabeled:
-            classes.notes[UNLABELED] += unlabeled
+        yield from answered(self._answers(joined, classes), classes.notes, empty=self._empty)
         if self._overridden:
             classes.notes[STATED] += 1
         yield from (Note(what, count) for what, count in classes.notes.items())
@@ -190,7 +183,8 @@ class CocoFile:
         try:
             return settled(image_of(image, rows, classes, where), self._units, self._name, where)
         except ValueError as error:
-            return Refusal(0, str(error), where)
+            name = image.get("file_name")
+            return Refusal(0, str(error), f"{where} ({shown(name)})" if type(name) is str else where)
 
 
 def _nothing_in(name: str, images: int, categories: list[Any]) -> str:

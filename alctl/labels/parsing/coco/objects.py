@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from alctl.errors import AlctlError
-from alctl.labels import rle
+from alctl.labels import rle, shapes
 from alctl.labels.annotation import RLE, Annotation, Category, LabeledImage, Polygons
 
 _LARGEST_SIDE = 1 << 31
@@ -16,7 +17,7 @@ _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _FLOAT, _NUMBER = frozenset({float}), frozenset({float, int})
 _TRUE: tuple[Any, ...] = (1, "1", "true", "True")
 _FALSE: tuple[Any, ...] = (0, None, "0", "false", "False", "")
-_CVAT_DEFAULTS = {"occluded": False, "rotation": 0.0}
+_CVAT_DEFAULTS = {"occluded": False}
 
 
 def shown(value: object) -> str:
@@ -105,7 +106,8 @@ def image_of(
     if type(digest) is not str or (digest and (len(digest) != 64 or not _HEXADECIMAL.issuperset(digest))):
         raise ValueError(f"its sha256 {shown(digest)} is not a digest of 64 hexadecimal digits")
     width, height = _side(row, "width"), _side(row, "height")
-    found = tuple([_annotation(annotation, classes) for annotation in annotations])
+    size = (width, height) if width and height else None
+    found = tuple([_annotation(annotation, classes, size) for annotation in annotations])
     for annotation in found:
         mask = annotation.segmentation
         if isinstance(mask, RLE) and width and height and mask.size != (height, width):
@@ -119,7 +121,14 @@ def image_of(
         height=height,
         digest=digest.lower(),
         where=where,
+        also=_original(row.get("extra")),
     )
+
+
+def _original(extra: Any) -> str:
+    """Return the name that an image had before Roboflow renamed it."""
+    name = extra.get("name") if type(extra) is dict else None
+    return name if type(name) is str else ""
 
 
 def _item(value: Any) -> int | None:
@@ -130,21 +139,23 @@ def _item(value: Any) -> int | None:
 
 def _side(row: dict[str, Any], key: str) -> int | None:
     value = row.get(key)
-    if value is None or (type(value) is int and 0 < value < _LARGEST_SIDE):
+    if value is None or value == 0:  # which tools write that do not know it
+        return None
+    if type(value) is int and 0 < value < _LARGEST_SIDE:
         return value
     if type(value) is float and value.is_integer() and 0 < value < _LARGEST_SIDE:
         return int(value)
     raise ValueError(f"its {key} is {shown(value)}, not a number of pixels")
 
 
-def _annotation(row: dict[str, Any], classes: Classes) -> Annotation:
+def _annotation(row: dict[str, Any], classes: Classes, size: tuple[int, int] | None) -> Annotation:
     try:
-        return _object(row, classes)
+        return _object(row, classes, size)
     except ValueError as error:
         raise ValueError(f"annotation id {shown(row.get('id'))}: {error}") from error
 
 
-def _object(row: dict[str, Any], classes: Classes) -> Annotation:
+def _object(row: dict[str, Any], classes: Classes, size: tuple[int, int] | None) -> Annotation:
     id_ = row.get("category_id")
     class_ = classes.by_id.get(id_) if type(id_) is int or type(id_) is str else None
     if class_ is None:
@@ -156,7 +167,11 @@ def _object(row: dict[str, Any], classes: Classes) -> Annotation:
             raise ValueError(f"its bbox has {len(box)} numbers instead of x, y, width, height")
     segmentation, keypoints = row.get("segmentation"), row.get("keypoints")
     if attributes := row.get("attributes"):
-        _note_attributes(attributes, classes, turnable=box is not None and not segmentation)
+        _note_attributes(attributes, classes)
+        degrees = attributes.get("rotation") if type(attributes) is dict else None
+        if degrees and box is not None and not segmentation:
+            box = _turned(box, degrees, size)
+            classes.notes[shapes.TURNED] += 1
     return Annotation(
         class_.name,
         box,
@@ -174,15 +189,17 @@ def _mark(row: dict[str, Any], key: str) -> bool:
     return value in _TRUE
 
 
-def _note_attributes(attributes: Any, classes: Classes, *, turnable: bool) -> None:
+def _turned(box: Any, degrees: Any, size: tuple[int, int] | None) -> shapes.Box:
+    """Return the hull of a box that CVAT wrote unturned, with its rotation among the attributes."""
+    (turn,) = _numbers([degrees], "rotation")
+    return shapes.turned_in_place(box, turn, size) if turn % 360 else box
+
+
+def _note_attributes(attributes: Any, classes: Classes) -> None:
     if type(attributes) is not dict:
         classes.notes["annotations have attributes, which were left out"] += 1
         return
-    if turnable and attributes.get("rotation"):
-        classes.notes[
-            "boxes have a rotation among their attributes; they were taken upright, as they stand"
-        ] += 1
-    if any(key not in _CVAT_DEFAULTS or value != _CVAT_DEFAULTS[key] for key, value in attributes.items()):
+    if any(key != "rotation" and _CVAT_DEFAULTS.get(key) is not value for key, value in attributes.items()):
         classes.notes["annotations have attributes, which were left out"] += 1
 
 
@@ -191,10 +208,10 @@ def _numbers(values: Any, what: str) -> tuple[float, ...]:
     if type(values) is not list:
         raise ValueError(f"its {what} is {shown(values)}, not a list of numbers")
     kinds = set(map(type, values))
-    if kinds <= _FLOAT:
-        return tuple(values)
     if kinds <= _NUMBER:
-        return tuple(map(float, values))
+        if not isfinite(sum(values)):
+            raise ValueError(f"its {what} holds NaN or Infinity, which is no number that an image can have")
+        return tuple(values) if kinds <= _FLOAT else tuple(map(float, values))
     wrong = next(value for value in values if type(value) not in _NUMBER)
     raise ValueError(f"its {what} holds {shown(wrong)}, which is not a number")
 

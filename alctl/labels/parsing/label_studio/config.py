@@ -1,8 +1,8 @@
 """Label Studio's labeling configuration, the XML that says which classes and keypoints annotators see, both directions."""
 
 import io
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,8 @@ class LabelConfig:
     """All there are, in order; a class may have only some of them."""
     image: str = ""
     """The key of the image in a task's data; empty if there is none, or more than one image."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """The key of each image by its name in the configuration."""
     boxless: str = ""
     """The class of keypoints that stand without a box, where that was said."""
 
@@ -164,9 +166,12 @@ def _meaning(path: Path, root: ET.Element) -> LabelConfig:
     boxes = labels["RectangleLabels"] + labels["Labels"]
     pointed = {name: _pointed(path, label, points) for name, label in boxes} if points else {}
     images = [element.get("value", "") for element in root.iter("Image")]
+    keys = {
+        element.get("name", ""): element.get("value", "").removeprefix("$") for element in root.iter("Image")
+    }
     categories = tuple(Category(name, *pointed.get(name, ())) for name in found)
     key = images[0][1:] if len(images) == 1 and images[0].startswith("$") else ""
-    return LabelConfig(categories, points, key)
+    return LabelConfig(categories, points, key, keys)
 
 
 Labels = list[tuple[str, ET.Element]]

@@ -175,13 +175,14 @@ def _hull(box: Box, turn: float, drawing: Drawing) -> Box:
         raise UnreadableError("a rotated box in an image whose size the file does not say")
     across, down = drawing.scale
     x, y, width, height = box[0] * across, box[1] * down, box[2] * across, box[3] * down
-    left, top, width, height = shapes.box_around(shapes.rotated((x, y, width, height), turn, (x, y)))
+    box = x, y, width, height
+    left, top, width, height = shapes.box_around(shapes.rotated(box, turn, (x, y)))
     percent((left + width / 2) / across, "the middle of a rotated box, x,")
     percent((top + height / 2) / down, "the middle of a rotated box, y,")
     hull = shapes.clipped(Annotation("", bbox=(left, top, width, height)), *drawing.size)
     if hull is None or hull.bbox is None:
         raise UnreadableError("a rotated box without an area inside the image")
-    drawing.notes["rotated boxes became their upright hulls"] += 1
+    drawing.notes[shapes.TURNED] += 1
     return hull.bbox
 
 

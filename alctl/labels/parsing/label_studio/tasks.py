@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TextIO
@@ -84,6 +84,45 @@ def address_of(data: Mapping[str, Any], key: str) -> str:
             f"its data has {len(values) or 'no'} values that could be the image; it needs one"
         )
     return values[0]
+
+
+def parted(
+    found: Any, images: Mapping[str, str], data: Mapping[str, Any], address: str
+) -> dict[str, list[Any]]:
+    """Return an annotation's results by the image that they are about: its key in the task's data, "" for the first.
+
+    ``images`` are the keys of a configuration's images by their names, where there is one, and ``address`` is the first's.
+    Raises UnreadableError where a task has several images and nothing says which of them a result means.
+    """
+    if not isinstance(found, list):
+        return {"": found}
+    objects = dict.fromkeys(r.get("to_name") for r in found if isinstance(r, dict) and r.get("to_name"))
+    keys = {name: _key_of(str(name), images, data, address) for name in objects}
+    if len(keys) > 1 and len(set(keys.values())) < len(keys):
+        raise UnreadableError(
+            f"results on {len(keys)} images, {_listed(keys)}, which its data do not tell apart"
+        )
+    parts: dict[str, list[Any]] = {}
+    for result in found:
+        name = result.get("to_name") if isinstance(result, dict) else None
+        parts.setdefault(keys.get(name, next(iter(keys.values()), "")), []).append(result)
+    return parts or {"": []}
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return " and ".join(repr(name) for name in list(names)[:3])
+
+
+def _key_of(name: str, images: Mapping[str, str], data: Mapping[str, Any], address: str) -> str:
+    """Return under which key the address of a result's image stands; "" for the task's first image."""
+    key = images.get(name, name)
+    own = data.get(key)
+    other = (
+        isinstance(own, str)
+        and own != address
+        and (key in images.values() or bool(_PICTURE.search(path_in(own))))
+    )
+    return key if other else ""
 
 
 def path_in(address: str, *, uploaded: bool = True) -> str:

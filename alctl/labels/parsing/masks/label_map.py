@@ -13,7 +13,7 @@ from typing import Any
 
 from alctl.errors import AlctlError
 
-MAPS = ("labelmap.txt", "label_colors.txt", "dataset_meta.json")
+MAPS = ("labelmap.txt", "label_colors.txt", "dataset_meta.json", "_classes.csv")
 LISTED = "classes.txt"
 """Also of other formats, so no proof that there are masks."""
 
@@ -100,11 +100,13 @@ def parse(text: str, where: str) -> LabelMap:
     """Read a label map; AlctlError if it is none.
 
     Its lines are ``label:R,G,B:parts:actions``, ``R G B label``, ``value label`` or a class each; or it is datumaro's
-    JSON.
+    JSON, or Roboflow's table of pixel values.
     """
     if where.lower().endswith(".json"):
         return _parse_meta(text, where)
     numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1)]
+    if where.lower().endswith(".csv"):
+        numbered = [(n, line) for n, line in numbered if not line.lower().startswith("pixel value")]
     while numbered and not numbered[-1][1]:
         numbered.pop()
     if any(_FULL.fullmatch(line) or _SHORT.fullmatch(line) for _, line in numbered):

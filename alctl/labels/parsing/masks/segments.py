@@ -18,6 +18,8 @@ from alctl.plugins import unknown
 
 VOID = 255
 VOID_BY_DEFAULT = str(VOID)
+IGNORED = frozenset({"void", "ignore", "ignored"})
+"""What classes are called that are none."""
 MANY = 16
 """Unknown colours from which on a mask is taken for a smoothed one, or for a photo."""
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
@@ -74,6 +76,10 @@ def _void(labels: LabelMap, void: str) -> tuple[set[int], set[int]]:
         return set(), set()  # a label map of so many classes means one of them
     if VOID in values:
         colours.add(label_map.colour(VOID))
+    if void == VOID_BY_DEFAULT:  # it is what nothing in the label map names otherwise
+        colours -= {
+            code for code, value in labels.colours.items() if labels.names[value].lower() not in IGNORED
+        }
     chosen = {_chosen(name, labels) for name in names}
     return values | {value for value, name in labels.names.items() if name in chosen}, colours
 
@@ -101,8 +107,12 @@ def understood(pixels: Pixels, meant: Meaning, palette: str) -> Classes:
     if coloured and not meant.labels.colours and all(code % 0x10101 == 0 for code in present):
         coloured, table = False, meant.values  # three equal channels, as some libraries save grey
         values, present = values.astype(np.uint8), [code & 255 for code in present]
-    if pixels.palette is not None and palette != "index":
-        by_colour = _by_palette(pixels.palette, present, meant)
+    shades = pixels.palette
+    if shades is None and not coloured and (palette == "colour" or _beyond(present, meant)):
+        shades = np.arange(int(max(present)) + 1, dtype=np.uint32) * 0x10101  # grey says its own colours
+        palette = "colour" if len(_by_palette(shades, present, meant)) == len(present) else palette
+    if shades is not None and palette != "index":
+        by_colour = _by_palette(shades, present, meant)
         if palette == "colour":
             table = by_colour
         else:
@@ -114,6 +124,11 @@ def understood(pixels: Pixels, meant: Meaning, palette: str) -> Classes:
     if all(name is None for name in says.values()):
         raise ValueError("all of it is void, so it says nothing")
     return Classes(values, says, meant.classes)
+
+
+def _beyond(present: Iterable[int], meant: Meaning) -> bool:
+    """Tell whether a mask has values that are no line of the label map, so that they may be shades of grey in it."""
+    return bool(meant.labels.colours) and any(value not in meant.labels.names for value in present)
 
 
 def _by_palette(palette: NDArray[np.uint32], present: Iterable[int], meant: Meaning) -> Says:

@@ -19,7 +19,9 @@ class NoOriginError(UnstatedError):
     """A file does not say where its pixels begin."""
 
 
-def object_of(element: Element, name: str, origin: int | None, notes: Counter[str]) -> Annotation:
+def object_of(
+    element: Element, name: str, origin: int | None, size: tuple[int, int] | None, notes: Counter[str]
+) -> Annotation:
     """Return an object with its box in COCO's terms; NoOriginError where the file and the user say no ``origin``."""
     boxes = element.findall("bndbox")
     if not name:
@@ -30,6 +32,10 @@ def object_of(element: Element, name: str, origin: int | None, notes: Counter[st
     if origin and min(box[2:]) <= 1:
         notes["boxes are at most one pixel wide or high (xmax = xmin counted from 1): stray clicks?"] += 1
     _note_rest(element, notes)
+    for attribute in element.iterfind("attributes/attribute"):
+        if attribute.findtext("name") == "rotation" and (turn := number_of(attribute, "value") % 360):
+            notes[shapes.TURNED] += 1
+            box = shapes.turned_in_place(box, turn, size)
     return Annotation(name, bbox=box, difficult=_flagged(element, "difficult"))
 
 
@@ -85,6 +91,11 @@ def is_empty(root: Element) -> bool:
 
 def _flagged(element: Element, flag: str) -> bool:
     return (element.findtext(flag) or "").strip().lower() not in {"", "0", "false"}
+
+
+def is_segmented(root: Element) -> bool:
+    """Tell whether a file says that its image has regions, which the file itself cannot hold."""
+    return _flagged(root, "segmented")
 
 
 def _note_rest(element: Element, notes: Counter[str]) -> None:

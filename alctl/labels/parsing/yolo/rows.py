@@ -17,7 +17,8 @@ BOX, ORIENTED = 5, 9
 OUTLINE = 7
 """The fewest numbers of a row with an outline."""
 SIXTH = {"confidence": "confidences were left out", "track": "numbers of tracks were left out"}
-_CLASS = re.compile(r"[0-9]{1,9}")
+_CLASS = re.compile(r"([0-9]{1,9})(?:\.0{0,20}(?:e[+-]?0{1,3})?)?", re.IGNORECASE)
+"""Of a class: some libraries save whole tables as floats."""
 
 
 @dataclass
@@ -65,9 +66,9 @@ class RowReader:
         return Annotation(category, bbox=_box(numbers[:4]))
 
     def _category(self, text: str) -> str:
-        if not _CLASS.fullmatch(text):
+        if not (found := _CLASS.fullmatch(text)):
             raise ValueError(f"class {text[:20]!r} is not a whole number from 0 on")
-        if (index := int(text)) not in self.names:
+        if (index := int(found[1])) not in self.names:
             known = f"{len(self.names)} names, {min(self.names)} to {max(self.names)}"
             raise ValueError(f"class {index} has no name among the {known}")
         return self.names[index]
