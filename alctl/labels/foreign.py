@@ -51,7 +51,7 @@ FOREIGN: Sequence[Foreign] = (
     ),
     Foreign(
         "VIA (VGG Image Annotator)", "export its annotations as COCO in VIA 2, under Annotation",
-        r'"(_via_img_metadata|region_attributes|regions)"\s*:|region_shape_attributes',
+        r'"(_via_img_metadata|region_attributes)"\s*:|region_shape_attributes',
     ),
     Foreign("CreateML", _by_datumaro("createml"), r'^\s*\[\s*\{[^\[]*"annotations"\s*:\s*\[\s*\{[^\]]*"coordinates"\s*:'),
     Foreign(

@@ -37,7 +37,7 @@ def named(root: Path, place: str) -> Path:
         ("labelme_dataset/img1.xml", "none of the formats"),
         ("mpii_json_dataset/dataset_wo_numpy_files/mpii_annotations.json", "none of the formats"),
         ("vott_json_dataset/dataset/train-export.json", "none of the formats"),
-        ("datumaro_dataset/diverse/annotations/train.json", "is not COCO"),
+        ("datumaro_dataset/diverse/annotations/train.json", "is Datumaro, which alctl does not read"),
         ("cvat_dataset/for_video/annotations.xml", "CVAT for images"),
         ("coco_captions/annotations/captions_train.json", "caption"),
         ("coco_panoptic/annotations/panoptic_train.json", "panoptic"),

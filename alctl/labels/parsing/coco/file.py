@@ -184,7 +184,7 @@ class CocoFile:
             return settled(image_of(image, rows, classes, where), self._units, self._name, where)
         except ValueError as error:
             name = image.get("file_name")
-            return Refusal(0, str(error), f"{where} ({shown(name)})" if type(name) is str else where)
+            return Refusal(0, f"{shown(name)}: {error}" if type(name) is str else str(error), where)
 
 
 def _nothing_in(name: str, images: int, categories: list[Any]) -> str:
