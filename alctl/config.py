@@ -4,6 +4,7 @@ A field's ``doc`` is the help text of its command-line option and its comment in
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,6 +36,10 @@ class TrainConfig:
 
     __pydantic_config__ = STRICT
 
+    task: str = option(
+        "",
+        "what learns, such as a plugin for the project's kind of labels; empty: the one named like the labels",
+    )
     head: Literal["network", "probe"] = option(
         "network",
         "network: the target model with its loss prediction module; "
@@ -65,12 +70,27 @@ class TrainConfig:
         "cold",
         "cold: from the initial weights each time; warm: from the last training run's, as the paper words it",
     )
-    epochs: Count = option(200, "passes over the labeled images")
+    epochs: Annotated[int, Ge(0)] = option(
+        0,
+        "passes over the labeled images; 0: 200, or 30 from weights that were learned before, and more with few images",
+    )
     batch_size: Annotated[int, Ge(2)] = option(128, "images per step; the ranking loss compares two")
-    lr: Positive = option(0.1, "learning rate of SGD")
-    momentum: Share = option(0.9, "momentum of SGD")
-    weight_decay: NotNegative = option(5e-4, "weight decay of SGD")
-    lr_drop: Share = option(0.8, "share of the epochs after which the learning rate is divided by 10")
+    optimizer: Literal["sgd", "rmsprop", "adamw"] = option("sgd", "sgd (the paper), rmsprop or adamw")
+    lr: NotNegative = option(
+        0.0,
+        "learning rate; 0: a tenth of the optimizer's usual one from weights that were learned before, else that one, "
+        "0.1 with sgd and 0.001 with the others",
+    )
+    momentum: Share = option(0.9, "momentum of sgd and rmsprop, β₁ of adamw")
+    weight_decay: NotNegative = option(5e-4, "weight decay")
+    schedule: Literal["step", "poly", "cosine"] = option(
+        "step",
+        "step: a tenth of the learning rate from lr-drop on; poly: (1 - share done)^power; cosine: half a wave",
+    )
+    lr_drop: Share = option(
+        0.8, "share of the epochs after which the learning rate is divided by 10, with step"
+    )
+    power: NotNegative = option(0.9, "how the learning rate falls with poly")
     loss_weight: NotNegative = option(
         1.0, "λ: weight of the ranking loss; 0 trains without the loss prediction module"
     )
@@ -167,7 +187,7 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Sections:
     """The whole of `alctl.toml`."""
 
     __pydantic_config__ = STRICT
@@ -175,6 +195,19 @@ class Config:
     train: TrainConfig = TrainConfig()
     select: SelectConfig = SelectConfig()
     storage: StorageConfig = StorageConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Config(Sections):
+    """`alctl.toml`, and which of its settings somebody gave."""
+
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of the training settings that the file gives: a task has defaults of its own for the others."""
+
+    def train_for(self, defaults: Mapping[str, Any], over: Mapping[str, object]) -> TrainConfig:
+        """Return whole training settings: a task's ``defaults``, over them the file's, over these those of ``over``."""
+        own = {name: getattr(self.train, name) for name in self.given}
+        return check_config({"train": {**defaults, **own, **over}}, "the command line").train
 
 
 def read_config(path: Path) -> Config:
@@ -188,13 +221,14 @@ def read_config(path: Path) -> Config:
 
 def check_config(values: dict[str, Any], source: str) -> Config:
     """Turn nested values into a Config; ``source`` names where they came from in the error."""
-    if all(values[name] == {} for name in values) and values.keys() <= {f.name for f in fields(Config)}:
+    if all(values[name] == {} for name in values) and values.keys() <= {f.name for f in fields(Sections)}:
         return Config()  # as in a new project's file; every command is quicker without pydantic's schema
 
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(Config).validate_python(values)
+        found = TypeAdapter(Sections).validate_python(values)
     except ValidationError as error:
         problems = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise AlctlError("\n".join([f"{source} has bad settings:", *problems])) from error
+    return Config(found.train, found.select, found.storage, frozenset(values.get("train", ())))

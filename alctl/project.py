@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine
 
-from alctl.config import Config, read_config
+from alctl.config import Config, Sections, read_config
 from alctl.database import project_row
 from alctl.database.connection import BUSY_SECONDS, engine_of, reading, upgrade, writing
 from alctl.database.project_row import ProjectRow
@@ -230,7 +230,7 @@ def config_text(**settings: str) -> str:
         "# Settings of this alctl project. Uncomment to change; every one is also an option of its command.",
         "",
     ]
-    for section in fields(Config):
+    for section in fields(Sections):
         lines.append(f"[{section.name}]")
         defaults: Any = section.default
         for setting in fields(defaults):

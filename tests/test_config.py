@@ -39,7 +39,7 @@ def test_every_bad_key_and_value_is_named_at_once(tmp_path):
     text = """
         [train]
         epoch = 5
-        epochs = 0
+        epochs = -1
         lr = "fast"
         momentum = 1.5
         rank_loss = "squared"
@@ -96,7 +96,7 @@ def test_every_setting_explains_itself_in_one_line():
 
 def test_the_defaults_are_the_papers():
     train = TrainConfig()
-    assert (train.epochs, train.batch_size, train.lr, train.momentum) == (200, 128, 0.1, 0.9)
+    assert (train.epochs, train.batch_size, train.lr, train.momentum) == (0, 128, 0.0, 0.9)
     assert (train.weight_decay, train.lr_drop, train.grad_stop) == (5e-4, 0.8, 0.6)
     assert (train.loss_weight, train.margin, train.rank_loss, train.pairing) == (1.0, 1.0, "hinge", "half")
     assert SelectConfig().subset == 10_000
@@ -107,3 +107,16 @@ def test_the_defaults_are_the_papers():
 def test_values_from_elsewhere_name_their_source():
     with pytest.raises(AlctlError, match=r"^the options has bad settings:\n  train\.epochs: "):
         check_config({"train": {"epochs": -1}}, "the options")
+
+
+def test_a_task_s_own_defaults_hold_where_nobody_gave_a_setting(tmp_path):
+    config = written(tmp_path, "[train]\nlr = 0.1\nepochs = 0\n")
+    own = {"lr": 1e-4, "epochs": 125, "optimizer": "rmsprop", "batch_size": 6}
+    found = config.train_for(own, {"batch_size": 16})
+    assert (found.lr, found.epochs, found.optimizer, found.batch_size) == (0.1, 0, "rmsprop", 16)
+    assert found.momentum == TrainConfig().momentum
+    assert written(tmp_path, "").train_for({}, {}) == TrainConfig()
+    with pytest.raises(AlctlError, match=r"the command line has bad settings:\n  train\.lr: "):
+        config.train_for(own, {"lr": -1})
+    assert "train.given" in problems(tmp_path, "[train]\ngiven = 1\n")
+    assert "given:" in problems(tmp_path, "given = []\n")

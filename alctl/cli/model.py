@@ -1,6 +1,8 @@
 """`train`, `evaluate`, `predict`: the model."""
 
-from collections.abc import Generator, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,18 +17,26 @@ from alctl.cli.options import (
     SeedOption,
     Settings,
     settings_options,
-    train_config,
 )
 from alctl.cli.stopping import FROM_LAST_EPOCH, going_on
 from alctl.progress import duration
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
     from alctl.model.train import Epoch
+    from alctl.progress import Progress
     from alctl.project import Project
     from alctl.rounds.train_plan import FinishedRun, Plan
 
 LONG = 5 * 60
 """Seconds of training from which on a quicker way is pointed out."""
+WORTH_TELLING = 30
+"""Seconds of training from which on it is said how long it takes."""
+SLOW = 5
+"""Seconds of a step beside which warming up is nothing."""
+WINDOW = 24 * 3600
+"""Seconds over which the bar takes its speed: a step can take minutes."""
 
 
 @app.command(rich_help_panel="Models")
@@ -51,12 +61,12 @@ def train(
     from alctl.rounds.learnable import check_learnable
 
     opened = open_project(project)
-    config = train_config(opened.config.train, settings)
-    check_learnable(opened.state().task)  # before torch is imported, which takes seconds
+    asked = opened.config.train_for({}, settings).task
+    check_learnable(asked or opened.state().task)  # before torch is imported, which takes seconds
     from alctl.rounds import train_run
-    from alctl.rounds.train_plan import FinishedRun, plan_training
+    from alctl.rounds.train_plan import FinishedRun, plan_training, training_settings
 
-    plan = plan_training(opened, config, seed)
+    plan = plan_training(opened, training_settings(opened, settings), seed)
     if plan.finished is not None:
         with screen.bars() as progress:
             run = train_run.measured_again(opened, plan, plan.finished, progress)
@@ -69,7 +79,7 @@ def train(
             "or less; crop those whose edges matter before `alctl init`"
         )
     with going_on(FROM_LAST_EPOCH), screen.bars() as progress:
-        finished = follow(opened, train_run.run_training(opened, plan, progress), plan)
+        finished = follow(opened, plan, progress)
     show_run(opened, finished, already=False, json=json)
 
 
@@ -92,59 +102,94 @@ def _classes(plan: "Plan") -> int:
     return len(plan.task.categories) - sum(len(places) - 1 for places in plan.task.merged)
 
 
-def follow(
-    project: "Project", events: "Generator[Epoch | FinishedRun, None, None]", plan: "Plan"
-) -> "FinishedRun":
-    """Show training as it goes and return the finished run: one bar on a terminal, a line now and then elsewhere.
+def follow(project: "Project", plan: "Plan", progress: "Progress") -> "FinishedRun":
+    """Train, show it as it goes and return the finished run: one bar on a terminal, a line now and then elsewhere.
 
     The first epochs are of the joint model, as many again of the model to report, if there is one.
     """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from alctl.cli import screen
-    from alctl.rounds.train_run import to_the_end
+    from alctl.rounds.train_run import run_training, to_the_end
 
-    joint, total = plan.config.epochs, plan.epochs
+    joint, total, pace = plan.config.epochs, plan.epochs, Pace(plan.epochs)
     held_back = ""
-    columns = (
-        TextColumn("epoch {task.completed}/{task.total}"), BarColumn(20), TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=screen.err, disable=not screen.err.is_terminal) as bar:
-        task = bar.add_task("", total=total, facts="")
+    with _bar() as bar:
+        task = bar.add_task("", total=total, facts="", epoch=0)
+
+        def stepped(done: float, share: float) -> None:
+            bar.update(task, completed=done, epoch=math.floor(done))
+            if (left := pace.left(done, share)) is not None and (told := outlook(project, plan, left)):
+                screen.note(told)
 
         def each(epoch: "Epoch") -> None:
             nonlocal held_back
             if epoch.validation is not None:
                 held_back = validation_facts(epoch, plan.task.metric)
             facts = "  ".join(filter(None, (held_back, training_facts(epoch))))
-            bar.update(task, completed=epoch.epoch, facts=facts)
-            if epoch.epoch == 1 and (told := quicker(project, plan, epoch)):
-                screen.note(told)
+            bar.update(task, completed=epoch.epoch, epoch=epoch.epoch, facts=facts)
             if epoch.epoch == joint + 1:
                 screen.note("and now without the loss prediction module")
             if not screen.err.is_terminal and (epoch.validation is not None or epoch.epoch % joint == 0):
                 screen.note(f"epoch {epoch.epoch}/{total}  {facts}")
 
         # Closing saves the last whole epoch.
-        with closing(events):
+        with closing(run_training(project, plan, progress, stepped)) as events:
             return to_the_end(events, each)
 
 
-def quicker(project: "Project", plan: "Plan", first: "Epoch") -> str:
-    """Return how long the rest takes beside a probe, where that is long and a probe could do; measured on both."""
+def _bar() -> "Bar":
+    """Return the bar of a training, which moves with every step; a step can take minutes."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from alctl.cli import screen
+
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}/{task.total}"), BarColumn(20), TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    return Bar(*columns, console=screen.err, disable=not screen.err.is_terminal, speed_estimate_period=WINDOW)
+
+
+class Pace:
+    """How long training takes, told from its first steps."""
+
+    def __init__(self, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.epochs = epochs
+        self.clock = clock
+        self.since: float | None = None
+        self.warm = self.said = False
+
+    def left(self, done: float, share: float) -> float | None:
+        """Return once how many seconds are left after a step, and None else.
+
+        That is after the second one, or the first if it took `SLOW` seconds: it also warms the machine up.
+        """
+        now = self.clock()
+        took, self.since = now - (now if self.since is None else self.since), now
+        if self.said or not share or not (self.warm or took >= SLOW):
+            self.warm = self.warm or share > 0
+            return None
+        self.said = True
+        return took / share * (self.epochs - done)
+
+
+def outlook(project: "Project", plan: "Plan", left: float) -> str:
+    """Return how long the rest takes, in seconds ``left``, where anybody would want to know.
+
+    Beside a probe where that is long and a probe could do; both are measured.
+    """
     from alctl.model.task import WHOLE_IMAGES
     from alctl.rounds.train_probe import seconds_of
 
-    left = (plan.epochs - 1) * first.seconds
-    if left < LONG or plan.task.units != WHOLE_IMAGES:
+    if left < WORTH_TELLING:
         return ""
-    probe = seconds_of(project, plan)
+    said = f"{plan.epochs} epochs take about {duration(left)} on this {plan.config.device}"
+    probe = seconds_of(project, plan) if left >= LONG and plan.task.units == WHOLE_IMAGES else None
     if probe is None or probe > left / 10:
-        return ""
+        return said
     return (
-        f"{plan.epochs} epochs take about {duration(left)} on this {plan.config.device}; `alctl train --head probe` takes "
-        f"about {duration(probe)} and is usually better with few labels. Ctrl-C keeps what is trained so far"
+        f"{said}; `alctl train --head probe` takes about {duration(probe)} and is usually better with few labels. "
+        "Ctrl-C keeps what is trained so far"
     )
 
 

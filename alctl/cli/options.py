@@ -4,7 +4,7 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from types import UnionType
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origi
 
 import typer
 
-from alctl.config import TrainConfig, check_config
+from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.plugins import Plugins
 
@@ -187,11 +187,6 @@ def _typed(default: object) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
     return str(default) if default != "" else "found"
-
-
-def train_config(base: TrainConfig, settings: Settings) -> TrainConfig:
-    """Return the project's training settings with those of the command line over them."""
-    return check_config({"train": {**asdict(base), **settings}}, "the command line").train
 
 
 def parameters(given: list[str], option: str = "--param") -> dict[str, str]:

@@ -13,7 +13,6 @@ from alctl.cli.options import (
     by_strategy,
     option_groups,
     settings_options,
-    train_config,
 )
 from alctl.cli.own_labels import Asked, replay_mine
 from alctl.cli.simulate_options import (
@@ -30,6 +29,7 @@ from alctl.cli.simulate_options import (
     check_of_mine,
 )
 from alctl.cli.stopping import FROM_LAST_EPOCH, going_on
+from alctl.config import Config
 
 if TYPE_CHECKING:
     from alctl.simulation.prepare import Simulation
@@ -107,11 +107,10 @@ def run_and_show(
 
 def simulation_of(dataset: str, arms: Arms, bending: Bending, seed: int, settings: Settings) -> "Simulation":
     """Return the simulation that the options describe."""
-    from alctl.config import TrainConfig
     from alctl.simulation.hide_labels import Shape
     from alctl.simulation.prepare import OWN, Simulation
 
-    train = train_config(TrainConfig(), settings)
+    train = Config().train_for({}, settings)
     probe = train.head == "probe"
     names = list(dict.fromkeys(arms.strategy or ["uherding" if probe else "learning-loss", BASELINE]))
     return Simulation(
@@ -125,13 +124,17 @@ def simulation_of(dataset: str, arms: Arms, bending: Bending, seed: int, setting
 def show_plan(folder: Path, simulation: "Simulation", *, json: bool) -> None:
     """Print what would be run, without making anything."""
     from alctl.cli import screen
+    from alctl.model.schedule import enough_epochs
     from alctl.simulation import prepare, run
 
     prepare.check(simulation)
     every = run.arms(folder, simulation)
     left = [arm for arm in every if not run.finished(arm, simulation.rounds)]
     budgets = [simulation.k * number for number in range(1, simulation.rounds + 1)]
-    images = sum(budgets) * simulation.train.epochs * len(left)
+    epochs = [
+        simulation.train.epochs or enough_epochs(n, simulation.train, fine_tuned=False) for n in budgets
+    ]
+    images = sum(n * times for n, times in zip(budgets, epochs, strict=True)) * len(left)
     plan = {"folder": folder, "arms": [arm.name for arm in every], "left": len(left), "images": images}
     if json:
         screen.as_json(plan)
@@ -141,10 +144,13 @@ def show_plan(folder: Path, simulation: "Simulation", *, json: bool) -> None:
         f"of {simulation.k:,}, up to {budgets[-1]:,} labels"
     )
     screen.say(f"  {len(every) - len(left)} are finished in {folder}")
-    screen.say(
-        f"  {images:,} images go through training for the rest, {simulation.train.epochs} epochs a round"
-    )
+    screen.say(f"  {images:,} images go through training for the rest, {_range(epochs)} epochs a round")
     screen.say("a dry run: nothing was changed")
+
+
+def _range(epochs: list[int]) -> str:
+    least, most = min(epochs), max(epochs)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def run_all(folder: Path, simulation: "Simulation", dataset: str, others: list[Path]) -> Ran:

@@ -16,7 +16,7 @@ from alctl.errors import AlctlError
 from alctl.files import whole_file
 from alctl.labels.annotation import Category
 from alctl.model.device import LAYOUT
-from alctl.model.loss_prediction import Trained, new_module
+from alctl.model.loss_prediction import Norm, Trained, new_module
 from alctl.model.task import Task
 from alctl.model.tensors import Frame
 
@@ -55,6 +55,7 @@ def save_model(path: Path, trained: Trained, info: Mapping[str, Any]) -> None:
         "config": asdict(trained.config),
         "taps": trained.model.taps,
         "weights": trained.model.weights,
+        "norm": trained.model.norm,
         "info": dict(info),
     }
     write(path, trained.state_dict(), header)
@@ -123,10 +124,11 @@ def carry_over(path: Path, trained: Trained) -> None:
     """Start ``trained`` from the weights of a finished model: its target model's, and its module's if both have one.
 
     Classes are only ever appended, so the head's rows of the known classes come along, and those of new classes stay
-    as they were initialised. The normalisation stays that of the new images.
+    as they were initialised. The normalisation stays that of the new images, unless pretrained weights brought theirs.
     """
     weights, header = read(path)
-    keep = {"mean", "std"}
+    trained.model.norm = _norm(header)
+    keep = set() if trained.model.norm else {"mean", "std"}
     if trained.module is None or not any(name.startswith("module.") for name in weights):
         keep |= {name for name in (*weights, *trained.state_dict()) if name.startswith("module.")}
     elif list(header.get("taps", ())) != list(trained.model.taps):
@@ -140,6 +142,11 @@ def carry_over(path: Path, trained: Trained) -> None:
         if old is None or new is None or not _fits(old, new, grows=grows):
             raise AlctlError(_other_network(path, name))
         new[: len(old)].copy_(old) if grows else new.copy_(old)
+
+
+def _norm(header: Mapping[str, Any]) -> Norm | None:
+    """Return the normalisation that pretrained weights brought; files of before there was any have none."""
+    return Norm(*map(tuple, header["norm"])) if header.get("norm") else None
 
 
 def _fits(old: Tensor, new: Tensor, *, grows: bool) -> bool:
@@ -161,27 +168,36 @@ class State(NamedTuple):
     micro_batch: int
     """Images that fitted into memory at once; 0 if nobody tried yet."""
     tensors: dict[str, Tensor]
-    """Weights, and momenta under names that begin with ``momentum:``."""
+    """Weights by name; what the optimizer keeps of a parameter under its own word for it, a colon and the name."""
 
 
-def snapshot(trained: Trained, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
-    """Return copies of the weights and momenta, on their device."""
+MOMENTUM = "momentum"
+"""What files of before there was more than SGD call its `momentum_buffer`."""
+
+
+def snapshot(trained: Trained, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return copies of the weights and of all that the optimizer keeps, on their device."""
     copies = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     for name, parameter in trained.named_parameters():
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            copies[f"momentum:{name}"] = momentum.clone()
+        for word, value in optimizer.state.get(parameter, {}).items():
+            if value is not None:
+                copies[f"{word}:{name}"] = value.clone()
     return copies
 
 
-def restore(trained: Trained, optimizer: torch.optim.SGD, copies: dict[str, Tensor]) -> None:
-    """Set weights and momenta to what `snapshot` returned."""
-    trained.load_state_dict({k: v for k, v in copies.items() if not k.startswith("momentum:")})
+def restore(trained: Trained, optimizer: torch.optim.Optimizer, copies: Mapping[str, Tensor]) -> None:
+    """Set the weights and the optimizer to what `snapshot` returned."""
+    trained.load_state_dict({name: value for name, value in copies.items() if ":" not in name})
     optimizer.state.clear()
-    for name, parameter in trained.named_parameters():
-        if f"momentum:{name}" in copies:
-            buffer = torch.empty_like(parameter).copy_(copies[f"momentum:{name}"])
-            optimizer.state[parameter] = {"momentum_buffer": buffer}
+    kept = dict(trained.named_parameters())
+    for key, value in copies.items():
+        word, colon, name = key.partition(":")
+        if not colon:
+            continue
+        parameter = kept[name]
+        like = torch.empty_like(parameter if value.shape == parameter.shape else value)
+        word = "momentum_buffer" if word == MOMENTUM else word
+        optimizer.state[parameter][word] = like.copy_(value)
 
 
 def check_weights(trained: Trained, epoch: int) -> None:
@@ -201,11 +217,13 @@ def save_state(path: Path, fingerprint: str, trained: Trained, state: State) -> 
         "epochs": state.epochs,
         "micro_batch": state.micro_batch,
         "weights": trained.model.weights,
+        "norm": trained.model.norm,
+        "lr": trained.config.lr,
     }
     write(path, state.tensors, info)
 
 
-def resume(path: Path | None, fingerprint: str, trained: Trained, optimizer: torch.optim.SGD) -> State:
+def resume(path: Path | None, fingerprint: str, trained: Trained, optimizer: torch.optim.Optimizer) -> State:
     """Restore and return the state to go on from: the start, if there is no checkpoint of this very run."""
     if path is not None and path.exists():
         try:
@@ -214,6 +232,8 @@ def resume(path: Path | None, fingerprint: str, trained: Trained, optimizer: tor
                 state = State(int(info["epochs"]), int(info["micro_batch"]), copies)
                 restore(trained, optimizer, copies)
                 trained.model.weights = str(info["weights"])
+                trained.model.norm = _norm(info)
+                trained.config = replace(trained.config, lr=float(info.get("lr", trained.config.lr)))
                 return state
         except (AlctlError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise AlctlError(f"{path} cannot be resumed; delete it to start again ({error})") from error

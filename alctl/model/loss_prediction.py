@@ -31,8 +31,8 @@ class Output(NamedTuple):
 class Norm(NamedTuple):
     """The mean and the standard deviation of each channel that a network's images are normalised by, 0 to 255."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class TargetModel(nn.Module):
@@ -81,6 +81,11 @@ class TargetModel(nn.Module):
             else:
                 layer.register_forward_hook(partial(_remember, self._seen, name))
         self.channels = self._probe()
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network started from weights that were learned before."""
+        return not self.weights.startswith("none")
 
     @property
     def head(self) -> str:

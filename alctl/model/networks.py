@@ -104,21 +104,34 @@ def _start(name: str, weights: str, width: int, classes: int) -> Start:
     return Start(torchvision.models.get_model(name, weights=None, num_classes=classes), "none")
 
 
+def can_be_pretrained(name: str) -> bool:
+    """Tell whether there are pretrained weights for the network of this name, wherever they are."""
+    known = torchvision.models.list_models(module=torchvision.models)
+    return name in known and hasattr(torchvision.models.get_model_weights(name), "DEFAULT")
+
+
 def pretrained(name: str) -> Start:
     """Return a network of torchvision with its best pretrained weights, and what those are called.
 
     AlctlError where there are none, or they cannot be downloaded within a short wait.
     """
-    known = None if name == RESNET_CIFAR else torchvision.models.get_model_weights(name)
-    if known is None or not hasattr(known, "DEFAULT"):
+    if not can_be_pretrained(name):
         raise AlctlError(f"there are no pretrained weights for {name}")
-    best = known.DEFAULT
+    best = torchvision.models.get_model_weights(name).DEFAULT
     try:
         with _impatient():
             network = torchvision.models.get_model(name, weights=best, progress=False)
     except (OSError, EOFError, RuntimeError, HTTPException, UnpicklingError) as error:
         raise AlctlError(f"the pretrained weights of {name} could not be downloaded: {error}") from error
-    return Start(network, f"torchvision {best.name}")
+    return Start(network, f"torchvision {best.name}", _norm_of(best.transforms()))
+
+
+def _norm_of(transforms: Any) -> Norm | None:
+    """Return what a weights' own transforms normalise by, for pixels from 0 to 255; None if they do not say."""
+    mean, std = (getattr(transforms, name, None) for name in ("mean", "std"))
+    if mean is None or std is None:
+        return None
+    return Norm(*(tuple(255 * value for value in values) for values in (mean, std)))
 
 
 @contextmanager

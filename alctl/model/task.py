@@ -117,6 +117,10 @@ class Task(ABC):
         It is also built on torch's meta device, to check a file of weights: sizes may matter to it, values may not.
         """
 
+    def fine_tunes(self, config: TrainConfig) -> bool:
+        """Tell, as far as it can be told without them, whether the weights that training starts from were learned before."""
+        return config.weights != "none"
+
     @abstractmethod
     def augment(self, images: Tensor, targets: Targets, rng: torch.Generator) -> tuple[Tensor, Targets]:
         """Augment a batch of (B, 3, *frame) uint8 on its device; all chance comes from ``rng``, a CPU generator."""

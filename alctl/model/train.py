@@ -22,13 +22,25 @@ from alctl.config import TrainConfig
 from alctl.errors import AlctlError
 from alctl.model.checkpoint import State, check_weights, restore, resume, save_state, snapshot
 from alctl.model.device import LAYOUT
-from alctl.model.loss_prediction import Trained, new_module, pairs, rank_loss
+from alctl.model.epoch_losses import Step, read_losses
+from alctl.model.loss_prediction import Trained, new_module, rank_loss
+from alctl.model.schedule import detaches, learning_rate, new_optimizer, with_rate
 from alctl.model.score import evaluate
 from alctl.model.task import Task
 from alctl.model.tensors import Targets, cut, moved, rows
 
 Images = Tensor | np.ndarray
 """(N, 3, H, W) uint8; may be a memory map that is larger than memory."""
+
+
+WAITED_FOR = 2
+"""Steps of an epoch that a GPU is waited for, so that their time can be told; the others go on without that."""
+Stepped = Callable[[float, float], object]
+"""Called before the first step and after each with how many epochs are done, such as 2.25, and what of one a step is."""
+
+
+def not_told(_done: float, _share: float) -> None:
+    """Say nothing of a step."""
 
 
 class Epoch(NamedTuple):
@@ -64,27 +76,19 @@ class _Data(NamedTuple):
     n: int
 
 
-class _Step(NamedTuple):
-    """What is kept of one micro-batch until the epoch's end, on the device: reading it at once would stall."""
-
-    items: Tensor
-    loss: Tensor
-    predicted: Tensor | None
-    ranking: Tensor | None
-    terms: int
-
-
 def new_model(task: Task, images: Images, config: TrainConfig, *, seed: int) -> Trained:
     """Return an untrained model on ``config.device``, normalised by its training images (N, 3, H, W) uint8.
 
-    The target model starts from the same weights with and without a loss prediction module.
+    Pretrained weights bring a normalisation of their own. The target model starts from the same weights with and without a loss prediction module.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream(seed, "target model"))
         model = task.model(config, config.weights)
         torch.default_generator.manual_seed(stream(seed, "loss prediction module"))
         module = new_module(model.channels, config)
-    trained = Trained(model, module, *channel_statistics(images), config)
+    config = with_rate(config, fine_tuned=model.pretrained)
+    mean, std = map(torch.tensor, model.norm) if model.norm else channel_statistics(images)
+    trained = Trained(model, module, mean, std, config)
     return trained.to(config.device, memory_format=LAYOUT)  # type: ignore[call-overload,no-any-return]
 
 
@@ -115,6 +119,7 @@ def train(
     validation: tuple[Images, Targets] | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
+    stepped: Stepped = not_told,
 ) -> Generator[Epoch, None, None]:
     """Train ``trained`` in place, as its config says, and yield after every epoch.
 
@@ -123,26 +128,27 @@ def train(
     epochs, and when the caller stops or is stopped, always with the last whole epoch. Longer than 40
     lines because the whole loop reads best in one piece.
     """
-    config = trained.config
     if len(images) < 2:
         raise AlctlError(f"training needs at least 2 labeled images, not {len(images)}")
     device = trained.device
     data = _Data(task, _gatherer(images, device), moved(targets, device), len(images))
-    optimizer = _optimizer(trained)
+    optimizer = new_optimizer(trained)
     state = resume(checkpoint, fingerprint, trained, optimizer)
+    config = trained.config  # with the learning rate that the run began with
     saved, micro_batch = state.epochs, state.micro_batch or min(config.batch_size, len(images))
+    stepped(state.epochs, 0.0)
     try:
         while state.epochs < config.epochs:
             started = time.perf_counter()
             try:
-                steps = _one_epoch(trained, optimizer, data, state.epochs, micro_batch, seed)
+                steps = _one_epoch(trained, optimizer, data, state.epochs, micro_batch, seed, stepped)
             except torch.OutOfMemoryError:
                 steps = None
             if steps is None:  # outside of `except`, whose traceback would keep the memory in use
                 micro_batch = _halve(micro_batch)
                 restore(trained, optimizer, state.tensors)
                 continue
-            losses = _read_losses(steps, ids, state.epochs + 1, config)
+            losses = read_losses(steps, ids, state.epochs + 1, config)
             check_weights(trained, state.epochs + 1)
             seconds = time.perf_counter() - started
             state = State(state.epochs + 1, micro_batch, snapshot(trained, optimizer))
@@ -171,36 +177,36 @@ def train(
             save_state(checkpoint, fingerprint, trained, state)
 
 
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """Return the learning rate of a 0-based epoch: a tenth after `lr_drop` of the epochs."""
-    return config.lr / (10 if epoch >= round(config.lr_drop * config.epochs) else 1)
-
-
-def detaches(config: TrainConfig, epoch: int) -> bool:
-    """Return whether the ranking loss no longer reaches the target model in a 0-based epoch (section 4.1)."""
-    return epoch >= round(config.grad_stop * config.epochs)
-
-
 def _one_epoch(
-    trained: Trained, optimizer: torch.optim.SGD, data: "_Data", epoch: int, micro_batch: int, seed: int
-) -> list[_Step]:
+    trained: Trained,
+    optimizer: torch.optim.Optimizer,
+    data: "_Data",
+    epoch: int,
+    micro_batch: int,
+    seed: int,
+    stepped: Stepped,
+) -> list[Step]:
     """Go through all images once, in steps of ``batch_size`` images; leave the model in eval mode."""
     config, device = trained.config, trained.device
     detach = detaches(config, epoch)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, epoch)
     rng = torch.Generator().manual_seed(stream(seed, "augmentation", epoch))
     order = torch.Generator().manual_seed(stream(seed, "order", epoch))
-    steps: list[_Step] = []
+    steps: list[Step] = []
     trained.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(stream(seed, "dropout", epoch))
-        for batch in batches(data.n, config.batch_size, order):
+        every = batches(data.n, config.batch_size, order)
+        for number, batch in enumerate(every):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, epoch + number / len(every))
             items = batch.to(device, non_blocking=True)
             images, targets = data.task.augment(data.gather(items), rows(data.targets, items), rng)
             optimizer.zero_grad()
             steps += _backward(trained, data.task, (items, images, targets), micro_batch, detach=detach)
             optimizer.step()
+            if number < WAITED_FOR and device.type == "cuda":
+                torch.cuda.synchronize(device)
+            stepped(epoch + (number + 1) / len(every), 1 / len(every))
     trained.eval()
     return steps
 
@@ -217,7 +223,7 @@ def batches(n: int, size: int, rng: torch.Generator) -> list[Tensor]:
 
 def _backward(
     trained: Trained, task: Task, batch: tuple[Tensor, Tensor, Targets], micro_batch: int, *, detach: bool
-) -> list[_Step]:
+) -> list[Step]:
     """Add up the gradient of mean(l) + λ · mean ranking loss of a batch of (items, images, targets).
 
     Micro-batches hold one image more rather than one image alone, and pairs are made within them.
@@ -239,7 +245,7 @@ def _backward(
             total = total + config.loss_weight * (terms / every) * ranking
             predicted, ranking = predicted.detach(), ranking.detach()
         total.backward()
-        steps.append(_Step(items, loss.detach(), predicted, ranking, terms))
+        steps.append(Step(items, loss.detach(), predicted, ranking, terms))
     return steps
 
 
@@ -248,58 +254,6 @@ def _terms(n: int, config: TrainConfig) -> int:
     if config.rank_loss == "mse":
         return n
     return n * (n - 1) // 2 if config.pairing == "all" else n // 2
-
-
-class _Losses(NamedTuple):
-    """The means over an epoch; ranking loss and ranking accuracy are None without a module."""
-
-    target: float
-    ranking: float | None
-    accuracy: float | None
-
-
-def _read_losses(steps: list[_Step], ids: Sequence[int], epoch: int, config: TrainConfig) -> _Losses:
-    """Return the epoch's means, the one time the device is waited for; a loss that is not finite is an AlctlError."""
-    items = torch.cat([step.items for step in steps]).cpu()
-    sizes = [len(step.items) for step in steps]
-    loss = torch.cat([step.loss for step in steps]).cpu().double()
-    _check_finite(loss.split(sizes), items.split(sizes), ids, epoch, config)
-    predictions = [step.predicted for step in steps if step.predicted is not None]
-    rankings = [step.ranking for step in steps if step.ranking is not None]
-    if not rankings:
-        return _Losses(loss.mean().item(), None, None)
-    terms = torch.tensor([step.terms for step in steps], dtype=torch.float64)
-    ranking = (torch.stack(rankings).cpu().double() * terms).sum() / terms.sum().clamp_min(1)
-    predicted = torch.cat(predictions).cpu().double()
-    _check_finite(predicted.split(sizes), items.split(sizes), ids, epoch, config)
-    accuracy = _pair_accuracy(predicted.split(sizes), loss.split(sizes), config.pairing)
-    return _Losses(loss.mean().item(), ranking.item(), accuracy)
-
-
-def _check_finite(
-    losses: Sequence[Tensor], items: Sequence[Tensor], ids: Sequence[int], epoch: int, config: TrainConfig
-) -> None:
-    for loss, batch in zip(losses, items, strict=True):
-        bad = batch[~torch.isfinite(loss)]
-        if len(bad):
-            names = ", ".join(str(ids[int(position)]) for position in bad[:5])
-            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-            raise AlctlError(
-                f"the loss is no longer a finite number in epoch {epoch}, first at item {names}{more}: "
-                f"try a lower learning rate than {config.lr:g}, or look at the labels of these items"
-            )
-
-
-def _pair_accuracy(predicted: Sequence[Tensor], true: Sequence[Tensor], pairing: str) -> float | None:
-    """Return the share of the batches' pairs in the right order; None if no true losses differ."""
-    right = every = 0.0
-    for guess, loss in zip(predicted, true, strict=True):
-        first, second = pairs(len(loss), pairing)
-        agrees = torch.sign(guess[first] - guess[second]) * torch.sign(loss[first] - loss[second])
-        differs = loss[first] != loss[second]
-        right += ((1 + agrees[differs]) / 2).sum().item()
-        every += differs.sum().item()
-    return right / every if every else None
 
 
 class _HeldBack(NamedTuple):
@@ -338,12 +292,3 @@ def _halve(micro_batch: int) -> int:
             f"out of memory even with {micro_batch} images at a time: take a smaller model or image_size"
         )
     return micro_batch // 2
-
-
-def _optimizer(trained: Trained) -> torch.optim.SGD:
-    """Return one optimizer with the same settings for the target model and the loss prediction module."""
-    config = trained.config
-    groups = [{"params": list(trained.model.parameters())}]
-    if trained.module is not None:
-        groups.append({"params": list(trained.module.parameters())})
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)

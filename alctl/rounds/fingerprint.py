@@ -16,18 +16,36 @@ LATER: Mapping[str, frozenset[object]] = {
     "dropout": frozenset({0.0}),
     "flip": frozenset({True, "auto"}),
     "image_height": frozenset({0}),
+    "optimizer": frozenset({"sgd"}),
+    "power": frozenset({0.9}),
+    "schedule": frozenset({"step"}),
+    "task": frozenset({""}),
 }
+BEFORE: Mapping[str, Mapping[float, float]] = {"epochs": {0: 200}, "lr": {0.0: 0.1}}
+"""What these settings were by default before they followed from weights and labels."""
 """Settings that came later, with the values at which a run is the same as before there was one."""
 
 
 def fingerprint_of(
-    categories: Sequence[str], config: TrainConfig, seed: int, learned: Sequence[object]
+    categories: Sequence[str],
+    config: TrainConfig,
+    seed: int,
+    learned: Sequence[object],
+    *,
+    fine_tuned: bool = False,
 ) -> str:
-    """Return the fingerprint of a cold start; ``learned`` is the labeled images as plain data, fit for JSON."""
+    """Return the fingerprint of a cold start; ``learned`` is the labeled images as plain data, fit for JSON.
+
+    Training from weights that were learned before differs from what it was under the same settings.
+    """
     left_out = {"checkpoint_every", "head", "head_l2"} | {
         k for k, old in LATER.items() if getattr(config, k) in old
     }
     settings = {k: v for k, v in asdict(config).items() if k not in left_out}
+    if fine_tuned:
+        settings["fine_tuned"] = True
+    else:
+        settings |= {k: known.get(settings[k], settings[k]) for k, known in BEFORE.items()}
     text = json.dumps([categories, settings, seed, learned], allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

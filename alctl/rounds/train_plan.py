@@ -13,7 +13,8 @@ from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.metrics import Metrics
 from alctl.model.device import check_device, environment, resolve
-from alctl.model.task import WHOLE_IMAGES, Task
+from alctl.model.schedule import enough_epochs
+from alctl.model.task import TASKS, WHOLE_IMAGES, Task
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.rounds.backbones import Used, used_or_default
@@ -23,8 +24,9 @@ from alctl.rounds.fingerprint import (
     fingerprint_of_probe,
     run_to_start_from,
 )
+from alctl.rounds.learnable import check_learnable
 from alctl.rounds.model import has_weights
-from alctl.rounds.training_set import Labeled, classes_named, kind_of, labeled, task_of, without_gone
+from alctl.rounds.training_set import Labeled, classes_named, kind_of, labeled, without_gone
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,6 @@ class Plan:
     missing: Mapping[int, str] = field(default_factory=dict)
     """Where labeled images should be that are not there, by item id: the run goes on without them."""
 
-    idle: Mapping[int, str] = field(default_factory=dict)
-    """Why the labels of some images teach nothing, by item id: the run goes on without them, too."""
     oblong: int = 0
     """Images of the project of which the central square, which a network sees, is two thirds or less."""
     why: str = ""
@@ -57,6 +57,11 @@ class Plan:
         """How the networks are trained, one after the other: the joint one, and the one to report."""
         alone = replace(self.config, loss_weight=0.0, start="cold")
         return [self.config, alone] if self.config.report_model else [self.config]
+
+    @property
+    def idle(self) -> dict[int, str]:
+        """Why the labels of some images teach nothing, by item id: the run goes on without them, too."""
+        return {id_: why for some in self.splits.values() for id_, why in some.idle.items()}
 
     @property
     def epochs(self) -> int:
@@ -79,6 +84,20 @@ class FinishedRun:
     """Labeled images that teach nothing and were left out, by item id, and why."""
 
 
+def training_settings(project: Project, given: Mapping[str, object]) -> TrainConfig:
+    """Return whole settings: the task's own defaults, over them those of `alctl.toml`, over these the ``given`` ones.
+
+    AlctlError where the task that they name learns from other labels than the project's.
+    """
+    labels = project.state().task
+    name = str(given.get("task") or project.config.train.task or labels)
+    check_learnable(name)
+    kind = TASKS.load(name)
+    if kind.labels != labels:
+        raise AlctlError(f"{name} learns from labels for {kind.labels}, and this project's are for {labels}")
+    return project.config.train_for(kind.defaults, given)
+
+
 def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Plan:
     """Read what there is to learn from; AlctlError where it is too little."""
     used = used_or_default(project, config.device) if config.head == PROBE else None
@@ -86,23 +105,18 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         state = required_state(connection, project.folder)
         known = categories.class_list(connection)
         names, _, merged = categories.outputs(known, len(known))
-        kind = kind_of(state.task)
+        kind = kind_of(config.task or state.task)
         config, why = kind.choose(resolve(config), items.sizes(connection))
         oblong = items.oblong(connection) if kind.cuts else 0
         config = replace(config, flip=flips(config, names))
-        task = replace(
-            task_of(state.task, classes_named(known, names), config.frame, merged), flip=bool(config.flip)
-        )
-        found = {
-            split: without_gone(labeled(connection, state.root, task, split))
-            for split in ("pool", "validation", "test")
-        }
-        splits = {split: some for split, (some, _) in found.items()}
-        missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
-        idle = {id_: why for some in splits.values() for id_, why in some.idle.items()}
+        task = kind(tuple(classes_named(known, names)), config.frame, tuple(merged), bool(config.flip))
+        splits, missing = _labeled(connection, state.root, task)
         check_device(config.device)
         pool = splits["pool"]
         _check_enough(pool, task)
+        fine_tuned = used is None and task.fine_tunes(config)
+        enough = enough_epochs(len(pool.sources), config, fine_tuned=fine_tuned)
+        config = replace(config, epochs=config.epochs or enough)
         seed = state.seed if seed is None else seed
         classes = [*names, *map(str, merged)]
         before = None
@@ -111,19 +125,29 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
             config = replace(config, model=f"probe on {used.name}", start="cold", report_model=False)
             fingerprint = fingerprint_of_probe(classes, config, used.key.digest, pool.plain)
         else:
-            own = fingerprint_of(classes, config, seed, pool.plain)
+            own = fingerprint_of(classes, config, seed, pool.plain, fine_tuned=fine_tuned)
             if config.start == "warm":
                 networks = [run for run in training_runs.every_run(connection) if run.head != PROBE]
                 before = run_to_start_from(own, networks)
             fingerprint = fingerprint_after(own, before)
         finished = _done(project, connection, fingerprint)
-    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, idle, oblong, why)
+    return Plan(task, config, seed, splits, fingerprint, finished, before, used, missing, oblong, why)
 
 
 def _done(project: Project, connection: Connection, fingerprint: str) -> TrainingRun | None:
     """Return the recorded run of a fingerprint; None without its weights: the error about those advises to train again."""
     finished = training_runs.last_run(connection, fingerprint)
     return None if finished is None or not has_weights(project, finished) else finished
+
+
+def _labeled(connection: Connection, root: str, task: Task) -> tuple[dict[str, Labeled], dict[int, str]]:
+    """Return what is labeled of each split, and where images of them should be that are not there."""
+    found = {
+        split: without_gone(labeled(connection, root, task, split))
+        for split in ("pool", "validation", "test")
+    }
+    missing = {id_: why for _, gone in found.values() for id_, why in gone.items()}
+    return {split: some for split, (some, _) in found.items()}, missing
 
 
 def flips(config: TrainConfig, classes: Sequence[str]) -> bool:
@@ -158,6 +182,8 @@ def _check_one_class_each(task: Task) -> None:
 class Trained:
     """What came out of a training run, before it is recorded."""
 
+    config: TrainConfig
+    """With what was found out on the way, such as the learning rate."""
     save: Callable[[Path], None]
     """Writes the model."""
     weights: str
@@ -185,7 +211,7 @@ def record(project: Project, plan: Plan, trained: Trained, progress: Progress) -
             id=number,
             fingerprint=plan.fingerprint,
             seed=plan.seed,
-            config=asdict(plan.config),
+            config=asdict(trained.config),
             categories=list(plan.task.names),
             labeled=len(trained.learned),
             metrics=trained.metrics,

@@ -67,7 +67,7 @@ def fit_probe(project: Project, plan: Plan, used: Used, progress: Progress) -> F
             "task": str(project.state().task), "fingerprint": plan.fingerprint, "embedding": used.plain(),
         }  # fmt: skip
         came = Trained(
-            lambda file: probes.save(file, fitted, info), f"{used.name}, frozen",
+            plan.config, lambda file: probes.save(file, fitted, info), f"{used.name}, frozen",
             [source.id for source in pool.labeled.sources], _measure(plan, fitted, splits), {},
             time.perf_counter() - started,
         )  # fmt: skip

@@ -12,7 +12,8 @@ from alctl.errors import AlctlError
 from alctl.metrics import Metrics
 from alctl.model import checkpoint, score
 from alctl.model.loss_prediction import Trained as Network
-from alctl.model.train import Epoch, Images, new_model, train
+from alctl.model.schedule import with_rate
+from alctl.model.train import Epoch, Images, Stepped, new_model, not_told, train
 from alctl.progress import Progress
 from alctl.project import Project
 from alctl.rounds.model import weights_of
@@ -23,7 +24,7 @@ from alctl.rounds.training_set import Loaded, cache_of, load
 
 
 def run_training(
-    project: Project, plan: Plan, progress: Progress
+    project: Project, plan: Plan, progress: Progress, stepped: Stepped = not_told
 ) -> Generator[Epoch | FinishedRun, None, None]:
     """Train as planned, yielding every epoch; record the run, whole or not at all, and yield it last.
 
@@ -40,14 +41,13 @@ def run_training(
         started, done, resumed = time.perf_counter(), 0, 0
         finished: list[Network] = []
         files = [project.models / f"{plan.fingerprint[:12]}.{n}.checkpoint.safetensors" for n in range(2)]
-        told = held["validation"]
-        validation = (told.pixels, told.labeled.targets) if told.labeled.sources else None
         ids = [source.id for source in learned.sources]
         for config, file in zip(plan.models, files, strict=False):
             trained = _untrained(project, plan, config, images)
             epochs = train(
-                trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=validation,
+                trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=held["validation"].told,
                 checkpoint=file, fingerprint=plan.fingerprint,
+                stepped=_after(len(finished) * config.epochs, stepped),
             )  # fmt: skip
             for epoch in epochs:
                 done += 1
@@ -64,15 +64,20 @@ def run_training(
     yield FinishedRun(run, resumed, left_out, plan.missing, plan.idle)
 
 
+def _after(epochs: int, stepped: Stepped) -> Stepped:
+    """Count the steps of a model that is trained after others."""
+    return lambda done, share: stepped(epochs + done, share)
+
+
 def _came(
     project: Project, plan: Plan, joint: Network, ids: list[int], metrics: list[dict[str, Metrics]], started: float
 ) -> Trained:  # fmt: skip
     """Return what came out of a training; ``metrics`` are of the joint model and the one to report."""
     info = {
-        "task": project.state().task, "categories": checkpoint.as_plain(plan.task.categories), "fingerprint": plan.fingerprint,
+        "task": plan.config.task or project.state().task, "categories": checkpoint.as_plain(plan.task.categories), "fingerprint": plan.fingerprint,
     }  # fmt: skip
     return Trained(
-        lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
+        joint.config, lambda file: checkpoint.save_model(file, joint, info), joint.model.weights, ids, metrics[0],
         metrics[1] if len(metrics) > 1 else {}, time.perf_counter() - started,
     )  # fmt: skip
 
@@ -112,7 +117,7 @@ def _untrained(project: Project, plan: Plan, config: TrainConfig, images: Images
     if config.start == "cold" or plan.before is None:
         return new_model(plan.task, images, config, seed=plan.seed)
     trained = new_model(plan.task, images, replace(config, weights="none"), seed=plan.seed)
-    trained.config = config
+    trained.config = with_rate(config, fine_tuned=plan.task.fine_tunes(config))
     checkpoint.carry_over(weights_of(project, plan.before), trained)
     trained.model.weights = f"training run {plan.before.id}"
     return trained
@@ -132,6 +137,6 @@ def _measure(plan: Plan, trained: Network, held: Mapping[str, Loaded]) -> dict[s
             if number is not None and not math.isfinite(number):
                 raise AlctlError(
                     f"{name} on the {split} images is {number} after epoch {plan.config.epochs}, so the training diverged; "
-                    f"train with a lower learning rate than --lr {plan.config.lr:g}"
+                    f"train with a lower learning rate than --lr {trained.config.lr:g}"
                 )
     return found

@@ -155,6 +155,11 @@ class Loaded(NamedTuple):
     broken: Mapping[int, str]
     """Why the others cannot be decoded, by item id; they are quarantined."""
 
+    @property
+    def told(self) -> tuple[Pixels, Targets] | None:
+        """The pixels and what they teach, if there are any."""
+        return (self.pixels, self.labeled.targets) if self.labeled.sources else None
+
 
 def load(project: Project, cache: ImageCache, some: Labeled, progress: Progress) -> Loaded:
     """Return the images that can be decoded, and their pixels; quarantine the others."""

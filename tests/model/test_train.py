@@ -383,7 +383,7 @@ def test_only_every_so_many_epochs_are_written(tmp_path):
         with_file = path.exists()
         if with_file:
             with safe_open(path, framework="pt") as file:
-                assert "momentum:model.network.conv1.weight" in file.keys()  # noqa: SIM118
+                assert "momentum_buffer:model.network.conv1.weight" in file.keys()  # noqa: SIM118
         written.append(read(path)[1]["epochs"] if with_file else None)
     assert written == [None, 2, 2, 4, 5]
     assert list(tmp_path.iterdir()) == [path]

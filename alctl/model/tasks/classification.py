@@ -16,7 +16,7 @@ from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation
 from alctl.model.device import SMALL
 from alctl.model.loss_prediction import TargetModel
-from alctl.model.networks import RESNET_CIFAR, build
+from alctl.model.networks import RESNET_CIFAR, build, can_be_pretrained
 from alctl.model.task import WHOLE_IMAGES, Meter, Task
 from alctl.model.tensors import Distributions, Raw, Size, Target, Targets, of_whole_images
 from alctl.plugins import unknown
@@ -49,6 +49,12 @@ class Classification(Task):
             config.model, weights, classes=len(self.categories), shape=self.frame, width=config.width,
             taps=config.tap_names,
         )  # fmt: skip
+
+    def fine_tunes(self, config: TrainConfig) -> bool:
+        """Tell whether there is a file of weights, or there are pretrained ones for the network."""
+        return config.weights != "none" and (
+            config.weights not in {"auto", "pretrained"} or can_be_pretrained(config.model)
+        )
 
     def encode_image(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the middle of the image, as much as the frame's shape allows, as (3, H, W) RGB; bicubic."""
