@@ -15,7 +15,7 @@ from alctl.database.handouts import is_address
 from alctl.database.items import Unusable
 from alctl.database.pre_annotations import Kept
 from alctl.files import as_typed
-from alctl.labels.annotation import Split
+from alctl.labels.annotation import Split, one_class_each
 from alctl.plugins import Plugins
 from alctl.project import Project, now, required_state
 
@@ -218,7 +218,7 @@ def _take(folder: Path, task: str, row: RoundStatus) -> str:
     """Return the command that takes in a round's answers."""
     if row.pushed:
         return f"alctl pull {row.id}"
-    return f"alctl import-labels {as_typed(folder / round_file(row.id, row.annotators)) if task == 'classification' else 'FILE'}"
+    return f"alctl import-labels {as_typed(folder / round_file(row.id, row.annotators)) if one_class_each(task) else 'FILE'}"
 
 
 def check(project: Project) -> list[str]:

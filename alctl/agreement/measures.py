@@ -15,6 +15,7 @@ import numpy as np
 
 from alctl.agreement import similarity
 from alctl.agreement.similarity import Comparison, Objects, Part
+from alctl.labels.annotation import one_class_each
 
 WORST = 20
 """Items that are named because annotators disagree about them most."""
@@ -54,7 +55,7 @@ class Judge:
 
     def compared(self, shared: Shared, one: Answer, other: Answer) -> Comparison:
         """Compare two answers about the same item."""
-        if self.task != "classification":
+        if not one_class_each(self.task):
             return similarity.compared(self.task, one.objects, other.objects, shared.size, self.keypoints)
         return _of_classes(int(one.category or 0), int(other.category or 0))
 
@@ -181,7 +182,7 @@ class Tally:
             self.classes[id_] = self.classes.get(id_, Part()).plus(part)
         for ids, n in found.confused.items():
             self.confused[min(ids), max(ids)] += n
-        if self.judge.task == "classification":
+        if one_class_each(self.judge.task):
             says = (int(one.category or 0), int(other.category or 0))
             ordered = says if one.annotator == names[0] else says[::-1]
             self.rows[*names, *ordered, len(shared.answers)] += 1

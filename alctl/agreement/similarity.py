@@ -91,6 +91,17 @@ class Comparison:
         return 2 * whole.alike / whole.objects if whole.objects else 1.0
 
 
+LIKENESS = {"detection": "mean_iou", "segmentation": "mean_iou", "pose": "mean_oks"}
+"""What the mean likeness of objects is called."""
+
+
+def mean_likeness(task: str, part: Part) -> float | None:
+    """Return the mean likeness of paired objects; of a segmentation, the mean IoU of the classes that either has."""
+    if task == "segmentation":
+        return 2 * part.alike / part.objects if part.objects else None
+    return part.mean
+
+
 def compared(
     task: str, one: Objects, other: Objects, size: tuple[int, int], keypoints: Mapping[int, Sequence[str]]
 ) -> Comparison:

@@ -10,13 +10,12 @@ from sqlalchemy import Connection
 from alctl.agreement import measures
 from alctl.agreement.dawid_skene import accuracies
 from alctl.agreement.measures import Answer, Judge, PairKappa, Row, Tally
-from alctl.agreement.similarity import Part
+from alctl.agreement.similarity import LIKENESS, Part, mean_likeness
 from alctl.database import categories, consensus, rounds
 from alctl.errors import AlctlError
+from alctl.labels.annotation import one_class_each
 from alctl.project import Project, required_state
 
-LIKENESS = {"detection": "mean_iou", "segmentation": "mean_iou", "pose": "mean_oks"}
-"""What the mean likeness of objects is called."""
 CONFUSED = 20
 """Pairs of classes that are named because annotators confuse them most."""
 
@@ -156,7 +155,7 @@ def _overall(tally: Tally) -> Measures:
     if not tally.items:
         return {}
     found: dict[str, float | None] = {"agreement": tally.total / tally.items}
-    if tally.judge.task == "classification":
+    if one_class_each(tally.judge.task):
         rows = _rows(tally)
         return {
             **found,
@@ -166,14 +165,7 @@ def _overall(tally: Tally) -> Measures:
     whole = Part()
     for part in tally.classes.values():
         whole = whole.plus(part)
-    return {**found, "f1": whole.f1, LIKENESS[tally.judge.task]: _mean(tally.judge.task, whole)}
-
-
-def _mean(task: str, part: Part) -> float | None:
-    """Return the mean likeness of paired objects; of a segmentation, the mean IoU of the classes that either has."""
-    if task == "segmentation":
-        return 2 * part.alike / part.objects if part.objects else None
-    return part.mean
+    return {**found, "f1": whole.f1, LIKENESS[tally.judge.task]: mean_likeness(tally.judge.task, whole)}
 
 
 def _people(connection: Connection, tally: Tally, number: int | None) -> list[AnnotatorAgreement]:
@@ -197,7 +189,7 @@ def _people(connection: Connection, tally: Tally, number: int | None) -> list[An
 
 def _pairs(tally: Tally) -> list[PairKappa] | list[PairLikeness]:
     """Return each two annotators who share items, most shared items first."""
-    if tally.judge.task == "classification":
+    if one_class_each(tally.judge.task):
         return measures.kappas(_rows(tally))
     found = [
         PairLikeness(
@@ -205,7 +197,7 @@ def _pairs(tally: Tally) -> list[PairKappa] | list[PairLikeness]:
             items=n,
             agreement=tally.alike[names] / n,
             f1=tally.together[names].f1,
-            mean=_mean(tally.judge.task, tally.together[names]),
+            mean=mean_likeness(tally.judge.task, tally.together[names]),
         )
         for names, n in tally.shared.items()
     ]
@@ -218,7 +210,7 @@ def _classes(tally: Tally, names: Mapping[int, str]) -> dict[str, Measures]:
     for id_, part in sorted(tally.classes.items()):
         found[names[id_]] = {"objects": part.objects, "f1": part.f1}
         if tally.judge.task in LIKENESS:
-            found[names[id_]][LIKENESS[tally.judge.task]] = _mean(tally.judge.task, part)
+            found[names[id_]][LIKENESS[tally.judge.task]] = mean_likeness(tally.judge.task, part)
     return dict(found)
 
 
@@ -262,7 +254,7 @@ def weigh(project: Project) -> dict[str, Weight]:
         unweighted = Judge(judge.task, judge.keypoints)
         quality, answers = (
             _of_classes(connection, unweighted)
-            if judge.task == "classification"
+            if one_class_each(judge.task)
             else _of_objects(connection, unweighted)
         )
         if not quality:

@@ -9,6 +9,7 @@ import typer
 from alctl.cli.app import app
 from alctl.cli.options import AnyDatasetArgument, DryRunOption, JsonOption, ProjectOption, TaskOption
 from alctl.cli.options import ProjectSeedOption as SeedOption
+from alctl.labels.annotation import KINDS
 
 if TYPE_CHECKING:
     from alctl.dataset.index import Dataset, Ingested
@@ -68,7 +69,7 @@ def init(
     project: ProjectOption = None,
     labels: LabelsOption = "none",
     classes: ClassesOption = "",
-    task: TaskOption = "classification",
+    task: TaskOption = KINDS[0],
     validation: ValidationOption = None,
     test: TestOption = None,
     seed: SeedOption = 0,

@@ -20,6 +20,7 @@ from alctl.cli.options import (
     parameters,
 )
 from alctl.cli.round_options import Choosing, Files, KOption, Sharing
+from alctl.labels.annotation import one_class_each
 
 if TYPE_CHECKING:
     from alctl.errors import AlctlError
@@ -148,16 +149,16 @@ def show_next(selected: "Selected", folder: Path, tools: Sequence[str], task: st
     from alctl.database import rounds_out
     from alctl.files import as_typed
 
-    if task != "classification" and not set(tools) - {"csv"}:
+    if not one_class_each(task) and not set(tools) - {"csv"}:
         screen.warn(f"a table has no place for labels of {task}; --format writes what annotators' tools open")
         screen.next_step(f"alctl export {selected.round} --format label-studio", "or cvat, coco, yolo, …")
         return
     tables = rounds_out.tables(selected.terms.annotators)
     also = f", and for the others {', '.join(tables[1:])}" if len(tables) > 1 else ""
-    if task == "classification":
+    if one_class_each(task):
         screen.say(f"  fill in {folder / tables[0]}{also}  (images and contact_sheet.jpg are beside)")
     show_tools(folder, tools)
-    table = as_typed(folder / tables[0]) if task == "classification" else "FILE"
+    table = as_typed(folder / tables[0]) if one_class_each(task) else "FILE"
     screen.next_step(f"alctl import-labels {table}")
 
 

@@ -7,6 +7,7 @@ import typer
 
 from alctl.cli.app import app
 from alctl.cli.options import JsonOption, ProjectOption
+from alctl.labels.annotation import one_class_each
 
 if TYPE_CHECKING:
     from alctl.annotators.ledger import RoundOverview
@@ -57,7 +58,7 @@ def show_status(found: "Status") -> None:
     states = [state for state in found.states["pool"] if late or state != "overdue"]
     rows = [[split, *(counts[state] for state in states)] for split, counts in found.states.items()]
     screen.table("", ["", *states], [row for row in rows if any(row[1:])])
-    if found.classes and found.task == "classification":
+    if found.classes and one_class_each(found.task):
         shown = list(found.classes.items())[:20]
         classes = [[name, *(counts[split] for split in found.states)] for name, counts in shown]
         screen.table("labeled per class", ["", *found.states], classes)

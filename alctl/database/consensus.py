@@ -12,6 +12,7 @@ from alctl.database.categories import keypoints_of_classes, merges
 from alctl.database.in_force import IN_FORCE, membership
 from alctl.database.tables import annotator as annotator_table
 from alctl.labels import canonical_json
+from alctl.labels.annotation import one_class_each
 
 
 class Answered(NamedTuple):
@@ -80,7 +81,7 @@ def _answer(row: Any, merged: Mapping[int, int]) -> Answer:
 def chosen(connection: Connection, split: str = "", item: int | None = None) -> dict[int, str]:
     """Return the objects that hold, as they are stored, for each item whose annotators drew different ones."""
     judged = judge(connection)
-    if judged.task == "classification":
+    if one_class_each(judged.task):
         return {}
     those = [
         found.answers[holds(judged, found)].label

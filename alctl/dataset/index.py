@@ -19,7 +19,7 @@ from alctl.dataset.reserved import default_reserved
 from alctl.errors import AlctlError
 from alctl.images import formats, scan
 from alctl.images.levels import Range
-from alctl.labels.annotation import Split
+from alctl.labels.annotation import KINDS, Split
 from alctl.progress import Progress
 from alctl.project import CONFIG, Project, config_text, connect, new_folder, now, required_state
 
@@ -53,7 +53,7 @@ class Dataset:
 class Options:
     """What `init` may be told."""
 
-    task: str = "classification"
+    task: str = KINDS[0]
     classes: Sequence[str] = ()
     validation: int | None = None
     test: int | None = None

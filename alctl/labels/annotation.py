@@ -11,6 +11,12 @@ Status = Literal["labeled", "skip", "unusable"]
 KINDS = ("classification", "detection", "pose", "segmentation")
 """What images can be labeled with: a class each, or objects with boxes, with keypoints, with outlines or masks."""
 
+
+def one_class_each(kind: str) -> bool:
+    """Tell whether labels of a kind are one class for the whole image, and not objects in it."""
+    return kind == "classification"
+
+
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm",
     ".jp2", ".j2k", ".avif", ".heic", ".heif", ".jxl",

@@ -18,9 +18,6 @@ from alctl.rounds import pool, trained_model
 from alctl.rounds.model import Answers, Model
 from alctl.rounds.training_set import Labeled
 
-TASK = "classification"
-"""The task whose images have one class each, which is what is compared here."""
-
 
 @dataclass(frozen=True)
 class Truth:

@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 from alctl.agreement.measures import kappas, krippendorff
 from alctl.database import categories, counts, history, items, labels, rounds, training_runs
 from alctl.errors import AlctlError
-from alctl.labels.annotation import Split
+from alctl.labels.annotation import Split, one_class_each
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
 from alctl.report import advice, evaluation, measures, near_duplicates
-from alctl.report.ask_models import TASK, Judges, truth_of
+from alctl.report.ask_models import Judges, truth_of
 from alctl.report.contents import (
     AnnotatorAgreement,
     ClassBalance,
@@ -61,17 +61,17 @@ def gather(project: Project, options: Options, progress: Progress) -> Facts:
     last = facts.runs[-1] if facts.runs else None
     before = advice.earlier(facts.runs)
     said = was = None
-    if last and facts.split and facts.task == TASK:
+    if last and facts.split and one_class_each(facts.task):
         truth = truth_of(project, facts.root, answers[facts.split])
         said = judges.judge(last, truth)
         was = judges.judge(before, truth) if before else None
     gain = advice.gain(facts, before, last, was, said)
     found = evaluation.of_model(project, said, names, merged)
-    of_task = rounds_ if facts.task == TASK else []
+    of_task = rounds_ if one_class_each(facts.task) else []
     arms = evaluation.against_random(project, facts.root, facts.runs, of_task, judges)
     own = _own_simulation(project, judges)
     value = None
-    if facts.split and facts.task == TASK:
+    if facts.split and one_class_each(facts.task):
         value = value_of_labels(project, facts.root, of_task, pool, answers[facts.split], progress)
     facts = replace(
         facts,
@@ -257,7 +257,7 @@ def _curve(facts: Facts) -> list[CurvePoint]:
         value = metrics.get(facts.metric)
         if value is not None:
             n = int(metrics.get("images") or facts.measured)
-            around = measures.share(round(value * n), n) if facts.task == TASK else None
+            around = measures.share(round(value * n), n) if one_class_each(facts.task) else None
             low, high = (around.low, around.high) if around else (None, None)
             points.append(CurvePoint(run.id, run.labeled, value, low, high))
     return sorted(points, key=lambda point: (point.labeled, point.run))
@@ -268,7 +268,7 @@ def missing(facts: Facts) -> dict[str, str]:
     untrained = "Nothing is trained yet: `alctl train`."
     unmeasured = "No validation or test image is labeled yet, so nothing can be measured on them."
     model = untrained if not facts.runs else unmeasured if not facts.split else ""
-    if not model and facts.task != TASK:
+    if not model and not one_class_each(facts.task):
         model = "This is shown for whole-image classes only."
     elif not model and facts.losses is None and facts.certain is None:
         model = "The last model could not be asked: " + (" ".join(facts.problems) or "no image can be read.")

@@ -12,6 +12,7 @@ from torch import Tensor
 from alctl.database import counts, item_columns
 from alctl.errors import AlctlError
 from alctl.images.camera import cameras
+from alctl.labels.annotation import one_class_each
 from alctl.model.quotas import NO_GROUP, Quota, balanced, share_of
 from alctl.model.strategy import Candidates
 from alctl.progress import Progress
@@ -115,7 +116,7 @@ def classes_of(project: Project, model: Model | None) -> Classes:
         )
     with project.reading() as connection:
         found = {name: of_split["pool"] for name, of_split in counts.count(connection).classes.items()}
-    if project.state().task != "classification":
+    if not one_class_each(project.state().task):
         raise AlctlError("--balance and --per-class need one class for a whole image, and this task has none")
     names, labels = list(found), list(found.values())
     enough = sum(count >= FEWEST for count in labels)

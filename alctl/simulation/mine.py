@@ -19,6 +19,7 @@ from alctl.chance import stream
 from alctl.database import categories, rounds
 from alctl.errors import AlctlError
 from alctl.images.decode import BrokenImages, Source
+from alctl.labels.annotation import one_class_each
 from alctl.model.strategies.random import Random
 from alctl.progress import Progress
 from alctl.project import Project, now, required_state
@@ -143,7 +144,7 @@ def _labels(project: Project) -> _Labels:
     """
     with project.reading() as connection:
         state = required_state(connection, project.folder)
-        if state.task != "classification":
+        if not one_class_each(state.task):
             raise AlctlError(
                 f"`--mine` replays classification, and this project's task is {state.task}; compare strategies with "
                 "`alctl simulate DATASET` on images with one class each"

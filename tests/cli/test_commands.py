@@ -121,7 +121,7 @@ def test_a_command_that_cannot_be_understood_exits_2(words):
 def test_a_setting_that_makes_no_sense_is_a_sentence(tmp_path):
     project = small_project(tmp_path)
     take(project, write_csv(tmp_path / "l.csv", [(1, "cat"), (2, "dog")]))
-    done = run_warm("train", "--epochs", 0, "--lr=-1", "--pairing", "third", "--project", project.folder)
+    done = run_warm("train", "--epochs=-1", "--lr=-1", "--pairing", "third", "--project", project.folder)
     assert done.returncode == 1
     for word in ("the command line has bad settings", "train.epochs", "train.lr", "train.pairing"):
         assert word in done.stderr

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from alctl.model.ranking import loss_ranking, ranking_lead
 from alctl.model.score import Scorer, Unscored, evaluate, measure, predict
 from alctl.model.strategies.learning_loss import LearningLoss
 from alctl.model.strategy import UntrainedError
+from alctl.model.tasks.classification import Classification
 from alctl.model.train import new_model, train
 from tests.fakes import classifier, id_images, id_reader, pictures, tiny
 
@@ -300,3 +303,24 @@ def test_entropy_and_margin_are_ranked_as_their_strategies_rank_and_compared_on_
 def test_nothing_to_predict_is_a_sentence(trained):
     with pytest.raises(AlctlError, match="no images"):
         predict(trained, TASK, pictures(1)[0][:0])
+
+
+def test_predictions_are_made_when_they_are_asked_for(trained):
+    class Counting(Classification):
+        """Counts how often distributions are made."""
+
+        made: ClassVar[list[int]] = []
+
+        def distributions(self, raw, like=None):
+            self.made.append(len(raw))
+            return super().distributions(raw, like)
+
+    images, _ = pictures(6)
+    candidates = Scorer(trained, classifier(Counting), lambda: iter([images.numpy()]), 6)
+    (said,) = candidates.each()
+    assert said.embedding.shape == (6, 32)
+    assert Counting.made == []
+    assert said.distributions is said.distributions
+    assert Counting.made == [6]
+    with pytest.raises(ValueError, match="no pass with dropout was asked for"):
+        list(said.dropout())

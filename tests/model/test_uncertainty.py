@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from alctl.model.tensors import Distributions
 from alctl.model.uncertainty import dropout_entropies, entropy, least_confidence, margin
 from tests.model.strategies.fakes import evenly
 
@@ -86,3 +87,11 @@ def test_the_batch_an_image_is_in_changes_no_bit(shape):
         whole = function(p).mean(-1)
         for size in (1, 7):
             assert torch.equal(torch.cat([function(part).mean(-1) for part in p.split(size)]), whole)
+
+
+def test_what_weighs_nothing_counts_for_nothing_even_where_it_is_no_number():
+    p = torch.tensor([[[0.5, 0.5], [0.9, 0.1], [torch.nan, 0.0]]])
+    said = Distributions(p, torch.tensor([[0.25, 0.75, 0.0]]), torch.tensor([[4, 7, 0]]))
+    assert said.mean(least_confidence).tolist() == pytest.approx([0.25 * 0.5 + 0.75 * 0.1])
+    highest, which = said.likeliest()
+    assert (highest.tolist(), which.tolist()) == ([pytest.approx(0.8)], [0])

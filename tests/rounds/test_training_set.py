@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pytest
+
+from alctl.errors import AlctlError
 from alctl.labels.annotation import Annotation
 from alctl.model.tasks.classification import Classification
 from alctl.model.tensors import Size, Target
+from alctl.rounds.train_plan import training_settings
 from alctl.rounds.training_set import headline, labeled
 from tests.fakes import classifier
 from tests.project_files import small_project, take, write_csv
@@ -36,3 +40,12 @@ def test_labels_that_teach_nothing_are_left_out_with_the_reason(tmp_path):
     rest = every.without([1, 3])
     assert [source.id for source in rest.sources] == [2, 4, 5, 6]
     assert rest.targets["class"].tolist() == rest.answers == [0, 0, 0, 1]
+
+
+def test_a_task_is_asked_for_by_name_and_must_learn_from_the_project_s_labels(tmp_path):
+    project = small_project(tmp_path)
+    found = training_settings(project, {"task": "classification", "lr": 0.5})
+    assert (found.task, found.lr, found.epochs) == ("classification", 0.5, 0)
+    assert training_settings(project, {}) == project.config.train
+    with pytest.raises(AlctlError, match="there is no model for my-own yet"):
+        training_settings(project, {"task": "my-own"})

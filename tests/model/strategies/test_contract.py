@@ -128,6 +128,18 @@ def test_certain_predictions_give_finite_scores(strategy):
     check(strategy.query(replace(pool, probabilities=certain), LABELED, 12, chance()), 30, 12)
 
 
+def test_many_distributions_of_an_image_count_as_their_weights_say(strategy):
+    if strategy.one_distribution:
+        return
+    pool = random_candidates(30, seed=1)
+    many = replace(pool, probabilities=pool.probabilities.repeat(1, 3, 1), dropout=0.7)
+    check(strategy.query(many, LABELED, 12, chance()), 30, 12)
+
+
+def test_only_what_asks_for_the_answer_itself_needs_a_single_distribution(strategy, name):
+    assert strategy.one_distribution == (name in {"badge", "dropquery"})
+
+
 def test_embeddings_of_zeros_give_finite_scores(strategy):
     pool = random_candidates(30, seed=1)
     check(strategy.query(replace(pool, embedding=torch.zeros(30, 8)), LABELED, 12, chance()), 30, 12)

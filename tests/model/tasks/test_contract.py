@@ -1,12 +1,15 @@
 """What every task promises, whichever it is; those of other distributions too."""
 
+import ast
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import alctl
 from alctl.labels.annotation import KINDS, Annotation, Category
 from alctl.model.checkpoint import load_model, save_model
 from alctl.model.loss_prediction import new_module
@@ -213,3 +216,22 @@ def test_a_saved_model_is_built_again_without_weights_and_says_the_same(
     assert torch.equal(first(said[0].raw), first(same[0].raw))
     assert torch.equal(said[1], same[1])
     assert task.decode(same[0].raw, [(SIZE, SIZE)] * N) == task.decode(said[0].raw, [(SIZE, SIZE)] * N)
+
+
+KNOWING = (
+    "labels/", "model/tasks/", "demo.py", "annotators/imports/check.py", "annotators/handout.py",
+    "annotators/export_labels.py", "agreement/similarity.py",
+)  # fmt: skip
+"""Where kinds of labels may be told apart: what labels are and how they are written, checked and compared."""
+
+
+def test_no_other_code_asks_which_task_it_is():
+    root = Path(alctl.__file__).parent
+    asked = [
+        f"{name}:{node.lineno}"
+        for path in sorted(root.rglob("*.py"))
+        if not (name := path.relative_to(root).as_posix()).startswith(KNOWING)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in KINDS
+    ]
+    assert asked == []
