@@ -231,6 +231,7 @@ def test_weights_of_other_classes_come_along_but_for_the_head(tmp_path):
     assert all(torch.equal(new[name], old[name]) for name in old if name.startswith("backbone."))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"]
 )
