@@ -133,8 +133,16 @@ def follow(project: "Project", plan: "Plan", progress: "Progress") -> "FinishedR
                 screen.note(f"epoch {epoch.epoch}/{total}  {facts}")
 
         # Closing saves the last whole epoch.
-        with closing(run_training(project, plan, progress, stepped)) as events:
+        with closing(run_training(project, plan, progress, stepped, _begun)) as events:
             return to_the_end(events, each)
+
+
+def _begun(weights: str) -> None:
+    """Print what training starts from, where that is no matter of course."""
+    from alctl.cli import screen
+
+    if weights != "none":
+        screen.note(f"initial weights: {weights}")
 
 
 def _bar() -> "Bar":

@@ -22,9 +22,16 @@ from alctl.rounds.train_plan import FinishedRun, Plan, Trained, record
 from alctl.rounds.train_probe import fit_probe, probe_measured_again
 from alctl.rounds.training_set import Loaded, cache_of, load
 
+Begun = Callable[[str], object]
+"""Called with what a model's weights start from, before it is trained."""
+
+
+def silently(_weights: str) -> None:
+    """Say nothing of the weights."""
+
 
 def run_training(
-    project: Project, plan: Plan, progress: Progress, stepped: Stepped = not_told
+    project: Project, plan: Plan, progress: Progress, stepped: Stepped = not_told, begun: Begun = silently
 ) -> Generator[Epoch | FinishedRun, None, None]:
     """Train as planned, yielding every epoch; record the run, whole or not at all, and yield it last.
 
@@ -44,6 +51,7 @@ def run_training(
         ids = [source.id for source in learned.sources]
         for config, file in zip(plan.models, files, strict=False):
             trained = _untrained(project, plan, config, images)
+            begun(trained.model.weights)
             epochs = train(
                 trained, plan.task, images, learned.targets, ids, seed=plan.seed, validation=held["validation"].told,
                 checkpoint=file, fingerprint=plan.fingerprint,
