@@ -49,7 +49,9 @@ class TrainConfig:
         1e-4, "L2 penalty of the probe; cv: chosen by cross-validation"
     )
     model: str = option(
-        "auto", "resnet18-cifar, or any torchvision classification model; auto: by image size"
+        "auto",
+        "resnet18-cifar, or any torchvision classification model; for boxes ssd-tiny, ssd300_vgg16 and others; auto: by "
+        "images and device",
     )
     weights: str = option(
         "auto", "pretrained, none, or a .safetensors/.pt file; auto: pretrained if it can be had"

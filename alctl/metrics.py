@@ -93,6 +93,17 @@ class Metrics:
         return found
 
 
+OF_CLASS = ": "
+"""What stands in the name of a task's metric of one class, such as "AP: cat"."""
+
+
+def of_task(by_name: Mapping[str, object]) -> list[str]:
+    """Return the names that are of the task's own metrics."""
+    kinds = (LossRanking, RankingInterval, UncertaintyRanking, RankingLead)
+    known = {"target_loss", "images"}.union(*({field.name for field in fields(kind)} for kind in kinds))
+    return [name for name in by_name if name not in known]
+
+
 def metrics_of(by_name: Mapping[str, Number]) -> Metrics:
     """Return the metrics with these names and numbers: the inverse of `Metrics.by_name`."""
     ranking = LossRanking(
@@ -109,9 +120,8 @@ def metrics_of(by_name: Mapping[str, Number]) -> Metrics:
     )
     kinds = (LossRanking, RankingInterval, UncertaintyRanking, RankingLead)
     parts = [{field.name for field in fields(kind)} for kind in kinds]
-    known = {"target_loss", "images"}.union(*parts)
     return Metrics(
-        {name: number for name, number in by_name.items() if name not in known},
+        {name: by_name[name] for name in of_task(by_name)},
         by_name.get("target_loss"),
         ranking if parts[0] & by_name.keys() else None,
         _whole(by_name.get("images")),

@@ -19,6 +19,7 @@ from alctl.cli.options import (
     settings_options,
 )
 from alctl.cli.stopping import FROM_LAST_EPOCH, going_on
+from alctl.metrics import OF_CLASS, of_task
 from alctl.progress import duration
 
 if TYPE_CHECKING:
@@ -255,18 +256,26 @@ def show_metrics(metrics: Mapping[str, Mapping[str, object]]) -> None:
     """Print metrics as `TrainingRun.plain` gives them, by split; those of the model to report are below."""
     from alctl.cli import screen
 
-    names = (
-        "accuracy", "balanced_accuracy", "target_loss", "ranking_accuracy", "entropy_ranking_accuracy",
-        "margin_ranking_accuracy", "spearman",
-    )  # fmt: skip
-    titles = [name.replace("_ranking_accuracy", "'s").replace("_", "\n") for name in names]
     joint = {split: values for split, values in metrics.items() if split != "report"}
+    own = dict.fromkeys(name for values in joint.values() for name in of_task(values))
+    names = [name for name in own if OF_CLASS not in name]
+    names += [
+        "target_loss",
+        "ranking_accuracy",
+        "entropy_ranking_accuracy",
+        "margin_ranking_accuracy",
+        "spearman",
+    ]
+    titles = [name.replace("_ranking_accuracy", "'s").replace("_", "\n") for name in names]
     if joint:
         rows = [[split, *(values.get(name) for name in names)] for split, values in joint.items()]
         for split, values in metrics.get("report", {}).items():
             if isinstance(values, Mapping):
                 rows.append([f"{split}, module left out", *(values.get(name) for name in names)])
         screen.table("", ["", *titles], rows)
+        if classes := [name for name in own if OF_CLASS in name]:
+            rows = [[name, *(values.get(name) for values in joint.values())] for name in classes]
+            screen.table("", ["", *joint], rows)
     else:
         screen.say("  no validation or test image is labeled yet, so nothing could be measured")
 

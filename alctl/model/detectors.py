@@ -27,10 +27,14 @@ class Detector(NamedTuple):
     """Height and width of the frame that it is made for, in pixels."""
     backbone: str = ""
     """The classification network of torchvision whose pretrained weights it can start from."""
+    lr: float = 1e-3
+    """The learning rate of SGD (SSD, section 3.1)."""
+    epochs: int = 300
+    """As LL4AL section 4.2 trains on Pascal VOC; 0: what `schedule.enough_epochs` says."""
 
 
 DETECTORS = {
-    ssd.TINY: Detector(lambda c, frame, width, _: ssd.tiny(c, frame, width * 3 // 4), "backbone.maps.3", 128),
+    ssd.TINY: Detector(lambda c, frame, width, _: ssd.tiny(c, frame, width * 3 // 4), "backbone.maps.3", 128, "", 1e-2, 0),
     "ssd300_vgg16": Detector(
         lambda c, frame, _, start: ssd.vgg(c, frame, backbone=start), "backbone.extra.0", 300, "vgg16"
     ),

@@ -26,7 +26,7 @@ from alctl.rounds.fingerprint import (
 )
 from alctl.rounds.learnable import check_learnable
 from alctl.rounds.model import has_weights
-from alctl.rounds.training_set import Labeled, classes_named, kind_of, labeled, task_of, without_gone
+from alctl.rounds.training_set import Labeled, classes_named, kind_of, labeled, without_gone
 
 
 @dataclass(frozen=True)
@@ -109,17 +109,14 @@ def plan_training(project: Project, config: TrainConfig, seed: int | None) -> Pl
         config, why = kind.choose(resolve(config), items.sizes(connection))
         oblong = items.oblong(connection) if kind.cuts else 0
         config = replace(config, flip=flips(config, names))
-        task = replace(
-            task_of(config.task or state.task, classes_named(known, names), config.frame, merged),
-            flip=bool(config.flip),
-        )
+        task = kind(tuple(classes_named(known, names)), config.frame, tuple(merged), bool(config.flip))
         splits, missing = _labeled(connection, state.root, task)
         check_device(config.device)
         pool = splits["pool"]
         _check_enough(pool, task)
         fine_tuned = used is None and task.fine_tunes(config)
-        epochs = config.epochs or enough_epochs(len(pool.sources), config, fine_tuned=fine_tuned)
-        config = replace(config, epochs=epochs)
+        enough = enough_epochs(len(pool.sources), config, fine_tuned=fine_tuned)
+        config = replace(config, epochs=config.epochs or enough)
         seed = state.seed if seed is None else seed
         classes = [*names, *map(str, merged)]
         before = None

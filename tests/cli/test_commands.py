@@ -298,7 +298,7 @@ from alctl.cli import app
 for code, *words in ((0, "select", "--k", "1", "--strategy", "random"), (0, "select", "--k", "1", "--control", "0.5"),
                      (0, "select", "--k", "1", "--resend", "--format", "label-studio"),
                      (1, "select", "--k", "1", "--strategy", "randm"), (1, "select", "--k", "1", "--fallback", "margn"),
-                     (1, "train", "--epochs", "0"), (1, "train", "-p", sys.argv[1])):
+                     (1, "train", "--epochs", "-1"), (1, "train", "-p", sys.argv[1])):
     done = CliRunner().invoke(app, words, prog_name="alctl")
     assert done.exit_code == code, (words, done.output)
     heavy = {"torch", "torchvision", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
@@ -310,7 +310,7 @@ for code, *words in ((0, "select", "--k", "1", "--strategy", "random"), (0, "sel
 def test_random_rounds_and_refusals_never_import_torch(tmp_path):
     """The project's first round is random by its settings; the other one's task has no model."""
     project = small_project(tmp_path / "one")
-    other = small_project(tmp_path / "other", task="detection")
+    other = small_project(tmp_path / "other", task="segmentation")
     command = [sys.executable, "-c", NO_MODEL, str(other.folder)]
     done = subprocess.run(
         command, env=ENVIRONMENT, cwd=project.folder, capture_output=True, text=True, check=False
@@ -319,7 +319,7 @@ def test_random_rounds_and_refusals_never_import_torch(tmp_path):
     for sentence in (
         "did you mean 'random'?",
         "did you mean 'margin'?",
-        "there is no model for detection yet",
+        "there is no model for segmentation yet",
     ):
         assert sentence in done.stdout + done.stderr
 

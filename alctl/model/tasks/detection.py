@@ -36,9 +36,7 @@ class Detection(Task):
 
     labels: ClassVar[str] = "detection"
     units: ClassVar[str] = "boxes"
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 300, "batch_size": 32, "lr": 1e-3, "weight_decay": 5e-4, "lr_drop": 0.8, "loss_weight": 1.0,
-    }  # fmt: skip
+    defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 32}
     padding: ClassVar[Mapping[str, float]] = {"classes": -1}
 
     loss_norm: Literal["per_pos", "batch_pos", "sum"] = "per_pos"
@@ -48,7 +46,7 @@ class Detection(Task):
 
     @classmethod
     def choose(cls, config: TrainConfig, largest: Size) -> tuple[TrainConfig, str]:
-        """Take the paper's network, or on a CPU one that learns there in minutes."""
+        """Take the paper's network, or on a CPU one that learns there in minutes; its input, rate and epochs are its own."""
         why = ""
         if config.model == "auto":
             slow = config.device == "cpu"
@@ -56,7 +54,9 @@ class Detection(Task):
             why = (
                 f"{TINY} finds objects on a CPU; {PAPERS} would take about 6 s an image here" if slow else ""
             )
-        return replace(config, image_size=config.image_size or detectors.named(config.model).side), why
+        found, sgd = detectors.named(config.model), config.optimizer == "sgd"
+        lr, epochs = config.lr or (found.lr if sgd else 0), config.epochs or found.epochs
+        return replace(config, image_size=config.image_size or found.side, lr=lr, epochs=epochs), why
 
     @property
     def metric(self) -> str:
@@ -103,6 +103,11 @@ class Detection(Task):
     def model(self, config: TrainConfig, weights: str) -> TargetModel:
         """Build one of `detectors.NETWORKS`."""
         return detectors.build(config, weights, len(self.categories), self.frame)
+
+    def fine_tunes(self, config: TrainConfig) -> bool:
+        """Tell whether there is a file of weights, or pretrained ones for what the network is made of."""
+        own = config.weights in {"auto", "pretrained", "none"}
+        return not own or (config.weights != "none" and bool(detectors.named(config.model).backbone))
 
     def augment(self, images: Tensor, targets: Targets, rng: torch.Generator) -> tuple[Tensor, Targets]:
         """Change light, show a window of each and, with `flip`, mirror half of them (SSD, section 2.2)."""

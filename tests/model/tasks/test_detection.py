@@ -192,11 +192,16 @@ def test_the_whole_image_is_squeezed_into_the_frame():
 
 
 def test_auto_takes_the_papers_network_but_on_a_cpu_one_that_learns_there_and_says_why():
-    chosen, why = Detection.choose(tiny(model="auto", image_size=0, device="cpu"), (640, 480))
-    assert (chosen.model, chosen.image_size) == ("ssd-tiny", 128)
+    chosen, why = Detection.choose(
+        tiny(model="auto", image_size=0, lr=0.0, epochs=0, device="cpu"), (640, 480)
+    )
+    assert (chosen.model, chosen.image_size, chosen.lr, chosen.epochs) == ("ssd-tiny", 128, 0.01, 0)
     assert "ssd300_vgg16 would take about 6 s an image" in why
-    chosen, why = Detection.choose(tiny(model="auto", image_size=0, device="cuda"), (640, 480))
+    chosen, why = Detection.choose(
+        tiny(model="auto", image_size=0, lr=0.0, epochs=0, device="cuda"), (640, 480)
+    )
     assert (chosen.model, chosen.image_size, why) == ("ssd300_vgg16", 300, "")
+    assert (chosen.lr, chosen.epochs) == (0.001, 300)
     asked, why = Detection.choose(tiny(model="ssdlite320_mobilenet_v3_large", image_size=0), (640, 480))
     assert (asked.image_size, why) == (320, "")
     with pytest.raises(AlctlError, match="'resnet18' finds no objects; these networks do: ssd-tiny"):
@@ -226,6 +231,7 @@ def test_weights_of_other_classes_come_along_but_for_the_head(tmp_path):
     assert all(torch.equal(new[name], old[name]) for name in old if name.startswith("backbone."))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"]
 )
