@@ -1,7 +1,6 @@
 """Label Studio's JSON: its "JSON" export, and the tasks that it imports.
 
-Its own converters lose labels on the way to COCO, YOLO and VOC (rotations, brushes, skips, second annotators, whose a
-keypoint is); its JSON holds everything.
+Its converters to COCO, YOLO and VOC lose rotations, brushes, skips, second annotators and whose a keypoint is.
 """
 
 import json
