@@ -28,7 +28,7 @@ from alctl.rounds.backbones import MODEL, use
 from alctl.rounds.frozen import FrozenGroups
 from alctl.rounds.own_simulation import LabelsSaved, Measured, OwnSimulation, Replayed, Rival
 from alctl.rounds.strategy_choice import make_strategy
-from alctl.rounds.training_set import classes_named, labeled, task_of
+from alctl.rounds.training_set import Labeled, classes_named, labeled, task_of
 from alctl.simulation import paired, statistics
 from alctl.simulation.paired import Floats
 from alctl.simulation.replay import Arm, Known, replay, split
@@ -155,7 +155,13 @@ def _labels(project: Project) -> _Labels:
         both = [labeled(connection, state.root, task, part) for part in ("pool", "validation")]
         picked = set(rounds.picked_by_strategies(connection))
     sources = [source for part in both for source in part.sources]
-    return _Labels(sources, torch.cat([part.targets["class"] for part in both]), task.names, picked)
+    return _Labels(sources, _classes(both), task.names, picked)
+
+
+def _classes(parts: Sequence[Labeled]) -> Tensor:
+    """Return the class of each image of all parts, (N,) int64; a part without labels has no targets at all."""
+    found = [part.targets["class"] for part in parts if part.sources]
+    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
 
 
 def _known(
