@@ -127,17 +127,30 @@ def test_every_crop_shows_objects_and_overlaps_all_of_them_by_what_was_asked():
 
 
 def test_crops_have_ordinary_shapes_and_canvases_hold_the_whole_image():
-    boxes, classes = random_objects(300, 3, 4)
-    shown = warps.ssd_windows(boxes, classes, FRAME, generator(5))
-    size = shown[:, 2:] - shown[:, :2]
-    shape = size[:, 0] / size[:, 1] / 1.5
-    assert ((shape > 0.49) & (shape < 2.01)).all()
-    assert (size >= 0.29 * torch.tensor([60.0, 40])).all()
-    assert (size <= 4 * torch.tensor([60.0, 40])).all()
-    wider = (size[:, 0] > 60).sum()
-    assert 30 < wider < 270
-    again = warps.ssd_windows(boxes, classes, FRAME, generator(5))
-    assert torch.equal(shown, again)
+    """A frame of 320 × 480 is at most four times as large on its canvas, one of 100 × 150 a third larger."""
+    for times, most in ((8, 4.0), (2.5, 4 / 3)):
+        sides = torch.tensor([60.0, 40]) * times
+        boxes, classes = random_objects(300, 3, 4)
+        frame = (int(40 * times), int(60 * times))
+        shown = warps.ssd_windows(boxes * times, classes, frame, generator(5))
+        size = shown[:, 2:] - shown[:, :2]
+        shape = size[:, 0] / size[:, 1] / 1.5
+        assert ((shape > 0.49) & (shape < 2.01)).all()
+        assert (size >= 0.29 * sides).all()
+        assert (size <= most * sides + 0.01).all()
+        assert (size[:, 0] > (1 + most) / 2 * sides[0]).any()
+        assert 30 < (size[:, 0] > sides[0]).sum() < 270
+        again = warps.ssd_windows(boxes * times, classes, frame, generator(5))
+        assert torch.equal(shown, again)
+
+
+def test_mild_windows_show_nearly_all_of_every_image():
+    shown = warps.mild_windows(200, FRAME, generator(2))
+    share = (shown[:, 2:] - shown[:, :2]) / torch.tensor([60.0, 40])
+    assert share.min() >= 0.75
+    assert share.max() <= 1.27
+    assert share.std() > 0.05
+    assert torch.equal(shown, warps.mild_windows(200, FRAME, generator(2)))
 
 
 @pytest.mark.parametrize("length", [0, 2])
