@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from alctl.database import items
+from alctl.errors import AlctlError
 from alctl.files import whole_file
 from alctl.images.decode import BrokenImages, MissingImages, allow_missing
+from alctl.labels.annotation import one_class_each
 from alctl.labels.spreadsheet_cells import safe_cell
 from alctl.model.strategy import Prediction
 from alctl.progress import Progress
@@ -32,7 +34,13 @@ def predict(project: Project, model: Model, out: Path, split: str, progress: Pro
 
     Images pass through memory in batches; what is kept of each is its path and three numbers. Those that cannot be
     decoded are quarantined and left out, those that are not there are left out too; MissingImages if they are many.
+    AlctlError for a model of objects, of which an image may have any number.
     """
+    if not one_class_each(model.task.labels):
+        raise AlctlError(
+            f"predict writes one class for each image, and this model says {model.task.units}: a round that goes out "
+            "with --predictions holds them"
+        )
     with project.reading() as connection:
         root = required_state(connection, project.folder).root
         usable = items.fetch(connection, items.usable(connection, split))

@@ -63,6 +63,9 @@ def test_boxes_are_labeled_learned_measured_and_the_next_round_is_chosen(cells, 
     refused = run_warm("select", "--k", 3, "--strategy", "badge", "-p", project)
     assert refused.returncode == 1
     assert "this model predicts boxes" in refused.stderr
+    refused = run_warm("predict", "--out", tmp_path / "predictions.csv", "-p", project)
+    assert refused.returncode == 1
+    assert "predict writes one class for each image, and this model says boxes" in refused.stderr
     said(
         "select", "--k", 4, "--strategy", "learning-loss", "--format", "coco", "--predictions", "-p", project
     )
