@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alctl.backup import restore
+from alctl.database.settings import CHANGES
 from alctl.files import file_digest
 from alctl.project import open_project
 from alctl.status import check
@@ -164,6 +165,8 @@ def _rows(database: Path) -> Rows:
                 if name not in _TIMES
             ]
             rows[table] = sorted(connection.execute(f"SELECT {', '.join(kept)} FROM {table}"), key=repr)
+        if "setting" in rows:  # how often anybody wrote is no state
+            rows["setting"] = [row for row in rows["setting"] if row[0] != CHANGES]
         return rows
 
 

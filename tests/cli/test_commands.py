@@ -203,13 +203,13 @@ def test_settings_of_the_file_hold_and_options_go_before_them(tmp_path):
 @pytest.mark.slow
 def test_a_second_process_is_told_who_holds_the_project(tmp_path):
     project = small_project(tmp_path)
-    file = write_csv(tmp_path / "l.csv", [(1, "cat")])
+    command = ["classes", "add", "owl", "--project", project.folder]
     with project.writing("train"):
-        done = run_warm("import-labels", file, "--project", project.folder)
+        done = run_warm(*command)
         assert run_warm("status", "--project", project.folder).returncode == 0  # a reader does not wait
     assert done.returncode == 1
     assert f"held by `alctl train` (process {os.getpid()}" in " ".join(done.stderr.split())
-    assert run_warm("import-labels", file, "--project", project.folder).returncode == 0
+    assert run_warm(*command).returncode == 0
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from alctl.errors import AlctlError
 from alctl.files import file_digest
 from alctl.model.checkpoint import read, write
 from alctl.model.strategy import STRATEGIES, QueryStrategy, Selection
+from alctl.model.tensors import Targets
 from alctl.project import Project
 from alctl.rounds import train_plan, train_run, trained_model
 from alctl.rounds.predict import predict
@@ -392,7 +393,7 @@ def test_strategies_get_the_targets_of_labeled_images_and_none_of_others(tmp_pat
                 candidates.map(noted)
             return Selection(torch.arange(n), torch.zeros(n, dtype=torch.float64))
 
-    seen: list[torch.Tensor | None] = []
+    seen: list[Targets | None] = []
 
     def noted(said):
         seen.append(said.target)
@@ -408,7 +409,7 @@ def test_strategies_get_the_targets_of_labeled_images_and_none_of_others(tmp_pat
     select(project, options, no_progress)
     assert seen[0] is None
     assert seen[1] is not None
-    assert seen[1].tolist() == [1, 1, 0]  # of items 2, 3, 5
+    assert seen[1]["class"].tolist() == [1, 1, 0]  # of items 2, 3, 5
     seen.clear()
     classes.add(project, ["owl"])
     take(project, write_csv(tmp_path / "m.csv", [(4, "owl")]))

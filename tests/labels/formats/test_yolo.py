@@ -466,7 +466,7 @@ def test_odd_yaml_is_read_or_refused(text):
     [
         ("2 .5 .5 .2 .2", "class 2 has no name among the 2 names, 0 to 1"),
         ("-1 .5 .5 .2 .2", "'-1' is not a whole number"),
-        ("1.0 .5 .5 .2 .2", "'1.0' is not a whole number"),
+        ("1.5 .5 .5 .2 .2", "'1.5' is not a whole number"),
         ("cat .5 .5 .2 .2", "'cat' is not a whole number"),
         ("0 .5 nan .2 .2", "'nan' is not a number"),
         ("0 .5 inf .2 .2", "'inf' is not a number"),
