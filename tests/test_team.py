@@ -89,6 +89,7 @@ def test_a_second_machine_is_told_who_holds_a_lock_and_gets_it_when_that_one_is_
             assert told[0].startswith(f"waiting for `alctl {command}` (process {other.pid} on machine-two")
 
 
+@pytest.mark.slow
 def test_a_busy_writer_is_named_by_the_command_with_json_too(project, second):
     with machine(second, "import-labels", "alctl.lock") as other:
         done = run_warm("classes", "add", "owl", "--json", "--project", project.folder)

@@ -167,6 +167,7 @@ for moment in range(1, 1000):
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_whole_blocks_that_the_next_run_goes_on_from(tmp_path):
     script = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parents[2])]
     done = subprocess.run(script, capture_output=True, text=True, env=ENVIRONMENT, check=True)

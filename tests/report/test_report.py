@@ -372,6 +372,7 @@ def test_large_images_become_small_pictures_and_small_ones_stay_as_they_are(tmp_
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_and_says_the_verdict(project, tmp_path):
     done = run_warm("report", "-p", project.folder, "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -425,6 +426,7 @@ def browser() -> str:
     return found
 
 
+@pytest.mark.slow
 def test_a_browser_shows_the_whole_page_and_has_nothing_to_complain_about(project, tmp_path):
     file = tmp_path / "report.html"
     file.write_text(report(project, cost_per_hour=20), encoding="utf-8")

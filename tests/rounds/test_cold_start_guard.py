@@ -383,6 +383,7 @@ def test_every_strategy_has_the_same_control_and_every_round_another(tmp_path):
     assert set(items_of(again, "control")).isdisjoint(drawn[0])
 
 
+@pytest.mark.slow
 def test_over_many_seeds_the_control_is_uniform(tmp_path):
     project = small_project(tmp_path, 10)
     counts = np.zeros(11)

@@ -267,6 +267,7 @@ def test_without_a_module_there_is_nothing_more_to_report(tmp_path):
     assert recorded.config["report_model"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 3, 5])
 def test_a_stop_at_any_point_of_the_two_trainings_loses_no_whole_epoch(tmp_path, stop):
     results = []

@@ -134,6 +134,7 @@ def test_a_plan_is_no_look_at_the_verdicts(fresh):
     assert 100 * found.rivals[0].at_best > 1
 
 
+@pytest.mark.slow
 def test_a_kill_loses_at_most_a_trial(fresh):
     planned = plan(fresh, options(2))
     stopped = mine.run(fresh, planned, no_progress)
@@ -168,6 +169,7 @@ def test_too_few_labels_are_refused_with_the_reason(tmp_path):
         plan(project, options())
 
 
+@pytest.mark.slow
 def test_images_without_an_embedding_get_one_once_it_was_said_how_long_that_takes(tmp_path):
     project = labeled_project(tmp_path, 100, embedded=False)
     with pytest.raises(

@@ -181,6 +181,7 @@ def test_a_finished_simulation_is_not_run_again_and_tells_the_same(digits: Path,
     }
 
 
+@pytest.mark.slow
 def test_strategies_and_trials_can_be_added_later(digits: Path, whole: Path, tmp_path: Path):
     folder = tmp_path / "simulation"
     shutil.copytree(whole, folder)
@@ -216,6 +217,7 @@ def test_another_simulation_in_the_same_folder_is_refused_with_the_difference(
     assert words in " ".join(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_where_and_how_safely_it_runs_may_change(digits: Path, whole: Path):
     assert simulate(digits, whole, "--checkpoint-every", 1, "--device", "cpu").returncode == 0
 
@@ -258,6 +260,7 @@ def test_simulations_of_other_rounds_are_not_compared(digits: Path, whole: Path,
     assert not (tmp_path / "new" / "random").exists()
 
 
+@pytest.mark.slow
 def test_arms_that_another_process_has_are_left_to_it(digits: Path, whole: Path, tmp_path: Path):
     for name in ("base", "simulation.json", "simulate.lock", "truth.csv"):
         copy = shutil.copytree if (whole / name).is_dir() else shutil.copyfile

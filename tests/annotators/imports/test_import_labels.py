@@ -428,6 +428,7 @@ def test_a_class_that_was_taken_back_is_no_name_and_can_be_added(project, tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_the_command_says_which_classes_go_and_which_stay(tmp_path):
     project = small_project(tmp_path)
     take(project, write_csv(tmp_path / "l.csv", [(1, "catt"), (2, "emu")]), add_classes=True)

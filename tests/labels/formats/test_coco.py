@@ -175,6 +175,7 @@ def test_annotations_scattered_over_the_file_find_their_images(images, owners, i
     assert list(found) == [f"{number}.png" for number in range(len(images))]
 
 
+@pytest.mark.slow
 def test_a_file_four_times_as_large_takes_hardly_more_memory(tmp_path):
     peaks = []
     for count in (4_000, 16_000):
