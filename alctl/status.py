@@ -102,7 +102,8 @@ def status(project: Project) -> Status:
         pushed = {found.round_id for found in handouts.find(connection) if is_address(found.place)}
         per_round = counts.per_round(connection, now())
         rounds = [RoundStatus(**vars(row), pushed=row.id in pushed) for row in per_round]
-        step = _next_step(project, state.task, counted, rounds, run)
+        frozen = one_class_each(state.task) and settings.read(connection, settings.EMBEDDING) is not None
+        step = _next_step(project, state.task, counted, rounds, run, frozen=frozen)
         return Status(
             project=str(project.folder),
             root=state.root,
@@ -167,9 +168,18 @@ def proposed(project: Project, *, relabel: bool = False) -> int:
 
 
 def _next_step(
-    project: Project, task: str, counted: Counts, rounds: Sequence[RoundStatus], run: LastRun | None
+    project: Project,
+    task: str,
+    counted: Counts,
+    rounds: Sequence[RoundStatus],
+    run: LastRun | None,
+    *,
+    frozen: bool,
 ) -> NextStep:
-    """Return the first step that is due: what is out with annotators, then training, then the next round."""
+    """Return the first step that is due: what is out with annotators, then training, then the next round.
+
+    ``frozen``: the project has embeddings that a probe can learn from.
+    """
     states = counted.states
     pool, several = states["pool"], sum(bool(found["pool"]) for found in counted.classes.values()) > 1
     out = [row for row in rounds if row.out or row.overdue]
@@ -178,7 +188,7 @@ def _next_step(
     if out and (step := _of_round(project.folder, task, out[-1])):
         return step
     if untrained:
-        return NextStep(_train(project, run), f"{pool['labeled']:,} images are labeled")
+        return NextStep(_train(project, run, frozen=frozen), f"{pool['labeled']:,} images are labeled")
     if free := pool["unlabeled"]:
         return NextStep(f"alctl select --k {min(ROUND, free)}", f"{free:,} images are unlabeled")
     if late := sum(row.overdue for row in out):
@@ -196,12 +206,17 @@ def train_again(project: Project) -> str:
     """Return the command that trains the kind of model that is in use again; empty where none was trained."""
     with project.reading() as connection:
         run = _last_run(training_runs.last_run(connection))
-    return _train(project, run) if run else ""
+    return _train(project, run, frozen=False) if run else ""
 
 
-def _train(project: Project, run: LastRun | None) -> str:
-    probe = run is not None and run.config.get("head") == training_runs.PROBE != project.config.train.head
-    return "alctl train --head probe" if probe else "alctl train"
+def _train(project: Project, run: LastRun | None, *, frozen: bool) -> str:
+    """Return the command that trains again what was trained last; the first model is a probe, if there can be one."""
+    probe = run.config.get("head") == training_runs.PROBE if run else frozen
+    return (
+        "alctl train --head probe"
+        if probe and project.config.train.head != training_runs.PROBE
+        else "alctl train"
+    )
 
 
 def _at_the_end(states: Mapping[Split, Mapping[State, int]], run: LastRun | None) -> str:

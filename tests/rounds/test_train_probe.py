@@ -265,6 +265,10 @@ def test_a_first_round_is_by_uherding_where_embeddings_are_at_hand(tmp_path):
     assert "nothing is trained yet" in selected["choice"]["why"]
 
 
+def test_the_first_model_of_a_project_with_embeddings_is_to_be_a_probe(project):
+    assert (status(project).run, status(project).next) == (None, "alctl train --head probe")
+
+
 def test_the_next_step_after_new_labels_is_a_probe_again(project):
     fit_run(project)
     with project.reading() as connection:
