@@ -161,7 +161,7 @@ class SelectConfig:
     duplicates: Share | Literal["auto"] = option(
         "auto",
         "cosine of embeddings from which two images are near-duplicates, of which one is chosen at most; 0: never; "
-        "auto: 0.92 with efficientnet-lite0, else 0",
+        "auto: 0.92 with efficientnet-lite0, else as `alctl embed` measured",
     )
     fallback: str = option(
         "auto",

@@ -24,7 +24,7 @@ class Limiting:
         float | None,
         share_option(
             "Cosine of embeddings from which two images are near-duplicates, of which one is chosen at most "
-            "(default: 0.92 with embeddings of efficientnet-lite0); 0: never.",
+            "(default: 0.92 with efficientnet-lite0, else as `alctl embed` measured); 0: never.",
             "COSINE",
             PANEL,
         ),

@@ -17,6 +17,8 @@ LEVELS = "levels"
 
 CHANGES = "changes"
 """How often commands have written to what imports match answers with: images, classes, rounds."""
+NEAR_DUPLICATES = "near-duplicates"
+"""Followed by the key of a table: the cosine from which two of its vectors are of near-duplicates."""
 MEAN = "embedding mean"
 """Followed by the key of a table: the mean of the pool's unit vectors, which probes are fitted with."""
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from alctl.images.decode import Source
 from alctl.model import near_duplicates
-from alctl.model.embedding import LITE0
 from alctl.model.near_duplicates import Collapsed
 from alctl.project import Project
+from alctl.rounds.altered_copies import is_measured, known_threshold
 from alctl.rounds.select_options import RANDOM
 from alctl.rounds.strategy_choice import Asked
 
@@ -131,7 +131,10 @@ def _setting(project: Project, images: Images, choosing: Asked) -> float:
     if setting != "auto":
         return setting
     known = choosing.frozen.known
-    return THRESHOLD if known is None or (known.name, known.views) == (LITE0, 1) else 0.0
+    if known is None or is_measured(known):
+        return THRESHOLD
+    with project.reading() as connection:
+        return known_threshold(connection, known) or 0.0
 
 
 def said(images: Images, made: Search, found: Collapsed, repeated: int) -> Duplicates:

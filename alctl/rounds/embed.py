@@ -19,6 +19,7 @@ from alctl.images.embeddings import BLOCK, Embeddings, Key
 from alctl.model.embedding import LITE0
 from alctl.progress import Progress
 from alctl.project import Project, required_state
+from alctl.rounds.altered_copies import calibrate
 from alctl.rounds.backbones import (
     MODEL,
     TABLE,
@@ -165,13 +166,14 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
     """Give every image of the plan its vector, and make the backbone the project's.
 
     Vectors are kept as they come, so nothing that took long is lost when it is stopped. Images that cannot be decoded
-    are quarantined.
+    are quarantined. At the end it is measured how alike two images have to be to count as near-duplicates.
 
     Raises:
         AlctlError: Another process is doing the same, or more than a tenth of the files are not there.
     """
+    chosen = Used(plan.name, plan.key)
     with project.recording("embed", progress) as connection:
-        use(connection, Used(plan.name, plan.key))
+        use(connection, chosen)
     table = Embeddings(project.cache, plan.key)
     root, start, total = project.state().root, time.perf_counter(), len(plan.ids)
     blocks = (_sources(project, root, plan.ids[place : place + BLOCK]) for place in range(0, total, BLOCK))
@@ -181,6 +183,8 @@ def embed(project: Project, plan: Plan, progress: Progress) -> Embedded:
     if broken:
         quarantine(project, BrokenImages(broken), progress)
     seconds = time.perf_counter() - start
+    if isinstance(plan.source, ProjectBackbone):
+        calibrate(project, chosen, plan.source, progress)
     return Embedded(
         plan.name,
         plan.key.dimension,
