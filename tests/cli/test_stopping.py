@@ -43,7 +43,7 @@ def test_sigterm_is_a_sentence_and_exit_code_143_and_the_same_command_still_work
         prepared(tmp_path / each, labeled=name != "import-labels") for each in ("counted", "stopped")
     )
     moments = count_moments(*command(name, counted))
-    running = start_warm(*command(name, stopped), moment=moments * 3 // 4, hold=True)
+    running = start_warm(*command(name, stopped), moment=moments * 2 // 3, hold=True)
     running.wait_for_moment()
     running.signal(signal.SIGTERM)
     end = running.end()
