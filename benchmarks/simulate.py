@@ -1,6 +1,6 @@
 """Does learning loss beat random on CIFAR-10, by how much, and how sure is that?
 
-Command:  python benchmarks/simulate.py cpu            about ten minutes on two idle cores with --processes 2
+Command:  python benchmarks/simulate.py cpu            about forty minutes on two idle cores with --processes 2
           python benchmarks/simulate.py paper          the supplement's Table 1, on a GPU
           python benchmarks/simulate.py paper --processes 3 -- --trials 1 --strategy random --strategy learning-loss
 Hardware: in command.json beside the results
@@ -27,7 +27,7 @@ from tests.data import real_data
 SCALES = {
     "cpu": (
         "--k", "300", "--rounds", "4", "--trials", "5", "--subset", "3000", "--width", "8", "--epochs", "25",
-        "--batch-size", "64", "--lr", "0.05", "--device", "cpu",
+        "--batch-size", "64", "--lr", "0.05", "--report-model", "--device", "cpu",
     ),
     "paper": ("--strategy", "random", "--strategy", "entropy", "--strategy", "core-set", "--strategy", "learning-loss"),
 }  # fmt: skip
