@@ -97,13 +97,16 @@ def backup(project: Project, target: Path | None, progress: Progress, *, models:
             f"the state of this project is in PostgreSQL, so copy it with `{dump}`, and the folder {project.folder} as it is"
         )
     target = _target(project, target)
-    with _snapshot(project, target) as snapshot:
+    with (
+        _snapshot(project, target) as snapshot,
+        whole_file(target) as partial,
+    ):  # both clear what a kill has left
+        _refuse_existing(target)
         copy_to(project.engine, snapshot)
-        with whole_file(target) as partial:
-            done = _pack(project, snapshot, partial, progress, models=models)
-            with members(partial) as archive:
-                _read(archive, _manifest(archive, partial), None, "MB read back", progress)
-            _refuse_existing(target)
+        done = _pack(project, snapshot, partial, progress, models=models)
+        with members(partial) as archive:
+            _read(archive, _manifest(archive, partial), None, "MB read back", progress)
+        _refuse_existing(target)
     done.file, done.bytes = str(target), target.stat().st_size
     return done
 
@@ -136,7 +139,6 @@ def _target(project: Project, given: Path | None) -> Path:
         raise AlctlError(
             f"{target.parent} is read-only here; give a file or folder elsewhere: `alctl backup FILE`"
         )
-    _refuse_existing(target)
     return target.absolute()
 
 

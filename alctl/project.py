@@ -237,6 +237,8 @@ def new_folder(folder: Path, *, keep: bool = True) -> Iterator[Path]:
 
     It lies beside it, so that a killed `init` leaves no half project; what that left, the next one clears away.
     """
+    if (folder / CONFIG).exists():
+        (folder / _BUILDING).unlink(missing_ok=True)  # of an `init` that was killed when it was through
     _refuse_occupied(folder)
     if not keep:
         with tempfile.TemporaryDirectory(prefix="alctl-") as temporary:
@@ -258,7 +260,7 @@ def new_folder(folder: Path, *, keep: bool = True) -> Iterator[Path]:
         yield partial
         _refuse_occupied(folder)
         partial.rename(folder)
-        (folder / _BUILDING).unlink()
+        (folder / _BUILDING).unlink(missing_ok=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.kill_points import SCENARIOS, Bench, Interrupted, once_for_all
+from tests.kill_points import Bench, Interrupted
+from tests.kill_scenarios import SCENARIOS, once_for_all
 from tests.system_calls import Call
 
 AGAIN = ("init", "export", "export again", "backup", "restore")

@@ -3,7 +3,8 @@
 import gc
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,23 @@ def postgres_url(_postgres: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
     with new_database(_postgres) as url:
         yield url
+
+
+@pytest.fixture
+def write_protected() -> Iterator[Callable[[Path], None]]:
+    """A function that lets nobody write to a folder any more, not even root."""
+    mounted: list[Path] = []
+
+    def protect(folder: Path) -> None:
+        for options in (["--bind"], ["-o", "remount,ro,bind"]):
+            done = subprocess.run(["mount", *options, folder, folder], check=False, capture_output=True)
+            if done.returncode:
+                pytest.skip("a file system cannot be mounted here")
+            mounted.append(folder)
+
+    yield protect
+    for folder in mounted[:1]:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

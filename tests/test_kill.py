@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kill_points import SCENARIOS, Bench, Scenario, once_for_all
+from tests.kill_points import Bench
+from tests.kill_scenarios import SCENARIOS, Scenario, once_for_all
 from tests.system_calls import AVAILABLE
 
 pytestmark = [
@@ -32,8 +33,8 @@ def test_a_killed_command_is_whole_or_never_was_and_runs_again(base: Path, scena
     bench = bench_of(base, scenario)
     late = len(bench.calls)
     assert str(bench.calls[-1]) == "exit_group"
-    found = [bench.killed(number) for number in (late * 2 // 3, late)]
-    assert [kill.acknowledged for kill in found if kill] == [False, True]
+    found = [bench.killed(number) for number in (late * 2 // 3, late - 5, late)]  # at work, clearing up, through
+    assert [kill.acknowledged for kill in found if kill] == [False, False, True]
 
 
 @pytest.mark.long
@@ -41,4 +42,4 @@ def test_a_killed_command_is_whole_or_never_was_and_runs_again(base: Path, scena
 @pytest.mark.parametrize("scenario", EVERY)
 def test_a_command_killed_before_any_of_its_calls_is_whole_or_never_was(base: Path, scenario: Scenario):
     bench = bench_of(base, scenario)
-    assert all(bench.killed(number) for number in range(1, len(bench.calls) - 2))
+    assert all(bench.killed(number) for number in range(1, len(bench.calls) + 1))

@@ -4,11 +4,7 @@ import gc
 import json
 import os
 import signal
-import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,30 +14,8 @@ from alctl.config import Config, check_config, read_config
 from alctl.database import categories, items
 from alctl.errors import AlctlError
 from alctl.project import CONFIG, config_text, find_project, now, open_project
+from tests.holding import holder
 from tests.project_files import make_images, make_project, small_project
-
-HOLD = """
-import sys
-from pathlib import Path
-from alctl.project import open_project
-with open_project(Path(sys.argv[1])).writing("import-labels"):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@contextmanager
-def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process write to the project until it is told to stop or killed."""
-    command = [sys.executable, "-c", HOLD, str(folder)]
-    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None
-    assert other.stdout.readline() == "held\n"
-    try:
-        yield other
-    finally:
-        other.kill()
-        other.communicate()
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -21,19 +20,11 @@ from alctl.errors import AlctlError
 from alctl.files import write_whole
 from alctl.project import CONFIG, Project, open_project
 from alctl.status import check
+from tests.holding import holder
 from tests.postgres import new_database
 from tests.project_files import make_images, make_project, no_progress
 from tests.warm import run_warm, warm_json
 
-HOLD = """
-import socket, sys
-from pathlib import Path
-from alctl.project import open_project
-socket.gethostname = lambda: "machine-two"
-with open_project(Path(sys.argv[1])).held(sys.argv[2], sys.argv[3]):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
 PASSWORD = "postgresql://ann:geheim@db.example/photos"
 
 
@@ -55,18 +46,9 @@ def second(project: Project, tmp_path: Path) -> Path:
     return folder
 
 
-@contextmanager
-def machine(folder: Path, command: str, lock: str) -> Iterator[subprocess.Popen[str]]:
-    """Let another process hold a lock of the project in ``folder`` until it is told to stop or killed."""
-    call = [sys.executable, "-c", HOLD, str(folder), command, lock]
-    other = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None
-    assert other.stdout.readline() == "held\n"
-    try:
-        yield other
-    finally:
-        other.kill()
-        other.communicate()
+def machine(folder: Path, command: str, lock: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Let a second machine hold a lock of the project in ``folder`` until it is told to stop or killed."""
+    return holder(folder, command, lock, host="machine-two")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from alctl.project import open_project
 from alctl.status import check
-from tests.kill_points import Rows, Words, once_for_all, run_in, state_of
+from tests.kill_points import Rows, state_of
+from tests.kill_scenarios import Words, once_for_all, run_in
 from tests.system_calls import AVAILABLE, Call, Listener
 from tests.warm import Running, start_watched
 

@@ -1,6 +1,7 @@
 """Files of tools that alctl does not read: told by their own signs, with the way to a format that it reads."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -27,50 +28,50 @@ class Foreign(NamedTuple):
     """A pattern of the paths in such a folder or zip, or of such a file's own name."""
 
 
-_DATUMARO = "with datumaro: datum convert -i {path} -if {kind} -f coco -o converted -- --save-media"
-
-
 def _by_datumaro(kind: str) -> str:
-    return f"convert it {_DATUMARO.replace('{kind}', kind)}, and import converted/annotations"
+    """Return the command of datumaro 1.13, which has read its own files of each of these kinds."""
+    command = f"datum convert -i {{path}} -if {kind} -f coco -o converted -- --save-media"
+    return f"convert it with datumaro: `{command}`, and import converted/annotations"
 
 
+_COCO = "export it as COCO from the tool that wrote it"
 _UNPACK = "unpack it, and import the folder or file that it holds"
 FOREIGN: Sequence[Foreign] = (
     Foreign("a 7z archive", _UNPACK, names=r"\.7z$"),
     Foreign("a RAR archive", _UNPACK, names=r"\.rar$"),
     Foreign("a tar archive", _UNPACK, names=r"\.(tar|tgz|tar\.\w+)$"),
     Foreign("an Excel table", "save it as 'CSV UTF-8' and import that", names=r"\.(xlsx?|ods)$"),
-    Foreign("TFRecord", _by_datumaro("tf_detection_api"), names=r"\.tfrecords?(-\d+)?(-of-\d+)?$"),
+    Foreign("TFRecord", _COCO, names=r"\.tfrecords?(-\d+)?(-of-\d+)?$"),
     Foreign(
         "a CVAT backup", "export the task from CVAT as 'CVAT for images 1.1' and import that",
         names=r"^(task_\d+/)?(task|project)\.json$",
     ),
     Foreign(
-        "labelme JSON", "convert it with labelme2coco, or with datumaro: datum convert -i {path} -if label_me -f coco",
+        "labelme JSON", "convert it with labelme2coco",
         r'^\s*\{(?=[\s\S]*"shapes"\s*:)(?=[\s\S]*("imagePath"|"version"|"imageData"|\]\s*\}\s*$))',
     ),
     Foreign(
         "VIA (VGG Image Annotator)", "export its annotations as COCO in VIA 2, under Annotation",
         r'"(_via_img_metadata|region_attributes)"\s*:|region_shape_attributes',
     ),
-    Foreign("CreateML", _by_datumaro("createml"), r'^\s*\[\s*\{[^\[]*"annotations"\s*:\s*\[\s*\{[^\]]*"coordinates"\s*:'),
+    Foreign("CreateML", _COCO, r'^\s*\[\s*\{[^\[]*"annotations"\s*:\s*\[\s*\{[^\]]*"coordinates"\s*:'),
     Foreign(
         "Datumaro", _by_datumaro("datumaro"),
         r'^\s*\{[\s\S]*"categories"\s*:\s*\{[\s\S]*"items"\s*:\s*\[|"label_id"\s*:',
     ),
     Foreign(
-        "Supervisely", "export it as COCO in Supervisely's ecosystem (Export to COCO)",
+        "Supervisely", _COCO,
         r'"(classTitle|geometryType)"\s*:', r"(^|/)ann/[^/]+\.\w+\.json$",
     ),
     Foreign("Cityscapes", _by_datumaro("cityscapes"), r'"imgHeight"\s*:', r"_gtFine_"),
-    Foreign("Labelbox", "export it as COCO with Labelbox's converter (labelbox.data.serialization)", r'"data_row"\s*:'),
+    Foreign("Labelbox", _COCO, r'"data_row"\s*:'),
     Foreign(
         "Scale AI", "write each task's boxes to a table with image, label, x, y, width, height",
         r'^\s*\[\s*\{\s*"task_id"\s*:[\s\S]*"response"\s*:',
     ),
-    Foreign("BDD100K", "convert it with bdd100k.label.to_coco", r'"box2d"\s*:'),
+    Foreign("BDD100K", "convert it with to_coco of the bdd100k package", r'"box2d"\s*:'),
     Foreign(
-        "V7 Darwin", "convert it with darwin-py: darwin convert coco {path} converted",
+        "V7 Darwin", _COCO,
         r'"item"\s*:\s*\{[\s\S]*"annotations"\s*:\s*\[',
     ),
     Foreign(
@@ -106,9 +107,7 @@ def told(path: Path) -> str:
     for kind in FOREIGN:
         named = kind.names and any(re.search(kind.names, name) for name in names)
         if named or (kind.head and any(re.search(kind.head, head) for head in heads)):
-            return (
-                f"{path} is {kind.name}, which alctl does not read; {kind.way.replace('{path}', str(path))}"
-            )
+            return f"{path} is {kind.name}, which alctl does not read; {kind.way.replace('{path}', shlex.quote(str(path)))}"
     return ""
 
 

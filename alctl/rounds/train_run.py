@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from alctl.config import TrainConfig
 from alctl.database import training_runs
@@ -47,7 +48,7 @@ def run_training(
         held = {split: load(project, cache, plan.splits[split], progress) for split in ("validation", "test")}
         started, done, resumed = time.perf_counter(), 0, 0
         finished: list[Network] = []
-        files = [project.models / f"{plan.fingerprint[:12]}.{n}.checkpoint.safetensors" for n in range(2)]
+        files = _checkpoints(project, plan)
         ids = [source.id for source in learned.sources]
         for config, file in zip(plan.models, files, strict=False):
             trained = _untrained(project, plan, config, images)
@@ -66,10 +67,20 @@ def run_training(
             finished.append(trained)
         metrics = [_measure(plan, trained, held) for trained in finished]
         run = record(project, plan, _came(project, plan, finished[0], ids, metrics, started), progress)
-        for file in files:
-            file.unlink(missing_ok=True)
+        _clear_checkpoints(project, plan)
     left_out = {**broken, **held["validation"].broken, **held["test"].broken}
     yield FinishedRun(run, resumed, left_out, plan.missing, plan.idle)
+
+
+def _checkpoints(project: Project, plan: Plan) -> list[Path]:
+    """Return the files of a training that is not finished: of the joint model, and of the one to report."""
+    return [project.models / f"{plan.fingerprint[:12]}.{n}.checkpoint.safetensors" for n in range(2)]
+
+
+def _clear_checkpoints(project: Project, plan: Plan) -> None:
+    for file in _checkpoints(project, plan):
+        if file.exists():  # where nobody may write, there is none
+            file.unlink()
 
 
 def _after(epochs: int, stepped: Stepped) -> Stepped:
@@ -94,7 +105,9 @@ def measured_again(project: Project, plan: Plan, finished: TrainingRun, progress
     """Return the finished run of a plan, measured again where validation images were labeled since, and recorded so.
 
     Also a run of before predicted losses were compared with margin. The model to report is gone and keeps its metrics.
+    Checkpoints go that were left where the run was killed after it had been recorded.
     """
+    _clear_checkpoints(project, plan)
     if plan.used is not None:
         return probe_measured_again(project, plan, finished, progress)
     told, count = finished.metrics.get("validation"), len(plan.splits["validation"].sources)

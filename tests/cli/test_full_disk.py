@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kill_points import SCENARIOS, Bench, Scenario, once_for_all
+from tests.kill_points import Bench
+from tests.kill_scenarios import SCENARIOS, Scenario, once_for_all
 from tests.system_calls import AVAILABLE
 
 pytestmark = [

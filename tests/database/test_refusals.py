@@ -1,7 +1,6 @@
 """What a database refuses is a sentence, and no label or annotator is in it."""
 
 import sqlite3
-import subprocess
 
 import pytest
 from sqlalchemy import event, text
@@ -109,23 +108,6 @@ def test_a_read_only_server_says_so(postgres_url):
         connection.execute(text("SET TRANSACTION READ ONLY"))
         with pytest.raises(AlctlError, match="is read-only here"):
             connection.execute(text("DELETE FROM label"))
-
-
-@pytest.fixture
-def write_protected(tmp_path):
-    """Give a function that lets nobody write to a folder any more, not even root."""
-    mounted = []
-
-    def protect(folder):
-        for options in (["--bind"], ["-o", "remount,ro,bind"]):
-            done = subprocess.run(["mount", *options, folder, folder], check=False, capture_output=True)
-            if done.returncode:
-                pytest.skip("a file system cannot be mounted here")
-            mounted.append(folder)
-
-    yield protect
-    for folder in mounted[:1]:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_on_a_write_protected_disk_what_reads_works_and_the_rest_says_why(tmp_path, write_protected):
