@@ -33,7 +33,8 @@ def test_a_killed_command_is_whole_or_never_was_and_runs_again(base: Path, scena
     bench = bench_of(base, scenario)
     late = len(bench.calls)
     assert str(bench.calls[-1]) == "exit_group"
-    found = [bench.killed(number) for number in (late * 2 // 3, late - 5, late)]  # at work, clearing up, through
+    moments = (late * 2 // 3, late - 5, late)  # at work, clearing up, through
+    found = [bench.killed(number) for number in moments]
     assert [kill.acknowledged for kill in found if kill] == [False, False, True]
 
 
